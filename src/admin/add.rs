@@ -10,6 +10,7 @@ use super::keys::{self, KeyChoice};
 use super::reload::{ReloadResult, reload};
 use super::totp::Totp;
 use crate::adapters::clock;
+use crate::client::profile::{list, quoted};
 use crate::client::token::{ADDRESSES_MAX, LineError, SERVICES_MAX, Token, TokenKey};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::exit::{ExitError, FAILED, USAGE};
@@ -44,37 +45,24 @@ pub(crate) struct Handout {
 /// Adds a user. Exit 2 for wrong arguments, 78 for an invalid config, 1 if the user exists. Nothing is written then.
 pub(crate) fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
     let mut files = ConfigFiles::open(config)?;
-    if let Some(there) = files
-        .users
-        .iter()
-        .find(|there| there.policy.user == user.name)
-    {
-        let what = format!(
-            "user {} already exists, in {}:{}",
-            user.name,
-            there.file.display(),
-            there.line
-        );
-        let what = format!("{what}; for a new key: posternd user rotate {}", user.name);
-        return Err(ExitError::new(FAILED, what));
+    if let Ok(there) = files.user(&user.name) {
+        let (name, file, line) = (&user.name, there.file.display(), there.line);
+        let what = format!("user {name} already exists, in {file}:{line}");
+        let cure = format!("for a new key: posternd user rotate {name}");
+        return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
     }
     let path = files.file_for(&user.name);
     if path.symlink_metadata().is_ok() {
-        return Err(ExitError::new(
-            FAILED,
-            format!(
-                "{} already exists; move it away, or choose another name",
-                path.display()
-            ),
-        ));
+        let what = format!("{} already exists", path.display());
+        let cure = "move it away, or choose another name";
+        return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
     }
     let addresses = addresses(&files.settings.gate, &user.addresses)?;
     let key = keys::make(&user.key, &files)?;
     let totp = user.totp.then(Totp::make).transpose()?;
     let text = file(user, &key, totp.as_ref());
-    files
-        .check(&path, Some(&text))
-        .map_err(|stop| about_arguments(stop, &path))?;
+    let checked = files.check(&path, Some(&text));
+    checked.map_err(|stop| about_arguments(stop, &path))?;
     let (gate, policy) = (&files.settings.gate, &files.user(&user.name)?.policy);
     let token = Token {
         code: user.totp,
@@ -121,12 +109,10 @@ pub(super) fn token(
 pub(super) fn notes(policy: &Policy) -> Vec<String> {
     let mut notes = Vec::new();
     if policy.services.len() > SERVICES_MAX {
-        let what = format!(
-            "a knock names at most {SERVICES_MAX} services, so the profile has the first {SERVICES_MAX}"
-        );
+        let (most, all) = (SERVICES_MAX, policy.services.len());
+        let what = format!("a knock names at most {most} services");
         notes.push(format!(
-            "{what} of {}; request the others with -s",
-            policy.services.len()
+            "{what}, so the profile has the first {most} of {all}; request the others with -s"
         ));
     }
     if !policy.targets.is_empty() {
@@ -142,50 +128,36 @@ pub(super) fn unwritable(error: LineError) -> ExitError {
 pub(super) fn addresses(gate: &Gate, given: &[String]) -> Result<Vec<Endpoint>, ExitError> {
     let port = gate.ports.first().copied().unwrap_or(DEFAULT_PORT);
     if given.len() > ADDRESSES_MAX {
-        let what = format!(
-            "--address is given {} times, but a profile has at most {ADDRESSES_MAX}",
-            given.len()
-        );
+        let (times, most) = (given.len(), ADDRESSES_MAX);
+        let what = format!("--address is given {times} times, but a profile has at most {most}");
         let what = format!("{what}; give one for each family");
         return Err(ExitError::new(USAGE, what));
     }
-    let given = given
-        .iter()
-        .map(|text| Endpoint::with_default(text, port))
-        .collect::<Result<Vec<_>, _>>();
+    let given = given.iter().map(|text| Endpoint::with_default(text, port));
+    let given = given.collect::<Result<Vec<_>, _>>();
     let given = given.map_err(|error| ExitError::new(USAGE, format!("--address: {error}")))?;
-    if let Some(some) = [&given, &gate.addresses]
-        .into_iter()
-        .find(|some| !some.is_empty())
-    {
+    let mut some = [&given, &gate.addresses].into_iter();
+    if let Some(some) = some.find(|some| !some.is_empty()) {
         return Ok(some.clone());
     }
     let named = Endpoint::with_default(gate.name.as_str(), port).map(|address| vec![address]);
     named.map_err(|_| {
+        let name = gate.name.as_str();
+        let what = format!("because the gate's name {name:?} is no host");
         let cure = "give --address HOST, or write address = \"HOST\" in [gate]";
-        ExitError::new(
-            FAILED,
-            format!(
-                "no address for clients is known, because the gate's name {:?} is no host; {cure}",
-                gate.name.as_str()
-            ),
-        )
+        let what = format!("no address for clients is known, {what}; {cure}");
+        ExitError::new(FAILED, what)
     })
 }
 
 fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(MAX_FILE));
     let mut put = |parts: &[&str]| {
-        parts
-            .iter()
-            .chain(&["\n"])
-            .for_each(|part| text.push_str(part))
+        parts.iter().for_each(|part| text.push_str(part));
+        text.push('\n');
     };
-    put(&[
-        "# Made by posternd user add, ",
-        &clock::wall().to_string(),
-        ". After a change: posternd reload",
-    ]);
+    let (made, now) = ("# Made by posternd user add, ", clock::wall().to_string());
+    put(&[made, &now, ". After a change: posternd reload"]);
     put(&["name = ", &quoted(&user.name)]);
     for (name, value) in &key.lines {
         put(&[name, " = \"", value, "\""]);
@@ -193,7 +165,7 @@ fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<St
     if let Some(totp) = totp {
         put(&["totp = \"", &totp.secret, "\""]);
     }
-    put(&["services = ", &list(user.services.iter())]);
+    put(&["services = ", &list(&user.services)]);
     if let Some(duration) = user.duration {
         put(&["duration = ", &quoted(&time::human(duration))]);
     }
@@ -203,29 +175,12 @@ fn file(user: &NewUser, key: &keys::NewKey, totp: Option<&Totp>) -> Zeroizing<St
     text
 }
 
-pub(crate) fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
-pub(crate) fn list<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
-    format!(
-        "[{}]",
-        values
-            .map(|value| quoted(&value.to_string()))
-            .collect::<Vec<_>>()
-            .join(", ")
-    )
-}
-
 /// Errors in the new file come from the arguments. The file does not exist, so its place is left out.
 fn about_arguments(stop: ExitError, path: &Path) -> ExitError {
     let prefix = format!("{}:", path.display());
-    let lines: Option<Vec<&str>> = stop
-        .message
-        .lines()
-        .map(|line| Some(line.strip_prefix(&prefix)?.split_once(": ")?.1))
-        .collect();
-    match lines {
+    let lines = stop.message.lines();
+    let lines = lines.map(|line| Some(line.strip_prefix(&prefix)?.split_once(": ")?.1));
+    match lines.collect::<Option<Vec<_>>>() {
         Some(lines) => ExitError::new(USAGE, lines.join("\n")),
         None => stop,
     }

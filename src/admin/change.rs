@@ -36,10 +36,9 @@ pub(crate) fn disable(config: &Path, name: &str, disabled: bool) -> Result<Chang
             left: None,
         });
     }
-    let change = if disabled {
-        Edit::Set("disabled", "true")
-    } else {
-        Edit::Remove("disabled")
+    let change = match disabled {
+        true => Edit::Set("disabled", "true"),
+        false => Edit::Remove("disabled"),
     };
     let text = edited(file, &[change]).ok_or_else(|| by_hand(&path))?;
     files.check(&path, Some(&text))?;
@@ -47,13 +46,7 @@ pub(crate) fn disable(config: &Path, name: &str, disabled: bool) -> Result<Chang
         return Err(by_hand(&path));
     }
     replace(&path, &text)?;
-    let reload = reload(&files.settings.gate.control_socket);
-    Ok(Changed {
-        file: path,
-        is_new: true,
-        reload: Some(reload),
-        left: None,
-    })
+    Ok(changed(path, &files.settings, None))
 }
 
 /// Removes a user with file and key. With `unprotect`, services may then be open to everyone.
@@ -69,31 +62,30 @@ pub(crate) fn remove(config: &Path, name: &str, unprotect: bool) -> Result<Chang
     files.check(&path, None)?;
     let opened = no_longer_closed(&policy, &files.settings);
     if !opened.is_empty() && !unprotect {
-        let what = format!(
-            "without {name} nobody may open {}, so posternd would no longer close it",
-            opened.join(", ")
-        );
+        let what = format!("without {name} nobody may open {}", opened.join(", "));
+        let what = format!("{what}, so posternd would no longer close it");
         let cure = format!("keep it closed with: posternd user disable {name}, or add --unprotect");
         return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
     }
     config_files::remove(&path)?;
-    let reload = reload(&files.settings.gate.control_socket);
-    Ok(Changed {
-        file: path,
+    Ok(changed(path, &files.settings, left))
+}
+
+fn changed(file: PathBuf, settings: &Settings, left: Option<PathBuf>) -> Changed {
+    Changed {
+        file,
         is_new: true,
-        reload: Some(reload),
+        reload: Some(reload(&settings.gate.control_socket)),
         left,
-    })
+    }
 }
 
 pub(super) fn by_hand(path: &Path) -> ExitError {
-    ExitError::new(
-        FAILED,
-        format!(
-            "{} has an unusual form that cannot be changed here; edit it, then: posternd reload",
-            path.display()
-        ),
-    )
+    let what = format!(
+        "{} has an unusual form that cannot be changed here",
+        path.display()
+    );
+    ExitError::new(FAILED, format!("{what}; edit it, then: posternd reload"))
 }
 
 fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
@@ -104,15 +96,11 @@ fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
     }
     .protection();
     let others = without.protection();
-    let at_gate = alone
-        .services
-        .iter()
-        .filter(|ports| !service::covered(&others.services, **ports))
-        .map(ToString::to_string);
-    let hidden = if alone.hide_behind {
-        alone.behind.as_slice()
-    } else {
-        &[]
+    let at_gate = alone.services.iter();
+    let at_gate = at_gate.filter(|ports| !service::covered(&others.services, **ports));
+    let hidden = match alone.hide_behind {
+        true => alone.behind.as_slice(),
+        false => &[],
     };
     let is_hidden = |network: &IpNet, ports: Ports| {
         others.behind.iter().any(|(wider, range)| {
@@ -123,7 +111,7 @@ fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
         .iter()
         .filter(|(network, ports)| !is_hidden(network, *ports))
         .map(|(network, ports)| format!("{ports} at {network}"));
-    at_gate.chain(behind).collect()
+    at_gate.map(ToString::to_string).chain(behind).collect()
 }
 
 #[cfg(test)]

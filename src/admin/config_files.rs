@@ -19,6 +19,14 @@ use crate::model::settings::Settings;
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
+pub(crate) fn users(config: &Path) -> Result<Vec<Listed>, ExitError> {
+    ConfigFiles::read(config).map(|files| files.users)
+}
+
+pub(crate) fn user(config: &Path, name: &str) -> Result<Listed, ExitError> {
+    ConfigFiles::read(config)?.user(name).cloned()
+}
+
 #[derive(Debug)]
 pub(super) struct ConfigFiles {
     bundle: Bundle,
@@ -65,14 +73,13 @@ impl ConfigFiles {
 
     pub(super) fn own_file(&self, name: &str) -> Result<(&Listed, &BundleFile), ExitError> {
         let user = self.user(name)?;
-        let file = self
-            .bundle
-            .users
-            .iter()
-            .find(|file| user.own_file && file.path == user.file);
+        let mut files = self.bundle.users.iter();
+        let file = files.find(|file| user.own_file && file.path == user.file);
         let file = file.ok_or_else(|| {
             let place = format!("{}:{}", user.file.display(), user.line);
-            ExitError::new(FAILED, format!("{name} is in {place}, beside other settings; edit that file, then: posternd reload"))
+            let cure = "edit that file, then: posternd reload";
+            let what = format!("{name} is in {place}, beside other settings; {cure}");
+            ExitError::new(FAILED, what)
         })?;
         Ok((user, file))
     }
@@ -90,19 +97,16 @@ impl ConfigFiles {
             let cure = "make one with posternd init, and name it in [gate]: private_key = \"gate.key\"";
             ExitError::new(CONFIG, format!("the config names no private key of the gate, which users with key pairs need; {cure}"))
         })?;
-        public_key_of(
-            &files::read_private(&path).map_err(disk::unreadable)?,
-            &path,
-        )
+        let text = files::read_private(&path).map_err(disk::unreadable)?;
+        public_key_of(&text, &path)
     }
 
     pub(super) fn check(&mut self, path: &Path, text: Option<&str>) -> Result<(), ExitError> {
         self.bundle.users.retain(|file| file.path != path);
         if let Some(text) = text {
-            self.bundle.users.push(BundleFile::new(path, text));
-            self.bundle
-                .users
-                .sort_by(|one, other| one.path.cmp(&other.path));
+            let users = &mut self.bundle.users;
+            users.push(BundleFile::new(path, text));
+            users.sort_by(|one, other| one.path.cmp(&other.path));
         }
         (self.settings, self.users) = disk::complete(&mut self.bundle, config::settings_and_users)?;
         Ok(())
@@ -152,11 +156,9 @@ fn lock(users_d: &Path) -> Result<File, ExitError> {
             }
         }
     }
-    Err(ExitError::new(
-        FAILED,
-        format!(
-            "another command is changing users ({} is locked); try again later",
-            path.display()
-        ),
-    ))
+    let what = format!(
+        "another command is changing users ({} is locked)",
+        path.display()
+    );
+    Err(ExitError::new(FAILED, format!("{what}; try again later")))
 }

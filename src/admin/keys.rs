@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::config_files::ConfigFiles;
 use crate::adapters::random;
 use crate::client::token::{EnrollRequest, TokenKey};
-use crate::model::exit::{ExitError, SYSTEM};
+use crate::model::exit::{ExitError, SYSTEM, USAGE};
 
 #[derive(Debug, Clone)]
 pub(crate) enum KeyChoice {
@@ -36,14 +36,9 @@ pub(super) fn make(choice: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, Ex
         KeyChoice::Enrolled { request, psk } => (Err(request.public_key), psk),
     };
     let gate = files.gate_public_key()?;
-    let psk = if *psk {
-        Some(PresharedKey::from_bytes(*random_key()?))
-    } else {
-        None
-    };
-    let public = own
-        .as_ref()
-        .map_or_else(|public| *public, PrivateKey::public);
+    let psk = psk.then(random_key).transpose()?;
+    let psk = psk.map(|bytes| PresharedKey::from_bytes(*bytes));
+    let public = own.as_ref().map_or_else(|key| *key, PrivateKey::public);
     let mut lines = vec![("public_key", public.to_base64())];
     lines.extend(psk.as_ref().map(|psk| ("psk", psk.to_base64())));
     let token = match own {
@@ -51,6 +46,11 @@ pub(super) fn make(choice: &KeyChoice, files: &ConfigFiles) -> Result<NewKey, Ex
         Err(own) => TokenKey::Enrolled { own, gate, psk },
     };
     Ok(NewKey { lines, token })
+}
+
+pub(crate) fn psk_alone() -> ExitError {
+    let what = "--psk needs a key pair; add --request LINE or --pair, or leave out --psk";
+    ExitError::new(USAGE, what)
 }
 
 pub(super) fn random_key() -> Result<Zeroizing<[u8; KEY_LEN]>, ExitError> {

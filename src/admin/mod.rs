@@ -5,13 +5,12 @@
 pub(crate) mod add;
 pub(crate) mod change;
 pub(crate) mod check;
-mod config_files;
+pub(crate) mod config_files;
 pub(crate) mod demo;
 mod engine_user;
 pub mod explain;
 pub(crate) mod init;
 pub(crate) mod keys;
-pub(crate) mod list;
 pub(crate) mod reload;
 pub(crate) mod rotate;
 mod template;

@@ -35,35 +35,21 @@ pub(crate) fn reload(socket: &Path) -> ReloadResult {
             Ok(Answer::Reloaded(Reloaded::Busy)) => {
                 "another reload does not end; see posternd's log".to_owned()
             }
-            Ok(_) => {
-                return ReloadResult::Failed(
-                    "unexpected answer from posternd; are daemon and command of the same version?"
-                        .to_owned(),
-                );
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::ConnectionRefused
-                ) =>
-            {
-                return ReloadResult::NotRunning;
-            }
-            // The engine stopped because a new one took over.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-                ) =>
-            {
-                format!("posternd closed the connection without an answer ({error}); see its log")
-            }
-            Err(error) => {
-                return ReloadResult::Failed(format!(
-                    "cannot ask posternd on {}: {error}",
-                    socket.display()
-                ));
-            }
+            Ok(_) => return ReloadResult::Failed(control::UNEXPECTED.to_owned()),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                    return ReloadResult::NotRunning;
+                }
+                // The engine stopped because a new one took over.
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                    let what = "posternd closed the connection without an answer";
+                    format!("{what} ({error}); see its log")
+                }
+                _ => {
+                    let what = format!("cannot ask posternd on {}: {error}", socket.display());
+                    return ReloadResult::Failed(what);
+                }
+            },
         };
         if clock::elapsed(start) > PATIENCE {
             return ReloadResult::Failed(why);

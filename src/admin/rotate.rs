@@ -47,10 +47,8 @@ pub(crate) fn rotate(
 ) -> Result<(Handout, Option<Timestamp>), ExitError> {
     let mut files = ConfigFiles::open(config)?;
     let (user, file) = files.own_file(&rotation.name)?;
-    let (user, addresses) = (
-        user.clone(),
-        addresses(&files.settings.gate, &rotation.addresses)?,
-    );
+    let user = user.clone();
+    let addresses = addresses(&files.settings.gate, &rotation.addresses)?;
     let choice = key_choice(rotation, &user)?;
     let key = keys::make(&choice, &files)?;
     let now = clock::wall();
@@ -62,18 +60,11 @@ pub(crate) fn rotate(
     if after.old.as_ref().map(|(_, end)| *end) != until || after.disabled != user.disabled {
         return Err(by_hand(&path));
     }
-    let duration =
-        (user.policy.duration != default_duration(&user)).then_some(user.policy.duration);
+    let duration = Some(user.policy.duration).filter(|length| *length != default_duration(&user));
+    let (gate, policy) = (&files.settings.gate, &after.policy);
     let token = Token {
         code: after.totp,
-        ..token(
-            &files.settings.gate,
-            &after.policy,
-            addresses,
-            key.token,
-            &choice,
-            duration,
-        )
+        ..token(gate, policy, addresses, key.token, &choice, duration)
     };
     token.to_line().map_err(unwritable)?;
     replace(&path, &text)?;
@@ -82,37 +73,29 @@ pub(crate) fn rotate(
         format!("an older key, which would have worked until {end}, no longer works")
     }));
     if let KeyKind::SharedFile(file) = &user.key {
+        let file = file.display();
         notes.push(format!(
-            "the old key's file {} is no longer used; remove it",
-            file.display()
+            "the old key's file {file} is no longer used; remove it"
         ));
     }
-    let reload = reload(&files.settings.gate.control_socket);
-    Ok((
-        Handout {
-            file: path,
-            token,
-            totp_uri: None,
-            reload,
-            notes,
-        },
-        until,
-    ))
+    let handout = Handout {
+        file: path,
+        token,
+        totp_uri: None,
+        reload: reload(&files.settings.gate.control_socket),
+        notes,
+    };
+    Ok((handout, until))
 }
 
 fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError> {
     let had_psk = matches!(user.key, KeyKind::Pair { psk: true, .. });
-    let psk = rotation.psk || had_psk;
+    let (name, psk) = (&rotation.name, rotation.psk || had_psk);
     match (&rotation.request, rotation.pair, &user.key) {
         (Some(request), _, KeyKind::Pair { public, .. }) if request.public_key == *public => {
-            let what = format!(
-                "this request has the key that {} already has",
-                rotation.name
-            );
-            Err(ExitError::new(
-                FAILED,
-                format!("{what}; make another one at the client with: postern enroll"),
-            ))
+            let what = format!("this request has the key that {name} already has");
+            let cure = "make another one at the client with: postern enroll";
+            Err(ExitError::new(FAILED, format!("{what}; {cure}")))
         }
         (Some(request), ..) => Ok(KeyChoice::Enrolled {
             request: request.clone(),
@@ -120,22 +103,13 @@ fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError
         }),
         (None, true, _) => Ok(KeyChoice::Pair { psk }),
         (None, false, KeyKind::Pair { .. }) => {
-            let what = format!(
-                "{} has a key pair; the client should make the new private key",
-                rotation.name
-            );
-            Err(ExitError::new(
-                USAGE,
-                format!(
-                    "{what}: run postern enroll there and give --request LINE, or make it here with --pair"
-                ),
-            ))
+            let what = format!("{name} has a key pair; the client should make the new private key");
+            let cure =
+                "run postern enroll there and give --request LINE, or make it here with --pair";
+            Err(ExitError::new(USAGE, format!("{what}: {cure}")))
         }
         (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) if rotation.psk => {
-            Err(ExitError::new(
-                USAGE,
-                "--psk needs a key pair; add --request LINE or --pair, or leave out --psk",
-            ))
+            Err(keys::psk_alone())
         }
         (None, false, KeyKind::Shared | KeyKind::SharedFile(_)) => Ok(KeyChoice::Shared),
     }
@@ -152,42 +126,34 @@ fn changed(
     let old: Vec<(&str, Zeroizing<String>)> = match (until, &user.key) {
         (None, _) => Vec::new(),
         (Some(_), KeyKind::Shared) => vec![("old_key", text("key")?)],
-        (Some(_), KeyKind::SharedFile(path)) => vec![(
-            "old_key",
-            Zeroizing::new(files.key_file(path)?.trim_end().to_owned()),
-        )],
+        (Some(_), KeyKind::SharedFile(path)) => {
+            let key = Zeroizing::new(files.key_file(path)?.trim_end().to_owned());
+            vec![("old_key", key)]
+        }
         (Some(_), KeyKind::Pair { psk, .. }) => {
-            let psk = if *psk {
-                Some(("old_psk", text("psk")?))
-            } else {
-                None
-            };
-            std::iter::once(("old_public_key", text("public_key")?))
-                .chain(psk)
-                .collect()
+            let mut old = vec![("old_public_key", text("public_key")?)];
+            if *psk {
+                old.push(("old_psk", text("psk")?));
+            }
+            old
         }
     };
-    let end = until.map(|until| until.to_string());
-    let lines: Vec<(&str, Zeroizing<String>)> = new
-        .iter()
-        .map(|(key, value)| (*key, in_quotes(value)))
-        .chain(old.iter().map(|(key, value)| (*key, in_quotes(value))))
-        .chain(end.map(|end| ("old_until", Zeroizing::new(end))))
-        .collect();
+    let new = new.iter().map(|(key, value)| (*key, in_quotes(value)));
+    let old = old.iter().map(|(key, value)| (*key, in_quotes(value)));
+    let mut lines: Vec<(&str, Zeroizing<String>)> = new.chain(old).collect();
+    lines.extend(until.map(|until| ("old_until", Zeroizing::new(until.to_string()))));
     // First remove lines, then change the others in place. New lines come after the name, so the last is set first.
-    let removals = KEY_LINES
-        .iter()
-        .filter(|key| !lines.iter().any(|(line, _)| line == *key))
-        .map(|key| Edit::Remove(key));
+    let unused = |key: &&&str| !lines.iter().any(|(line, _)| line == *key);
+    let removals = KEY_LINES.iter().filter(unused).map(|key| Edit::Remove(key));
     let sets = lines.iter().rev().map(|(key, value)| Edit::Set(key, value));
     edited(file, &removals.chain(sets).collect::<Vec<_>>())
 }
 
 fn in_quotes(text: &str) -> Zeroizing<String> {
     let mut quoted = Zeroizing::new(String::with_capacity(text.len().saturating_add(2)));
-    ["\"", text, "\""]
-        .iter()
-        .for_each(|part| quoted.push_str(part));
+    for part in ["\"", text, "\""] {
+        quoted.push_str(part);
+    }
     quoted
 }
 

@@ -1,8 +1,7 @@
 //! The text of a new config: the given values, and every other key as a comment with its default.
 
+use crate::client::profile::{list, quoted};
 use crate::model::endpoint::Endpoint;
-
-use super::add::{list, quoted};
 
 #[derive(Debug)]
 pub(super) struct Template<'a> {
@@ -14,20 +13,11 @@ pub(super) struct Template<'a> {
 
 impl Template<'_> {
     pub(super) fn text(&self) -> String {
-        let Self {
-            name,
-            port,
-            addresses,
-            run_as,
-        } = self;
-        let (name, run_as) = (quoted(name), quoted(run_as));
-        let address = match addresses {
-            [] => format!(
-                "# address = {}",
-                quoted(&format!("gate.example.org:{port}"))
-            ),
+        let (name, port, run_as) = (quoted(self.name), self.port, quoted(self.run_as));
+        let address = match self.addresses {
+            [] => format!("# address = \"gate.example.org:{port}\""),
             [one] => format!("address = {}", quoted(&one.to_string())),
-            many => format!("address = {}", list(many.iter())),
+            many => format!("address = {}", list(many)),
         };
         format!(
             r#"# The config of this Postern gate, made by posternd init. Lines after a # are comments; keys in them show their defaults.

@@ -18,9 +18,8 @@ pub(super) struct Totp {
 
 impl Totp {
     pub(super) fn make() -> Result<Self, ExitError> {
-        let bytes: Zeroizing<[u8; SECRET_LEN]> = random::bytes()
-            .map(Zeroizing::new)
-            .map_err(|error| ExitError::new(SYSTEM, error))?;
+        let bytes = random::bytes::<SECRET_LEN>().map(Zeroizing::new);
+        let bytes = bytes.map_err(|error| ExitError::new(SYSTEM, error))?;
         Ok(Self {
             secret: Zeroizing::new(BASE32_NOPAD.encode(bytes.as_slice())),
         })
@@ -39,9 +38,8 @@ impl Totp {
             &gate,
             "&algorithm=SHA1&digits=6&period=30",
         ];
-        let mut uri = Zeroizing::new(String::with_capacity(
-            parts.iter().map(|part| part.len()).sum(),
-        ));
+        let length = parts.iter().map(|part| part.len()).sum();
+        let mut uri = Zeroizing::new(String::with_capacity(length));
         parts.iter().for_each(|part| uri.push_str(part));
         uri
     }

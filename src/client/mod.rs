@@ -23,7 +23,7 @@ pub mod token;
 
 pub(crate) use command::{CommandExit, CommandRunner, PortWait, is_in_foreground};
 pub(crate) use connect::{OpenPort, Unreached, connect_once, connect_within, wait_for};
-pub(crate) use enroll::{Imported, enroll, import};
+pub(crate) use enroll::{enroll, import};
 pub(crate) use file_error::{unreadable, unwritable};
 pub(crate) use keys::{no_random_bytes, read_config, shared_key, user_keys};
 pub use knock::seal_at_random;

@@ -10,7 +10,7 @@ pub(crate) mod status;
 
 pub(crate) use client::{ask, ask_within, bind, is_served};
 pub(crate) use mark_text::MarkText;
-pub(crate) use question::VERSION;
+pub(crate) use question::{UNEXPECTED, VERSION};
 pub use question::{Answer, Question};
 pub use server::Client;
 pub(crate) use server::answer;

@@ -11,6 +11,9 @@ use crate::model::grant::Grant;
 /// The version of answers.
 pub(crate) const VERSION: u32 = 1;
 
+pub(crate) const UNEXPECTED: &str =
+    "unexpected answer from posternd; are daemon and command of the same version?";
+
 /// A question to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -50,10 +50,8 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
         Err(stop) => findings.error("run-as", &stop),
     }
     if let Err(stop) = rights::check() {
-        findings.add(
-            Finding::warning("rights", stop)
-                .detail("the firewall and the interfaces were not checked"),
-        );
+        let what = "the firewall and the interfaces were not checked";
+        findings.add(Finding::warning("rights", stop).detail(what));
         return;
     }
     match monitor::backend(settings) {
@@ -85,14 +83,11 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
     if let Interfaces::Named(names) = &settings.gate.interfaces {
         let is_missing = |name: &&String| !Path::new("/sys/class/net").join(name).exists();
         for name in names.iter().filter(is_missing) {
-            findings.add(
-                Finding::warning(
-                    "interface-missing",
-                    format!("interface {name} does not exist"),
-                )
+            let what = format!("interface {name} does not exist");
+            let finding = Finding::warning("interface-missing", what)
                 .detail("posternd receives knocks on it once it appears")
-                .detail("compare the name with: ip link"),
-            );
+                .detail("compare the name with: ip link");
+            findings.add(finding);
         }
     }
 }
@@ -105,13 +100,8 @@ fn check_hooks(settings: &Settings, findings: &mut Findings) {
         ] {
             let program = template.as_ref().map(|template| template.program());
             if let Some(why) = program.and_then(program_fault) {
-                findings.add(
-                    Finding::warning(
-                        "hook-unfit",
-                        format!("{key} of service {service} cannot be run safely"),
-                    )
-                    .detail(why),
-                );
+                let what = format!("{key} of service {service} cannot be run safely");
+                findings.add(Finding::warning("hook-unfit", what).detail(why));
             }
         }
     }
@@ -119,19 +109,13 @@ fn check_hooks(settings: &Settings, findings: &mut Findings) {
 
 fn check_config(settings: &Settings, findings: &mut Findings) {
     if settings.policies.is_empty() {
-        findings.add(
-            Finding::warning(
-                "no-user",
-                "no user is configured, so nobody can open anything",
-            )
-            .detail("add one with: posternd user add NAME -s tcp/22"),
-        );
+        let what = "no user is configured, so nobody can open anything";
+        let cure = "add one with: posternd user add NAME -s tcp/22";
+        findings.add(Finding::warning("no-user", what).detail(cure));
     }
     if settings.gate.capture == CaptureKind::Udp && settings.gate.interfaces != Interfaces::Any {
-        findings.add(
-            Finding::warning("udp-interfaces", "`interfaces` has no effect")
-                .detail("with capture = \"udp\", posternd receives on every interface"),
-        );
+        let why = "with capture = \"udp\", posternd receives on every interface";
+        findings.add(Finding::warning("udp-interfaces", "`interfaces` has no effect").detail(why));
     }
 }
 
@@ -140,9 +124,7 @@ fn summary(settings: &Settings) -> String {
         closed if closed.is_empty() => "nothing".to_owned(),
         closed => closed,
     };
-    format!(
-        "gate {}, {}; closed for everyone who has not knocked: {closed}",
-        settings.gate.name.as_str(),
-        time::count(settings.policies.len(), "user")
-    )
+    let users = time::count(settings.policies.len(), "user");
+    let gate = settings.gate.name.as_str();
+    format!("gate {gate}, {users}; closed for everyone who has not knocked: {closed}")
 }

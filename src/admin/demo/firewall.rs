@@ -1,27 +1,25 @@
 //! Reads the grants from the firewall itself, so that the demo does not rely on posternd's answer.
 
 use crate::adapters::firewall::FirewallDriver;
+use crate::adapters::firewall::nftables::Nftables;
 use crate::adapters::process;
 use crate::admin::demo::world::World;
 use crate::model::exit::{ExitError, FAILED};
+use crate::model::grant::Grant;
 use crate::model::run::{Call, Run};
 
 pub(super) fn rules(world: &World) -> Result<Vec<String>, ExitError> {
-    if world.backend() == "iptables" {
-        iptables()
-    } else {
-        nftables()
+    match world.backend() {
+        "iptables" => iptables(),
+        _ => nftables(),
     }
 }
 
 fn iptables() -> Result<Vec<String>, ExitError> {
     let mut rules = Vec::new();
     for name in ["iptables", "ip6tables"] {
-        rules.extend(
-            lines(name, &["-S", "POSTERN-GRANTS"])?
-                .into_iter()
-                .filter(|line| line.starts_with("-A")),
-        );
+        let lines = lines(name, &["-S", "POSTERN-GRANTS"])?.into_iter();
+        rules.extend(lines.filter(|line| line.starts_with("-A")));
     }
     Ok(rules)
 }
@@ -29,22 +27,14 @@ fn iptables() -> Result<Vec<String>, ExitError> {
 /// From `nft` if it is installed, else by netlink.
 fn nftables() -> Result<Vec<String>, ExitError> {
     if process::find("nft").is_some() {
-        let all = lines("nft", &["list", "table", "inet", "postern"])?;
-        return Ok(all
-            .into_iter()
-            .filter(|line| line.contains("expires"))
-            .map(|line| line.trim().to_owned())
-            .collect());
+        let all = lines("nft", &["list", "table", "inet", "postern"])?.into_iter();
+        let grants = all.filter(|line| line.contains("expires"));
+        return Ok(grants.map(|line| line.trim().to_owned()).collect());
     }
-    let mut driver = crate::adapters::firewall::nftables::Nftables::open()
-        .map_err(|error| ExitError::new(FAILED, error))?;
-    let grants = driver
-        .list()
-        .map_err(|error| ExitError::new(FAILED, error))?;
-    Ok(grants
-        .iter()
-        .map(|grant| format!("table inet postern: {grant}, until {}", grant.until))
-        .collect())
+    let grants = Nftables::open().and_then(|mut driver| driver.list());
+    let grants = grants.map_err(|error| ExitError::new(FAILED, error))?;
+    let line = |grant: &Grant| format!("table inet postern: {grant}, until {}", grant.until);
+    Ok(grants.iter().map(line).collect())
 }
 
 fn lines(name: &str, arguments: &[&str]) -> Result<Vec<String>, ExitError> {

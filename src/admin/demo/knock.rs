@@ -28,11 +28,9 @@ impl SentKnock {
     }
 
     pub(super) fn answer(&self) -> Option<String> {
-        let received = self
-            .0
-            .set_read_timeout(Some(ANSWER_DEADLINE))
-            .and_then(|()| self.0.recv(&mut [0; 2048]));
-        match received {
+        let socket = &self.0;
+        let waits = socket.set_read_timeout(Some(ANSWER_DEADLINE));
+        match waits.and_then(|()| socket.recv(&mut [0; 2048])) {
             Ok(length) => Some(format!("a datagram of {length} bytes")),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 None

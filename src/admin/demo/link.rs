@@ -1,5 +1,6 @@
 //! Links two network namespaces by netlink, so that the demo needs no program.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -35,11 +36,11 @@ pub(super) fn make(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
     ];
-    ask(
+    let (message, doing) = (
         RouteNetlinkMessage::NewLink(link),
-        NLM_F_CREATE | NLM_F_EXCL,
-        &format!("linking {near} to {far}"),
-    )
+        format!("linking {near} to {far}"),
+    );
+    ask(message, NLM_F_CREATE | NLM_F_EXCL, &doing)
 }
 
 pub(super) fn configure(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), ExitError> {
@@ -58,22 +59,17 @@ pub(super) fn configure(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(
             AddressAttribute::Address(address),
             AddressAttribute::Flags(AddressFlags::Nodad),
         ];
-        ask(
-            RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-            &format!("adding {address} to {interface}"),
-        )?;
+        let message = RouteNetlinkMessage::NewAddress(message);
+        let doing = format!("adding {address} to {interface}");
+        ask(message, NLM_F_CREATE | NLM_F_EXCL, &doing)?;
     }
     for name in ["lo", interface] {
         let mut message = LinkMessage::default();
         message.header.index = self::index(name)?;
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
-        ask(
-            RouteNetlinkMessage::SetLink(message),
-            0,
-            &format!("starting {name}"),
-        )?;
+        let message = RouteNetlinkMessage::SetLink(message);
+        ask(message, 0, &format!("starting {name}"))?;
     }
     Ok(())
 }
@@ -86,21 +82,14 @@ fn index(interface: &str) -> Result<u32, ExitError> {
 }
 
 fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), ExitError> {
-    let failed =
-        |error: &dyn std::fmt::Display| ExitError::new(FAILED, format!("{doing}: {error}"));
+    let failed = |error: &dyn Display| ExitError::new(FAILED, format!("{doing}: {error}"));
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
     let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
     packet.finalize();
     let mut bytes = vec![0; packet.buffer_len()];
     packet.serialize(&mut bytes);
-    let socket = Socket::new(NETLINK_ROUTE).map_err(|error| failed(&error))?;
-    set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(ANSWER_DEADLINE))
-        .map_err(|error| failed(&error))?;
-    socket
-        .send_to(&bytes, &SocketAddr::new(0, 0), 0)
-        .map_err(|error| failed(&error))?;
-    let (answer, _) = socket.recv_from_full().map_err(|error| failed(&error))?;
+    let (answer, _) = exchange(&bytes).map_err(|error| failed(&error))?;
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
         .map_err(|error| failed(&error))?;
     match answer.payload {
@@ -108,4 +97,11 @@ fn ask(message: RouteNetlinkMessage, flags: u16, doing: &str) -> Result<(), Exit
         NetlinkPayload::Error(_) => Ok(()),
         _ => Err(failed(&"unexpected answer from the kernel")),
     }
+}
+
+fn exchange(question: &[u8]) -> std::io::Result<(Vec<u8>, SocketAddr)> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(ANSWER_DEADLINE))?;
+    socket.send_to(question, &SocketAddr::new(0, 0), 0)?;
+    socket.recv_from_full()
 }

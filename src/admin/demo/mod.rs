@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 
 use crate::adapters::clock;
+use crate::adapters::control::Status;
 use crate::adapters::random;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::time;
@@ -28,7 +29,9 @@ use interrupt::Interrupt;
 use knock::SentKnock;
 use probe_error::ProbeError;
 use progress::Progress;
-use world::{CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK_PORT, SERVICE_PORT, World, connect};
+use world::{
+    CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK_PORT, PROFILES, SERVICE_PORT, World, connect,
+};
 
 /// Options of the demo.
 #[derive(Debug, clap::Args)]
@@ -63,16 +66,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, ExitError> {
     interrupt.check()?;
     result?;
     let took = time::human(Duration::from_secs(clock::elapsed(started).as_secs()));
+    let steps = progress.steps;
     if progress.failed > 0 {
         progress.say(&format!(
-            "{} of {} steps failed ({took}).",
-            progress.failed, progress.steps
+            "{} of {steps} steps failed ({took}).",
+            progress.failed
         ))?;
         return Ok(ExitCode::from(FAILED));
     }
     progress.say(&format!(
-        "All {} steps passed ({took}). Nothing is left behind.",
-        progress.steps
+        "All {steps} steps passed ({took}). Nothing is left behind."
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -107,69 +110,54 @@ fn full_steps(
     profile: &str,
     gate: IpAddr,
 ) -> Result<(), ExitError> {
-    hidden(
-        progress,
-        world,
-        gate,
-        "The port is hidden: a connection attempt times out",
-    )?;
+    let title = "The port is hidden: a connection attempt times out";
+    hidden(progress, world, gate, title)?;
 
     let packet = world.packet(profile, OPEN_FOR)?;
     let sent = packet.clone();
-    let (service, knock) = (
-        SocketAddr::new(gate, SERVICE_PORT),
-        SocketAddr::new(gate, KNOCK_PORT),
-    );
+    let service = SocketAddr::new(gate, SERVICE_PORT);
+    let knock = SocketAddr::new(gate, KNOCK_PORT);
     let knocked = world.at_client(move || {
         let (knock, opened) = speed::knock_and_connect(service, knock, &sent)?;
         Ok((opened, knock.answer()))
     })?;
     let (opened, answer) = knocked.map_err(|error: ProbeError| ExitError::new(FAILED, error))?;
     let back = answer.as_deref().unwrap_or("nothing");
+    let title = "One knock: one UDP packet, to which nothing answers";
+    let sent = format!(
+        "{} random-looking bytes to {gate} port {KNOCK_PORT}",
+        packet.len()
+    );
     progress.step(
-        "One knock: one UDP packet, to which nothing answers",
+        title,
         answer.is_none(),
-        &format!(
-            "{} random-looking bytes to {gate} port {KNOCK_PORT}; back came {back}",
-            packet.len()
-        ),
+        &format!("{sent}; back came {back}"),
     )?;
-    let grants = world.grants()?;
     let rules = firewall::rules(world)?;
-    progress.step(
-        "The firewall lists the rule",
-        grants.len() == 1 && !rules.is_empty(),
-        &rules.join("\n"),
-    )?;
-    progress.step(
-        "The connection succeeds",
-        opened.is_ok(),
-        &match &opened {
-            Ok(took) => format!(
-                "open {:.2} ms after the knock was sent",
-                took.as_secs_f64() * 1e3
-            ),
-            Err(error) => error.to_string(),
-        },
-    )?;
+    let is_listed = world.grants()?.len() == 1 && !rules.is_empty();
+    progress.step("The firewall lists the rule", is_listed, &rules.join("\n"))?;
+    let detail = match &opened {
+        Ok(took) => {
+            let millis = took.as_secs_f64() * 1e3;
+            format!("open {millis:.2} ms after the knock was sent")
+        }
+        Err(error) => error.to_string(),
+    };
+    progress.step("The connection succeeds", opened.is_ok(), &detail)?;
 
     replay(progress, world, gate, packet)?;
 
-    let left = world
-        .grants()?
-        .first()
-        .map(|grant| grant.until.since(clock::wall()))
-        .unwrap_or_default();
-    let over = world.wait_for(left.saturating_add(Duration::from_secs(2)), || {
-        world.grants().ok().filter(Vec::is_empty)
-    });
-    let line = world
-        .logged(&["closed", "its time is up"])
-        .unwrap_or_default();
+    let grants = world.grants()?;
+    let left = grants.first().map(|grant| grant.until.since(clock::wall()));
+    let limit = left
+        .unwrap_or_default()
+        .saturating_add(Duration::from_secs(2));
+    let is_over = world.has_no_grant_within(limit) && firewall::rules(world)?.is_empty();
+    let line = world.logged(&["closed", "its time is up"]);
     progress.step(
         "The grant ends by itself",
-        over.is_some() && firewall::rules(world)?.is_empty(),
-        &line,
+        is_over,
+        &line.unwrap_or_default(),
     )?;
     hidden(progress, world, gate, "Hidden again")
 }
@@ -185,10 +173,8 @@ fn short_steps(
     let (succeeded, output) =
         world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
     progress.step("postern knock --wait", succeeded, &output)?;
-    let over = world.wait_for(Duration::from_secs(5), || {
-        world.grants().ok().filter(Vec::is_empty)
-    });
-    progress.step("The grant ends by itself", over.is_some(), "")?;
+    let is_over = world.has_no_grant_within(Duration::from_secs(5));
+    progress.step("The grant ends by itself", is_over, "")?;
     hidden(progress, world, gate, "Hidden again")
 }
 
@@ -202,25 +188,20 @@ fn hidden(
     let attempt = world.at_client(move || connect(address, PATIENCE))?;
     let (silent, detail) = match attempt {
         Err(error) => (matches!(error, ProbeError::NoAnswer(_)), error.to_string()),
-        Ok(took) => (
-            false,
-            format!("it is open: connected in {} ms", took.as_millis()),
-        ),
+        Ok(took) => {
+            let millis = took.as_millis();
+            (false, format!("it is open: connected in {millis} ms"))
+        }
     };
     progress.step(title, silent, &format!("{address}: {detail}"))
 }
 
 /// Every knock must open the port. The times are printed, not judged.
 fn speed_steps(progress: &mut Progress, world: &World) -> Result<(), ExitError> {
-    for (profile, gate) in [
-        ("home", IpAddr::V4(GATE_V4)),
-        ("home6", IpAddr::V6(GATE_V6)),
-    ] {
+    for (profile, gate) in PROFILES {
         let times = speed::measure(world, profile, gate)?;
-        let title = format!(
-            "Knock to open port at {gate}, firewall by {}",
-            world.backend()
-        );
+        let backend = world.backend();
+        let title = format!("Knock to open port at {gate}, firewall by {backend}");
         progress.step(&title, times.all_opened(), &times.to_string())?;
     }
     Ok(())
@@ -234,26 +215,15 @@ fn replay(
 ) -> Result<(), ExitError> {
     // Within a second the gate counts the same bytes as a copy of one knock, later as a replay.
     thread::sleep(Duration::from_millis(1100));
-    let count = |status: &crate::adapters::control::Status| {
-        status
-            .reasons
-            .get("drop replay")
-            .copied()
-            .unwrap_or_default()
-    };
-    let before = count(&world.status()?);
+    let count = |status: Status| status.reasons.get("drop replay").copied();
+    let before = count(world.status()?).unwrap_or_default();
     let to = SocketAddr::new(gate, KNOCK_PORT);
     let sent = world.at_client(move || SentKnock::send(to, &packet))?;
     let refused = world.wait_for(Duration::from_secs(2), || {
-        world
-            .status()
-            .ok()
-            .filter(|status| count(status) == before + 1)
+        let counted = world.status().ok().and_then(count);
+        counted.filter(|counted| *counted == before + 1)
     });
     let line = world.logged(&["drop replay"]).unwrap_or_default();
-    progress.step(
-        "A replay of the same packet is refused, with the reason",
-        sent.is_ok() && refused.is_some(),
-        &line,
-    )
+    let title = "A replay of the same packet is refused, with the reason";
+    progress.step(title, sent.is_ok() && refused.is_some(), &line)
 }

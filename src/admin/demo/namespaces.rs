@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use caps::{CapSet, Capability};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::adapters::files;
@@ -13,27 +14,19 @@ use crate::model::exit::{ExitError, FAILED, UNAVAILABLE};
 ///
 /// Must run before any thread starts. Returns a note for people.
 pub(super) fn leave_host() -> Result<&'static str, ExitError> {
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
-    let may = caps::has_cap(
-        None,
-        caps::CapSet::Effective,
-        caps::Capability::CAP_SYS_ADMIN,
-    );
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    let may = caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN);
     if uid == 0 && may.unwrap_or(false) {
         unshare(CloneFlags::CLONE_NEWNET)
             .map_err(ExitError::system("making a network namespace"))?;
         return Ok("as root, in network namespaces of its own");
     }
     let forbidden = |error: nix::Error| {
-        ExitError::new(
-            UNAVAILABLE,
-            format!(
-                "only root can make namespaces with this kernel ({error}); run the demo as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)"
-            ),
-        )
+        let what = format!("only root can make namespaces with this kernel ({error})");
+        let switches = "sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces";
+        let cure = format!("run the demo as root, or allow user namespaces ({switches})");
+        ExitError::new(UNAVAILABLE, format!("{what}; {cure}"))
     };
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
     for (map, text) in [
@@ -41,9 +34,9 @@ pub(super) fn leave_host() -> Result<&'static str, ExitError> {
         ("uid_map", format!("0 {uid} 1")),
         ("gid_map", format!("0 {gid} 1")),
     ] {
-        files::write_system(&Path::new("/proc/self").join(map), &text).map_err(
-            ExitError::system(format!("writing {map} of the user namespace")),
-        )?;
+        let doing = format!("writing {map} of the user namespace");
+        let written = files::write_system(&Path::new("/proc/self").join(map), &text);
+        written.map_err(ExitError::system(doing))?;
     }
     Ok(
         "without root, in a user namespace of its own, which has one user only; the engine runs as that user",

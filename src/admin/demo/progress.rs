@@ -28,9 +28,8 @@ impl Progress {
         }
         let mark = if passed { "ok" } else { "FAILED" };
         write(&format!("{}. {title}: {mark}", self.steps))?;
-        detail
-            .lines()
-            .try_for_each(|line| write(&format!("     {line}")))
+        let mut lines = detail.lines();
+        lines.try_for_each(|line| write(&format!("     {line}")))
     }
 
     pub(super) fn say(&self, text: &str) -> Result<(), ExitError> {

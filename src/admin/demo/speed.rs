@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use super::knock::SentKnock;
@@ -42,10 +43,8 @@ pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Time
     };
     while times.took.len() < KNOCKS && times.failure.is_none() {
         let packet = world.packet(profile, Duration::from_secs(60))?;
-        let (service, knock) = (
-            SocketAddr::new(gate, SERVICE_PORT),
-            SocketAddr::new(gate, KNOCK_PORT),
-        );
+        let service = SocketAddr::new(gate, SERVICE_PORT);
+        let knock = SocketAddr::new(gate, KNOCK_PORT);
         let knocked = world.at_client(move || knock_and_connect(service, knock, &packet))?;
         match knocked.and_then(|(_, opened)| opened) {
             Ok(took) => times.took.push(took),
@@ -98,16 +97,10 @@ impl Attempts {
 
     fn begin(&mut self) -> Result<(), ProbeError> {
         let failed = |error| ProbeError::Connect(self.service, error);
-        let socket = Socket::new(
-            Domain::for_address(self.service),
-            Type::STREAM.nonblocking(),
-            None,
-        )
-        .map_err(failed)?;
+        let domain = Domain::for_address(self.service);
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), None).map_err(failed)?;
         match socket.connect(&self.service.into()) {
-            Err(error)
-                if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-            {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
                 return Err(failed(error));
             }
             _ => self.pending.push_back(socket),
@@ -119,20 +112,16 @@ impl Attempts {
     }
 
     fn any_succeeds(&self, most: Duration) -> Result<bool, ProbeError> {
-        let mut watched: Vec<PollFd<'_>> = self
-            .pending
-            .iter()
+        let pending = self.pending.iter();
+        let mut watched: Vec<PollFd<'_>> = pending
             .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT))
             .collect();
-        let ready =
-            poll(&mut watched, Timespec::try_from(most).ok().as_ref()).map_err(ProbeError::Wait)?;
-        if ready == 0 {
+        let most = Timespec::try_from(most).ok();
+        if poll(&mut watched, most.as_ref()).map_err(ProbeError::Wait)? == 0 {
             return Ok(false);
         }
-        let answered = watched
-            .iter()
-            .zip(&self.pending)
-            .find(|(watch, _)| !watch.revents().is_empty());
+        let mut sockets = watched.iter().zip(&self.pending);
+        let answered = sockets.find(|(watch, _)| !watch.revents().is_empty());
         match answered.map(|(_, socket)| socket.take_error()) {
             Some(Ok(None)) | None => Ok(true),
             Some(Ok(Some(error)) | Err(error)) => Err(ProbeError::Connect(self.service, error)),
@@ -150,26 +139,26 @@ impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let took = &self.took;
         if let [first, .., last] | [first @ last] = took.as_slice() {
-            let millis = |time: &Duration| time.as_secs_f64() * 1e3;
             let middle = took.get(took.len() / 2).unwrap_or(last);
+            let [quickest, median, slowest] =
+                [first, middle, last].map(|time| time.as_secs_f64() * 1e3);
+            let count = took.len();
             write!(
                 f,
-                "open {:.2} ms after the knock was sent: the median of ",
-                millis(middle)
+                "open {median:.2} ms after the knock was sent: the median of "
             )?;
-            write!(f, "the {} of {KNOCKS} knocks that opened it; ", took.len())?;
+            write!(f, "the {count} of {KNOCKS} knocks that opened it; ")?;
             write!(
                 f,
-                "the quickest took {:.2} ms, the slowest {:.2} ms",
-                millis(first),
-                millis(last)
+                "the quickest took {quickest:.2} ms, the slowest {slowest:.2} ms"
             )?;
         } else {
             write!(f, "0 of {KNOCKS} knocks opened it")?;
         }
-        self.failure
-            .as_ref()
-            .map_or(Ok(()), |why| write!(f, "; the next did not: {why}"))
+        match &self.failure {
+            Some(why) => write!(f, "; the next did not: {why}"),
+            None => Ok(()),
+        }
     }
 }
 

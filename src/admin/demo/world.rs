@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::interrupt::Interrupt;
 use super::link;
@@ -38,6 +39,11 @@ pub(super) const GATE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
+pub(super) const PROFILES: [(&str, IpAddr); 2] = [
+    ("home", IpAddr::V4(GATE_V4)),
+    ("home6", IpAddr::V6(GATE_V6)),
+];
+
 pub(super) struct World {
     folder: PathBuf,
     daemon: Option<Child>,
@@ -48,23 +54,16 @@ pub(super) struct World {
 impl World {
     pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, ExitError> {
         let client = ClientNamespace::start();
-        let folder = folder()?;
         let world = Self {
-            folder,
+            folder: folder()?,
             daemon: None,
             client,
             interrupt,
         };
         world.link_namespaces()?;
-        for address in [IpAddr::V4(GATE_V4), IpAddr::V6(GATE_V6)] {
-            serve(SocketAddr::new(address, SERVICE_PORT)).map_err(ExitError::system(format!(
-                "listening on {address} port {SERVICE_PORT}"
-            )))?;
-        }
-        for (name, address) in [
-            ("home", IpAddr::V4(GATE_V4)),
-            ("home6", IpAddr::V6(GATE_V6)),
-        ] {
+        for (name, address) in PROFILES {
+            let doing = format!("listening on {address} port {SERVICE_PORT}");
+            serve(SocketAddr::new(address, SERVICE_PORT)).map_err(ExitError::system(doing))?;
             let address = SocketAddr::new(address, KNOCK_PORT);
             let profile = format!(
                 "[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE_PORT}\"]\n"
@@ -99,8 +98,8 @@ impl World {
         let config = self.folder.join("posternd.toml");
         // The log of an earlier daemon.
         let _ = std::fs::remove_file(self.log());
-        let log =
-            files::create_log(&self.log()).map_err(ExitError::system("making the daemon's log"))?;
+        let log = files::create_log(&self.log());
+        let log = log.map_err(ExitError::system("making the daemon's log"))?;
         let env = [
             (log::LEVEL, "debug".to_owned()),
             (log::FORMAT, String::new()),
@@ -111,24 +110,19 @@ impl World {
             stderr: log.into(),
             env: &env,
         };
-        let arguments = ["run", "--config"].map(OsStr::new);
-        let child = process::start_self(&[arguments[0], arguments[1], config.as_os_str()], options)
-            .map_err(ExitError::system("starting posternd"))?;
-        self.daemon = Some(child);
-        self.wait_for(Duration::from_secs(20), || self.status().ok())
-            .map(|_| ())
-            .ok_or_else(|| {
-                let what = format!("posternd did not come up; its log:\n{}", self.log_text());
-                ExitError::new(FAILED, what)
-            })
+        let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let child = process::start_self(&arguments, options);
+        self.daemon = Some(child.map_err(ExitError::system("starting posternd"))?);
+        let status = self.wait_for(Duration::from_secs(20), || self.status().ok());
+        status.map(drop).ok_or_else(|| {
+            let what = format!("posternd did not come up; its log:\n{}", self.log_text());
+            ExitError::new(FAILED, what)
+        })
     }
 
     pub(super) fn postern(&self, arguments: &[&str]) -> Result<(bool, String), ExitError> {
-        let words: Vec<String> = ["as-client"]
-            .iter()
-            .chain(arguments)
-            .map(ToString::to_string)
-            .collect();
+        let words = ["as-client"].iter().chain(arguments);
+        let words: Vec<String> = words.map(ToString::to_string).collect();
         let ran = self.at_client(move || {
             let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
             let options = StartOptions {
@@ -141,28 +135,21 @@ impl World {
         })?;
         let output = ran.map_err(ExitError::system("running postern"))?;
         let text = [output.stdout, output.stderr].concat();
-        Ok((
-            output.status.success(),
-            String::from_utf8_lossy(&text).trim_end().to_owned(),
-        ))
+        let text = String::from_utf8_lossy(&text).trim_end().to_owned();
+        Ok((output.status.success(), text))
     }
 
     pub(super) fn packet(&self, profile: &str, open_for: Duration) -> Result<Vec<u8>, ExitError> {
-        let seconds = format!("{}s", open_for.as_secs());
-        let (succeeded, output) = self.postern(&[
-            "knock",
-            profile,
-            "--config",
-            &self.profile(profile),
-            "--for",
-            &seconds,
-            "--print",
-        ])?;
-        let packet = base64::engine::general_purpose::STANDARD
-            .decode(output.trim())
+        let (file, time) = (self.profile(profile), format!("{}s", open_for.as_secs()));
+        let arguments = [
+            "knock", profile, "--config", &file, "--for", &time, "--print",
+        ];
+        let (succeeded, output) = self.postern(&arguments)?;
+        let packet = base64::engine::general_purpose::STANDARD.decode(output.trim());
+        packet
             .ok()
-            .filter(|_| succeeded);
-        packet.ok_or_else(|| ExitError::new(FAILED, format!("postern knock --print: {output}")))
+            .filter(|_| succeeded)
+            .ok_or_else(|| ExitError::new(FAILED, format!("postern knock --print: {output}")))
     }
 
     pub(super) fn at_client<R: Send + 'static>(
@@ -177,21 +164,21 @@ impl World {
         most: Duration,
         mut ask: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        wait_for(most, || {
-            if self.interrupt.arrived() {
-                Some(None)
-            } else {
-                ask().map(Some)
-            }
-        })
-        .flatten()
+        let answer = wait_for(most, || match self.interrupt.arrived() {
+            true => Some(None),
+            false => ask().map(Some),
+        });
+        answer.flatten()
+    }
+
+    pub(super) fn has_no_grant_within(&self, most: Duration) -> bool {
+        let none = || self.grants().ok().filter(Vec::is_empty);
+        self.wait_for(most, none).is_some()
     }
 
     pub(super) fn profile(&self, name: &str) -> String {
-        self.folder
-            .join(format!("{name}.toml"))
-            .display()
-            .to_string()
+        let file = self.folder.join(format!("{name}.toml"));
+        file.display().to_string()
     }
 
     pub(super) fn status(&self) -> Result<Status, ExitError> {
@@ -211,19 +198,17 @@ impl World {
     pub(super) fn close(&self, which: Selection) -> Result<(), ExitError> {
         match self.ask(&Question::Close(which))? {
             Answer::Closed(1..) => Ok(()),
-            answer => Err(ExitError::new(
-                FAILED,
-                format!("posternd closed no grant: {answer:?}"),
-            )),
+            answer => {
+                let what = format!("posternd closed no grant: {answer:?}");
+                Err(ExitError::new(FAILED, what))
+            }
         }
     }
 
     pub(super) fn backend(&self) -> &'static str {
-        let line = self.logged(&["firewall by"]).unwrap_or_default();
-        if line.contains("firewall by iptables") {
-            "iptables"
-        } else {
-            "nftables"
+        match self.logged(&["firewall by"]) {
+            Some(line) if line.contains("firewall by iptables") => "iptables",
+            _ => "nftables",
         }
     }
 
@@ -234,10 +219,9 @@ impl World {
 
     pub(super) fn logged(&self, words: &[&str]) -> Option<String> {
         let text = self.log_text();
-        text.lines()
-            .rev()
-            .find(|line| words.iter().all(|word| line.contains(word)))
-            .map(str::to_owned)
+        let mut lines = text.lines().rev();
+        let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
+        line.map(str::to_owned)
     }
 
     fn log(&self) -> PathBuf {
@@ -247,15 +231,10 @@ impl World {
     fn log_text(&self) -> String {
         files::read_system(&self.log()).unwrap_or_default()
     }
-}
 
-impl World {
     fn stop_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
-            let _ = rustix::process::kill_process(
-                rustix::process::Pid::from_child(&daemon),
-                rustix::process::Signal::TERM,
-            );
+            let _ = kill_process(Pid::from_child(&daemon), Signal::TERM);
             if wait_for(Duration::from_secs(5), || daemon.try_wait().ok().flatten()).is_none() {
                 let _ = daemon.kill();
                 let _ = daemon.wait();
@@ -288,10 +267,8 @@ fn folder() -> Result<PathBuf, ExitError> {
     let bytes: [u8; 8] = random::bytes().map_err(ExitError::system("naming the demo's folder"))?;
     let name = format!("postern-demo-{:016x}", u64::from_be_bytes(bytes));
     let folder = std::env::temp_dir().join(name);
-    std::fs::DirBuilder::new()
-        .mode(0o755)
-        .create(&folder)
-        .map_err(ExitError::system(format!("making {}", folder.display())))?;
+    let made = std::fs::DirBuilder::new().mode(0o755).create(&folder);
+    made.map_err(ExitError::system(format!("making {}", folder.display())))?;
     Ok(folder)
 }
 

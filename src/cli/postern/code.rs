@@ -47,10 +47,8 @@ pub(super) fn from_source(source: &CodeSource, gate: &GateName) -> Result<Code, 
         CodeSource::Ask => return ask(gate),
         CodeSource::Program(command) => command,
     };
-    let (program, arguments) = match command.split_first() {
-        Some((program, arguments)) => (program.as_str(), arguments),
-        None => ("", &[][..]),
-    };
+    let empty = (&String::new(), &[][..]);
+    let (program, arguments) = command.split_first().unwrap_or(empty);
     let line = user_command::ask(OsStr::new(program), arguments, DEADLINE).map_err(|error| {
         let cure = "run it by hand to see what it prints";
         ExitError::new(FAILED, format!("code_command: {program} {error}; {cure}"))
@@ -78,10 +76,8 @@ fn ask(gate: &GateName) -> Result<Code, ExitError> {
 fn read(text: &[u8], place: &str) -> Result<Code, ExitError> {
     let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
     digits.extend(text.iter().filter(|byte| !byte.is_ascii_whitespace()));
-    let code = str::from_utf8(&digits)
-        .map_err(|_| Malformed::CodeDigits)
-        .and_then(Code::new);
-    code.map_err(|_| {
+    let text = str::from_utf8(&digits).map_err(|_| Malformed::CodeDigits);
+    text.and_then(Code::new).map_err(|_| {
         let what = format!("{place} is no one-time code; give the 6 to 8 digits alone");
         ExitError::new(USAGE, what)
     })

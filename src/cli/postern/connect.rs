@@ -30,26 +30,18 @@ struct ConnectJson {
 }
 
 pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), ExitError> {
-    let Connect {
-        profile,
-        host,
-        port,
-        options,
-        target,
-        grant,
-        wait,
-        messages,
-    } = arguments;
-    let names_services = !options.services.is_empty();
+    let (host, port, messages) = (arguments.host, arguments.port, arguments.messages);
+    let limit = arguments.wait.limit;
+    let names_services = !arguments.options.services.is_empty();
     let request = RequestArguments {
         gate: Gate {
-            profile: Some(profile),
+            profile: Some(arguments.profile),
             named: NamedGate::default(),
         },
-        options,
-        target: target.then(|| host.clone()),
+        options: arguments.options,
+        target: arguments.target.then(|| host.clone()),
     };
-    let mut plan = Plan::new(Action::Open, request, grant.duration, config)?;
+    let mut plan = Plan::new(Action::Open, request, arguments.grant.duration, config)?;
     if !names_services {
         ask_for_port(&mut plan.request, port);
     }
@@ -58,11 +50,11 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
 
     let addresses = client::resolve(&host, port, plan.destination.families)?;
     let failed = |why| match why {
-        Unreached::Closed => not_open(&format!("{host} port {port}"), wait.limit),
-        Unreached::NoRoute(error) => ExitError::new(
-            UNAVAILABLE,
-            format!("no way to {host} port {port}: {error}; check this machine's network"),
-        ),
+        Unreached::Closed => not_open(&format!("{host} port {port}"), limit),
+        Unreached::NoRoute(error) => {
+            let what = format!("no way to {host} port {port}: {error}");
+            ExitError::new(UNAVAILABLE, format!("{what}; check this machine's network"))
+        }
     };
     let (connected, sent) = match client::connect_once(&addresses, OPEN_PORT_TIMEOUT) {
         Ok(connected) => (connected, Vec::new()),
@@ -71,15 +63,11 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
             let sent = knock(plan, &messages)?;
             let mut allowed = addresses.clone();
             allowed.retain(|address| client::allows(&sent, *address));
-            let allowed = if allowed.is_empty() {
-                addresses
-            } else {
-                allowed
-            };
-            (
-                client::connect_within(&allowed, wait.limit).map_err(failed)?,
-                sent,
-            )
+            if allowed.is_empty() {
+                allowed = addresses;
+            }
+            let connected = client::connect_within(&allowed, limit);
+            (connected.map_err(failed)?, sent)
         }
     };
     if messages.json {
@@ -98,11 +86,8 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
 
 fn knock(mut plan: Plan, messages: &Messages) -> Result<Vec<SentKnock>, ExitError> {
     plan.request.code = code::obtain(false, plan.code.as_ref(), &plan.request.gate)?;
-    let sent = client::send(client::prepare(
-        &plan.request,
-        &plan.destination,
-        &plan.keys,
-    )?)?;
+    let prepared = client::prepare(&plan.request, &plan.destination, &plan.keys)?;
+    let sent = client::send(prepared)?;
     if messages.are_wanted() {
         tell_aside(&plan.request.gate, &sent);
     }

@@ -14,7 +14,7 @@ use super::{gate, json};
 use crate::adapters::files;
 use crate::client::profile;
 use crate::client::token::LineKind;
-use crate::client::{self, Imported, unreadable};
+use crate::client::{self, unreadable};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 
 /// More than the longest token, and enough for a profile with many comments.
@@ -41,15 +41,12 @@ struct ImportJson {
 
 pub(super) fn enroll(arguments: &Enroll, config: Option<&Path>) -> Result<(), ExitError> {
     let config = config_path(config)?;
-    let names = (arguments.name.as_deref(), arguments.profile.as_deref());
-    let (name, profile) = match names {
-        (Some(name), profile) => (name, profile.unwrap_or(name)),
-        (None, profile) => (profile.unwrap_or(NAME), profile.unwrap_or(NAME)),
-    };
+    let (name, profile) = (arguments.name.as_deref(), arguments.profile.as_deref());
+    let name = name.or(profile).unwrap_or(NAME);
+    let profile = profile.unwrap_or(name);
     let made = client::enroll(&config, name, profile)?;
-    let request = made
-        .request
-        .to_line()
+    let request = made.request.to_line();
+    let request = request
         .map_err(|error| ExitError::new(FAILED, format!("{error}; choose a shorter name")))?;
     let file = made.file.display().to_string();
     if arguments.json {
@@ -66,9 +63,9 @@ pub(super) fn enroll(arguments: &Enroll, config: Option<&Path>) -> Result<(), Ex
     hint(
         "next: send the line above to the gate's administrator, who runs this; the line is not secret",
     );
+    let request = request.as_str();
     hint(&format!(
-        "  posternd user add NAME -s tcp/22 --request {}",
-        *request
+        "  posternd user add NAME -s tcp/22 --request {request}"
     ));
     hint("then import the token that you get back: postern import postern-token-…");
     Ok(())
@@ -78,13 +75,9 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
     let config = config_path(config)?;
     let source = source(arguments.source.as_deref())?;
     let name = arguments.profile.as_deref();
-    let Imported {
-        profile,
-        gate,
-        user,
-        replaced,
-    } = client::import(&source, &config, name, arguments.replace)?;
-    let config = config.display().to_string();
+    let imported = client::import(&source, &config, name, arguments.replace)?;
+    let (profile, gate, user) = (imported.profile, imported.gate, imported.user);
+    let (replaced, config) = (imported.replaced, config.display().to_string());
     if arguments.json {
         let imported = ImportJson {
             profile,

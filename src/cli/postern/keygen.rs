@@ -50,17 +50,15 @@ pub(super) fn keygen(arguments: &Keygen) -> Result<(), ExitError> {
         };
         return json::write("keygen", keys);
     }
-    match (shown, &public) {
-        (Some(private), Some(_)) => {
-            say(&Zeroizing::new(format!("private_key = \"{private}\"\n")))?;
-        }
-        (Some(key), None) => say(&Zeroizing::new(format!("{key}\n")))?,
-        (None, _) => {}
+    if let Some(key) = shown {
+        say(&Zeroizing::new(match public {
+            Some(_) => format!("private_key = \"{key}\"\n"),
+            None => format!("{key}\n"),
+        }))?;
     }
-    match public {
-        Some(public) => say(&format!("public_key = \"{}\"\n", &*public)),
-        None => Ok(()),
-    }
+    public.map_or(Ok(()), |public| {
+        say(&format!("public_key = \"{}\"\n", &*public))
+    })
 }
 
 fn write(file: &Path, key: &KeyText) -> Result<(), ExitError> {

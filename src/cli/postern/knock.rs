@@ -18,12 +18,8 @@ use crate::model::exit::{ExitError, USAGE};
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitError> {
     let output = arguments.output;
-    let mut plan = Plan::new(
-        Action::Open,
-        arguments.request,
-        arguments.grant.duration,
-        config,
-    )?;
+    let duration = arguments.grant.duration;
+    let mut plan = Plan::new(Action::Open, arguments.request, duration, config)?;
     plan.destination.spoofed_source = arguments.spoof_source;
     let wait = match arguments.wait {
         Some(limit) => Some((port_to_wait_for(&plan.request)?, limit)),
@@ -44,9 +40,8 @@ pub(super) fn close(arguments: Close, config: Option<&Path>) -> Result<(), ExitE
 
 fn port_to_wait_for(request: &KnockRequest) -> Result<u16, ExitError> {
     let what = "--wait needs a TCP port to try; ask for one such as tcp/22, or leave out --wait";
-    request
-        .tcp_port()
-        .ok_or_else(|| ExitError::new(USAGE, what))
+    let port = request.tcp_port();
+    port.ok_or_else(|| ExitError::new(USAGE, what))
 }
 
 fn carry_out(
@@ -65,11 +60,8 @@ fn carry_out(
         tell(gate, &sent)?;
     }
     let waited = wait.map(|(port, limit)| {
-        (
-            port,
-            limit,
-            client::wait_for(&client::service_addresses(&sent, port), limit),
-        )
+        let addresses = client::service_addresses(&sent, port);
+        (port, limit, client::wait_for(&addresses, limit))
     });
     if output.json {
         let knocks = KnocksJson {

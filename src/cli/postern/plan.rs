@@ -29,11 +29,7 @@ impl Plan {
         duration: Option<Duration>,
         config: Option<&Path>,
     ) -> Result<Self, ExitError> {
-        let RequestArguments {
-            gate,
-            options,
-            target,
-        } = arguments;
+        let (gate, options, target) = (arguments.gate, arguments.options, arguments.target);
         let (profile, keys) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
         let services = if options.services.is_empty() && action == Action::Open {
             profile.services

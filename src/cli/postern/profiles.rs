@@ -38,7 +38,7 @@ pub(super) fn profiles(arguments: &Profiles, config: Option<&Path>) -> Result<()
         let profiles = profiles.into_iter().map(|(name, profile)| ProfileJson {
             name,
             gate: profile.gate.to_string(),
-            addresses: addresses(&profile),
+            addresses: profile.addresses.iter().map(ToString::to_string).collect(),
             services: profile.services,
             allow: profile.allow.to_string(),
             duration_s: profile.duration.map(|duration| duration.as_secs()),
@@ -58,10 +58,6 @@ pub(super) fn profiles(arguments: &Profiles, config: Option<&Path>) -> Result<()
     say(&columns(["PROFILE", "GATE", "ADDRESS", "SERVICES"], rows))
 }
 
-fn addresses(profile: &Profile) -> Vec<String> {
-    profile.addresses.iter().map(ToString::to_string).collect()
-}
-
 fn row(name: &str, profile: &Profile) -> [String; 4] {
     let mut services = service::list(&profile.services);
     if services.is_empty() {
@@ -70,11 +66,6 @@ fn row(name: &str, profile: &Profile) -> [String; 4] {
     if let Some(target) = &profile.target {
         let _ = write!(services, " on {target}");
     }
-    let addresses = addresses(profile).join(", ");
-    [
-        name.to_owned(),
-        profile.gate.to_string(),
-        addresses,
-        services,
-    ]
+    let (gate, addresses) = (profile.gate.to_string(), service::list(&profile.addresses));
+    [name.to_owned(), gate, addresses, services]
 }

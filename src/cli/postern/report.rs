@@ -33,16 +33,13 @@ fn sentence(gate: &GateName, sent: &SentKnock) -> Option<String> {
 
 fn tell_failure(sent: &SentKnock) {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, Unsupported};
-    if let Err(error) = &sent.outcome
-        && !matches!(
-            error.kind(),
-            AddrNotAvailable | HostUnreachable | NetworkUnreachable | Unsupported
-        )
-    {
-        note(&format!(
+    let Err(error) = &sent.outcome else { return };
+    match error.kind() {
+        AddrNotAvailable | HostUnreachable | NetworkUnreachable | Unsupported => {}
+        _ => note(&format!(
             "no knock to {}: {error}; the other knock was sent",
             sent.to
-        ));
+        )),
     }
 }
 

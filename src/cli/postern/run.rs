@@ -41,21 +41,11 @@ struct RunJson {
 
 pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, ExitError> {
     let code_stdin = arguments.code_stdin;
-    let plan = Plan::new(
-        Action::Open,
-        arguments.request,
-        arguments.grant.duration,
-        config,
-    )?;
+    let duration = arguments.grant.duration;
+    let plan = Plan::new(Action::Open, arguments.request, duration, config)?;
     plan.request.items()?;
-    let interval = match arguments.keep_open {
-        true => Some(renewal_interval(
-            plan.request.duration,
-            code_stdin,
-            plan.code.as_ref(),
-        )?),
-        false => None,
-    };
+    let interval = || renewal_interval(plan.request.duration, code_stdin, plan.code.as_ref());
+    let interval = arguments.keep_open.then(interval).transpose()?;
     let port = plan.request.tcp_port();
     let gate = plan.request.gate.clone();
     let first = code::obtain(code_stdin, plan.code.as_ref(), &gate)?;
@@ -153,10 +143,8 @@ impl GuardedRun {
         let first = self.until_renewal();
         let ended = runner.run(command, first, &mut || self.renew());
         ended.map_err(|error| {
-            let name = command
-                .first()
-                .map(|name| name.to_string_lossy())
-                .unwrap_or_default();
+            let name = command.first().map(|name| name.to_string_lossy());
+            let name = name.unwrap_or_default();
             let code = match error.kind() {
                 io::ErrorKind::NotFound => NOT_FOUND,
                 _ => NOT_RUNNABLE,
@@ -180,10 +168,8 @@ impl GuardedRun {
 
     /// Knocks again and returns the time until the next knock. A failure does not end the command.
     fn renew(&mut self) -> Duration {
-        let code = self
-            .code
-            .as_ref()
-            .map(|source| code::from_source(source, &self.gate));
+        let source = self.code.as_ref();
+        let code = source.map(|source| code::from_source(source, &self.gate));
         match code.transpose().and_then(|code| self.knock(code)) {
             Ok(_) => {
                 self.report.renewals = self.report.renewals.saturating_add(1);

@@ -28,9 +28,8 @@ pub(super) fn allow(allow: Allow, over_ipv4: OverIpv4) -> String {
     match allow {
         Allow::Source { prefix: 128 } => "source".to_owned(),
         Allow::Source { prefix } => {
-            let in_ipv4 = prefix
-                .checked_sub(MAPPED)
-                .filter(|_| over_ipv4.unwrap_or(true));
+            let in_ipv4 = prefix.checked_sub(MAPPED);
+            let in_ipv4 = in_ipv4.filter(|_| over_ipv4.unwrap_or(true));
             format!("source/{}", in_ipv4.unwrap_or(prefix))
         }
         Allow::Network { address, prefix } => match address::network_from_knock(address, prefix) {

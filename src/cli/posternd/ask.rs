@@ -83,8 +83,7 @@ fn reason(error: &io::Error) -> String {
 }
 
 pub(super) fn unexpected() -> ExitError {
-    let what = "unexpected answer from posternd; are daemon and command of the same version?";
-    ExitError::new(FAILED, what)
+    ExitError::new(FAILED, control::UNEXPECTED)
 }
 
 #[cfg(test)]

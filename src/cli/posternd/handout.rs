@@ -139,10 +139,8 @@ fn text(
     let colours = std::io::stdout().is_terminal();
     let mut text = Zeroizing::new(String::with_capacity(MAX_TEXT));
     let mut put = |parts: &[&str]| {
-        parts
-            .iter()
-            .chain(&["\n"])
-            .for_each(|part| text.push_str(part))
+        parts.iter().for_each(|part| text.push_str(part));
+        text.push('\n');
     };
     put(&[&presentation.done]);
     put(&[reload_text(&handout.reload)]);

@@ -12,10 +12,11 @@ use super::user_arguments::{Add, KeyPair, Named, Remove, Rotate, UserCommand};
 use super::user_text;
 use crate::adapters::clock;
 use crate::admin;
-use crate::admin::add::{NewUser, add, list, quoted};
+use crate::admin::add::{NewUser, add};
 use crate::admin::change::{self, Changed};
-use crate::admin::keys::KeyChoice;
+use crate::admin::keys::{self, KeyChoice};
 use crate::admin::rotate::{Rotation, rotate};
+use crate::client::profile::{list, quoted};
 use crate::client::token::{EnrollRequest, LINE_MAX};
 use crate::model::exit::{ExitError, IO, USAGE};
 
@@ -24,13 +25,13 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, ExitError> {
     match command {
         UserCommand::Add(arguments) => added(&arguments),
         UserCommand::List(report) => {
-            let users = admin::list::users(&report.config.config)?;
+            let users = admin::config_files::users(&report.config.config)?;
             let listed = users.iter().map(|user| user_text::json(user, now));
             let json = json!({ "users": listed.collect::<Vec<_>>() });
             answer(&report, json, &user_text::table(&users, now))
         }
         UserCommand::Show(Named { name, report }) => {
-            let user = admin::list::user(&report.config.config, &name)?;
+            let user = admin::config_files::user(&report.config.config, &name)?;
             let json = json!({ "user": user_text::json(&user, now) });
             answer(&report, json, &user_text::details(&user, now))
         }
@@ -60,7 +61,7 @@ fn added(arguments: &Add) -> Result<ExitCode, ExitError> {
     let lists = lists
         .into_iter()
         .filter(|(_, values)| !values.is_empty())
-        .map(|(key, values)| (key, list(values.iter())));
+        .map(|(key, values)| (key, list(values)));
     let texts = texts
         .into_iter()
         .filter_map(|(key, value)| Some((key, quoted(value.as_ref()?))));
@@ -153,10 +154,7 @@ fn key_choice(pair: &KeyPair) -> Result<KeyChoice, ExitError> {
             psk: pair.psk,
         }),
         (None, true) => Ok(KeyChoice::Pair { psk: pair.psk }),
-        (None, false) if pair.psk => Err(ExitError::new(
-            USAGE,
-            "--psk needs a key pair; add --request LINE or --pair, or leave out --psk",
-        )),
+        (None, false) if pair.psk => Err(keys::psk_alone()),
         (None, false) => Ok(KeyChoice::Shared),
     }
 }

@@ -23,4 +23,6 @@ pub(crate) use parse::Profiles;
 pub use parse::{Profile, parse};
 pub(crate) use parse::{address_of, default_path, duration};
 pub(crate) use section::{SectionError, renamed, section, with_section};
+#[cfg(feature = "daemon")]
+pub(crate) use section::{list, quoted};
 pub(crate) use stun::StunServers;

@@ -25,15 +25,13 @@ pub(crate) enum SectionError {
 pub(crate) fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(SECTION_MAX));
     let mut line = |parts: &[&str]| {
-        parts
-            .iter()
-            .chain(&["\n"])
-            .for_each(|part| text.push_str(part))
+        parts.iter().for_each(|part| text.push_str(part));
+        text.push('\n');
     };
     line(&["gate = ", &quoted(token.gate.as_str())]);
     match token.addresses.as_slice() {
         [one] => line(&["address = ", &quoted(&one.to_string())]),
-        many => line(&["address = [", &list(many), "]"]),
+        many => line(&["address = ", &list(many)]),
     }
     match &token.key {
         TokenKey::Shared(key) => line(&["key = \"", &key.to_base64(), "\""]),
@@ -46,7 +44,7 @@ pub(crate) fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<St
             line(&["psk = \"", &psk.to_base64(), "\""]);
         }
     }
-    line(&["services = [", &list(&token.services), "]"]);
+    line(&["services = ", &list(&token.services)]);
     if token.source_only {
         line(&["allow = \"source\""]);
     }
@@ -73,9 +71,8 @@ pub(crate) fn renamed(
         return Err(SectionError::NotASection);
     }
     let name = name.unwrap_or(key.get_ref()).to_owned();
-    let rest = text
-        .get(value.span().end..)
-        .ok_or(SectionError::NotASection)?;
+    let rest = text.get(value.span().end..);
+    let rest = rest.ok_or(SectionError::NotASection)?;
     let (comment, body) = rest.split_once('\n').unwrap_or((rest, ""));
     let section = headed(&name, comment.trim_end(), body);
     Ok((name, section))
@@ -130,11 +127,8 @@ fn extent(text: &str, tree: &DeTable<'_>, value: &Spanned<DeValue<'_>>) -> Optio
         return None;
     }
     let start = value.span().start;
-    let next = headers(tree, text)
-        .into_iter()
-        .filter(|header| *header > start)
-        .min()
-        .unwrap_or(text.len());
+    let later = headers(tree, text).into_iter().filter(|at| *at > start);
+    let next = later.min().unwrap_or(text.len());
     let mut end = next;
     for line in text.get(start..next)?.split_inclusive('\n').rev() {
         if !line.starts_with('#') {
@@ -146,10 +140,8 @@ fn extent(text: &str, tree: &DeTable<'_>, value: &Spanned<DeValue<'_>>) -> Optio
 }
 
 fn is_section(text: &str, value: &Spanned<DeValue<'_>>) -> bool {
-    matches!(value.get_ref(), DeValue::Table(_))
-        && text
-            .get(value.span())
-            .is_some_and(|header| header.starts_with('['))
+    let header = text.get(value.span()).unwrap_or_default();
+    matches!(value.get_ref(), DeValue::Table(_)) && header.starts_with('[')
 }
 
 fn headers(table: &DeTable<'_>, text: &str) -> Vec<usize> {
@@ -170,15 +162,12 @@ fn headers(table: &DeTable<'_>, text: &str) -> Vec<usize> {
     found
 }
 
-fn list<T: std::fmt::Display>(values: &[T]) -> String {
-    let values: Vec<String> = values
-        .iter()
-        .map(|value| quoted(&value.to_string()))
-        .collect();
-    values.join(", ")
+pub(crate) fn list<T: std::fmt::Display>(values: &[T]) -> String {
+    let values = values.iter().map(|value| quoted(&value.to_string()));
+    format!("[{}]", values.collect::<Vec<_>>().join(", "))
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 

@@ -36,10 +36,9 @@ impl Block<'_> {
     }
 
     fn unclear(&self, what: impl std::fmt::Display) -> Finding {
+        let (place, rule) = (self.place(), &self.rule);
         Finding::note("unclear", format!("cannot tell whether {what}")).detail(format!(
-            "{}: {} decides, with a condition that posternd does not understand",
-            self.place(),
-            self.rule
+            "{place}: {rule} decides, with a condition that posternd does not understand"
         ))
     }
 }
@@ -57,10 +56,8 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
     findings.extend(cut_sessions(view, &own, &granted));
     let gate = &view.settings.gate;
     if gate.capture == CaptureKind::Udp {
-        let ports = gate.ports.iter();
-        let ports: Vec<Ports> = ports
-            .filter_map(|port| format!("udp/{port}").parse().ok())
-            .collect();
+        let ports = gate.ports.iter().map(|port| format!("udp/{port}"));
+        let ports: Vec<Ports> = ports.filter_map(|port| port.parse().ok()).collect();
         findings.extend(blocks(view, &ports, Hook::Input).iter().map(knock));
     }
     findings
@@ -133,29 +130,24 @@ fn at_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
         return block.unclear(format!("a grant opens {services}"));
     }
     let what = format!("a grant does not open {services}{}", block.by(view));
+    let (program, rule) = (&chain.table.program, &block.rule);
     if view.is_home(chain) && block.step.base.hook == Hook::Input {
+        let why = "the jump to POSTERN is not the first rule of INPUT";
         return Finding::warning("earlier-drop", what)
-            .detail(format!(
-                "the jump to POSTERN is not the first rule of INPUT, and {} drops it before",
-                block.rule
-            ))
+            .detail(format!("{why}, and {rule} drops it before"))
             .detail(JUMP_FIRST)
-            .cured_by(vec![format!(
-                "{} -I INPUT 1 -j POSTERN",
-                chain.table.program
-            )]);
+            .cured_by(vec![format!("{program} -I INPUT 1 -j POSTERN")]);
     }
-    let finding = Finding::warning("later-drop", what)
-        .detail(format!("{}, drops it: {}", block.place(), block.rule))
-        .detail(DROP_IS_FINAL);
-    let finding = if view.settings.firewall.protect {
-        finding.detail("accept it there; strangers stay out, because Postern drops their packets")
-    } else {
-        finding.detail(
-            "set protect = \"services\" in [firewall], start posternd again, then accept it there",
-        )
+    let advice = match view.settings.firewall.protect {
+        true => "accept it there; strangers stay out, because Postern drops their packets",
+        false => {
+            "set protect = \"services\" in [firewall], start posternd again, then accept it there"
+        }
     };
-    finding
+    Finding::warning("later-drop", what)
+        .detail(format!("{}, drops it: {rule}", block.place()))
+        .detail(DROP_IS_FINAL)
+        .detail(advice)
         .detail(cure::how_to_keep(view, chain))
         .cured_by(cure::accept_by_owner(view, chain, &block.services))
 }
@@ -168,15 +160,12 @@ fn behind_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
     let what = format!("a grant does not open {services}{}", block.by(view));
     let (place, rule) = (block.place(), &block.rule);
     if view.is_home(block.step.chain) {
+        let program = &block.step.chain.table.program;
+        let cause = format!("{place}, drops it before the jump to POSTERN-FWD: {rule}");
         return Finding::warning("earlier-drop", what)
-            .detail(format!(
-                "{place}, drops it before the jump to POSTERN-FWD: {rule}"
-            ))
+            .detail(cause)
             .detail(JUMP_FIRST)
-            .cured_by(vec![format!(
-                "{} -I FORWARD 1 -j POSTERN-FWD",
-                block.step.chain.table.program
-            )]);
+            .cured_by(vec![format!("{program} -I FORWARD 1 -j POSTERN-FWD")]);
     }
     Finding::warning("later-drop", what)
         .detail(format!("{place}, drops it: {rule}"))
@@ -190,12 +179,9 @@ fn knock(block: &Block<'_>) -> Finding {
     if !block.is_certain {
         return block.unclear(format!("knocks to {ports} arrive"));
     }
+    let (place, rule) = (block.place(), &block.rule);
     Finding::warning("knock-closed", format!("no knock to {ports} arrives"))
-        .detail(format!(
-            "capture is \"udp\", and {}, drops it: {}",
-            block.place(),
-            block.rule
-        ))
+        .detail(format!("capture is \"udp\", and {place}, drops it: {rule}"))
         .detail("accept it there, or set capture = \"packet\", which also receives dropped packets")
         .cured_by(cure::accept(block.step.chain, &block.services))
 }
@@ -234,19 +220,14 @@ fn cut_sessions(view: &HostView<'_>, services: &[Ports], granted: &[Block<'_>]) 
                 continue;
             };
             let names: Vec<Ports> = cut.iter().map(|(service, _)| *service).collect();
-            findings.push(
-                Finding::warning(
-                    "no-established",
-                    format!("a session to {} is cut when its grant ends", list(&names)),
-                )
-                .detail(format!(
-                    "{}, accepts no established connections before it drops: {rule}",
-                    place(step)
-                ))
+            let what = format!("a session to {} is cut when its grant ends", list(&names));
+            let why = "accepts no established connections before it drops";
+            let finding = Finding::warning("no-established", what)
+                .detail(format!("{}, {why}: {rule}", place(step)))
                 .detail("with protect = \"none\", Postern does not accept them either")
                 .detail("accept them there, or set protect = \"services\"")
-                .cured_by(vec![cure::established(step.chain)]),
-            );
+                .cured_by(vec![cure::established(step.chain)]);
+            findings.push(finding);
         }
     }
     findings

@@ -21,9 +21,8 @@ pub(super) fn findings(settings: &Settings, backend: &str, host: &HostSnapshot) 
         is_iptables: backend == "iptables",
     };
     let unseen = host.unseen.iter();
-    let mut findings: Vec<Finding> = unseen
-        .map(|what| Finding::note("not-looked", what))
-        .collect();
+    let unseen = unseen.map(|what| Finding::note("not-looked", what));
+    let mut findings: Vec<Finding> = unseen.collect();
     if backend == "command" {
         // What the programs of this driver do is not known. What is open without a knock is.
         findings.extend(reachable::findings(&view));
@@ -46,13 +45,11 @@ fn left_over(view: &HostView<'_>) -> Vec<Finding> {
         .collect();
     tables.dedup();
     let finding = |table| {
-        Finding::warning(
-            "left-over",
-            format!("{table} still holds Postern's rules of another backend"),
-        )
-        .detail("they drop what a grant opens")
-        .detail("stop posternd, remove them, and start it again")
-        .cured_by(vec!["posternd flush".to_owned()])
+        let what = format!("{table} still holds Postern's rules of another backend");
+        Finding::warning("left-over", what)
+            .detail("they drop what a grant opens")
+            .detail("stop posternd, remove them, and start it again")
+            .cured_by(vec!["posternd flush".to_owned()])
     };
     tables.into_iter().map(finding).collect()
 }
@@ -61,8 +58,7 @@ fn not_installed(view: &HostView<'_>) -> Option<Finding> {
     let closed = view.settings.protection().services;
     (!closed.is_empty() && !view.is_installed_at_all()).then(|| {
         let closed = crate::model::service::list(&closed);
-        Finding::note("not-installed", "Postern's rules are not installed yet").detail(format!(
-            "`posternd run` installs them and closes {closed} to strangers"
-        ))
+        let cure = format!("`posternd run` installs them and closes {closed} to strangers");
+        Finding::note("not-installed", "Postern's rules are not installed yet").detail(cure)
     })
 }

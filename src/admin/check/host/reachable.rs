@@ -26,12 +26,10 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
         for service in services_in(&view.own_services(), family) {
             for interface in &view.host.interfaces {
                 let packet = view.packet(family, service, interface);
+                let is_known = |one: &&mut Open| one.service == service && one.family == family;
                 match view.host.rules.judge(Hook::Input, &packet) {
                     Judgement::Dropped(_) => {}
-                    Judgement::Accepted(rule) => match open
-                        .iter_mut()
-                        .find(|known| known.service == service && known.family == family)
-                    {
+                    Judgement::Accepted(rule) => match open.iter_mut().find(is_known) {
                         Some(known) => known.interfaces.push(interface.clone()),
                         None => open.push(Open {
                             service,
@@ -40,17 +38,9 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
                             interfaces: vec![interface.clone()],
                         }),
                     },
-                    Judgement::CannotTell(rule) => unclear.push(
-                        Finding::note(
-                            "unclear",
-                            format!(
-                                "cannot tell whether {service} is closed to strangers over {family}"
-                            ),
-                        )
-                        .detail(format!(
-                            "{rule} decides, with a condition that posternd does not understand"
-                        )),
-                    ),
+                    Judgement::CannotTell(rule) => {
+                        unclear.push(cannot_tell(service, family, &rule))
+                    }
                 }
             }
         }
@@ -58,6 +48,12 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
     unclear.dedup();
     unclear.extend(open_findings(view, &open));
     unclear
+}
+
+fn cannot_tell(service: Ports, family: Family, rule: &str) -> Finding {
+    let what = format!("cannot tell whether {service} is closed to strangers over {family}");
+    let why = "decides, with a condition that posternd does not understand";
+    Finding::note("unclear", what).detail(format!("{rule} {why}"))
 }
 
 fn open_findings(view: &HostView<'_>, open: &[Open]) -> Vec<Finding> {
@@ -85,36 +81,27 @@ fn finding(view: &HostView<'_>, id: &'static str, family: Family, open: &[&Open]
     let services: Vec<Ports> = open.iter().map(|one| one.service).collect();
     let first = open.first();
     let rule = first.map_or("no rule", |one| one.rule.as_str());
-    let by = first
-        .filter(|one| one.interfaces.len() < view.host.interfaces.len())
-        .map(|one| format!(" by {}", list(&one.interfaces)))
-        .unwrap_or_default();
-    let only = if id == "ipv6-open" {
-        ", though not over IPv4"
-    } else {
-        ""
+    let by = first.filter(|one| one.interfaces.len() < view.host.interfaces.len());
+    let by = by.map(|one| format!(" by {}", list(&one.interfaces)));
+    let only = match id {
+        "ipv6-open" => ", though not over IPv4",
+        _ => "",
     };
-    let mut finding = Finding::warning(
-        id,
-        format!(
-            "{} can be reached without a knock over {family}{by}{only}",
-            list(&services)
-        ),
-    );
+    let (services_text, by) = (list(&services), by.unwrap_or_default());
+    let what = format!("{services_text} can be reached without a knock over {family}{by}{only}");
+    let mut finding = Finding::warning(id, what);
     if let Some(socket) = services.iter().find_map(|service| view.listens(*service)) {
         finding = finding.detail(format!("a socket listens on {socket}"));
     }
     if !view.settings.firewall.protect {
-        let cause = if rule == "no rule" {
-            "no rule of the host closes it".to_owned()
-        } else {
-            format!("{rule} accepts it")
+        let cause = match rule {
+            "no rule" => "no rule of the host closes it".to_owned(),
+            rule => format!("{rule} accepts it"),
         };
+        let cure = "set protect = \"services\" in [firewall], or close it with a rule of your own";
         return finding
             .detail(format!("firewall.protect is \"none\", and {cause}"))
-            .detail(
-                "set protect = \"services\" in [firewall], or close it with a rule of your own",
-            );
+            .detail(cure);
     }
     if view.lacks_program(family) {
         return finding
@@ -141,11 +128,12 @@ fn misplaced(view: &HostView<'_>, family: Family, finding: Finding, rule: &str) 
         None | Some((Some(0), ..)) => finding
             .detail("Postern's rules do not close it yet")
             .detail("start posternd again, so that its rules match the config"),
-        Some((None, program, command)) => finding
-            .detail(format!(
-                "chain POSTERN exists, but no rule of INPUT jumps to it ({program})"
-            ))
-            .cured_by(command),
+        Some((None, program, command)) => {
+            let what = "chain POSTERN exists, but no rule of INPUT jumps to it";
+            finding
+                .detail(format!("{what} ({program})"))
+                .cured_by(command)
+        }
         Some((Some(_), _, command)) => finding
             .detail(format!(
                 "the jump to POSTERN is not the first rule of INPUT, and {rule} comes before it"

@@ -2,6 +2,8 @@
 //!
 //! A rewritten packet meets no rule for its old port. A packet to a container does not even pass INPUT.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::view::{HostView, services_in};
@@ -13,11 +15,8 @@ use crate::model::service::Ports;
 const MAX_PORTS: u16 = 256;
 
 pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
-    let services: Vec<Ports> = view
-        .own_services()
-        .into_iter()
-        .flat_map(each_port)
-        .collect();
+    let services = view.own_services().into_iter();
+    let services: Vec<Ports> = services.flat_map(each_port).collect();
     let rules = &view.host.rules;
     let mut findings = Vec::new();
     for family in view.families() {
@@ -60,19 +59,16 @@ fn finding(
         None => service,
     };
     let is_own = |address| view.host.addresses.iter().any(|own| own.addr() == address);
-    let outside = to
-        .address
-        .filter(|address| !address.is_loopback() && !is_own(*address));
-    let Some(address) = outside else {
+    let is_outside = |address: &IpAddr| !address.is_loopback() && !is_own(*address);
+    let Some(address) = to.address.filter(is_outside) else {
         return (inner != service).then(|| {
-            Finding::warning(
-                "redirected",
-                format!("{service} is not closed, and a grant does not open it"),
-            )
-            .detail(format!(
-                "{rule} in {table} redirects it on this host, so Postern's rules see {inner}"
-            ))
-            .detail(format!("name {inner} in `services` instead"))
+            let what = format!("{service} is not closed, and a grant does not open it");
+            let why = format!("so Postern's rules see {inner}");
+            Finding::warning("redirected", what)
+                .detail(format!(
+                    "{rule} in {table} redirects it on this host, {why}"
+                ))
+                .detail(format!("name {inner} in `services` instead"))
         });
     };
     if is_closed_behind(view, packet, inner, address.into()) {
@@ -105,20 +101,19 @@ fn docker_cure(
 ) -> Finding {
     let port_of = |service: Ports| service.range().map_or(0, |(first, _)| first);
     let port = port_of(packet.service);
+    let inner = port_of(inner);
     let finding = finding
         .detail("run the container with --network host: Postern's rules then apply to it")
         .detail(format!(
-            "or publish it with -p 127.0.0.1:{port}:{}: no other host then reaches it",
-            port_of(inner)
+            "or publish it with -p 127.0.0.1:{port}:{inner}: no other host then reaches it"
         ));
     let mut chains = view.host.rules.chains.iter();
     if !chains.any(|chain| chain.name == "DOCKER-USER" && chain.table.sees(packet.family)) {
         return finding;
     }
-    let program = if table.is_nft() {
-        "iptables"
-    } else {
-        &table.program
+    let program = match table.is_nft() {
+        true => "iptables",
+        false => &table.program,
     };
     let interface = match packet.interface {
         "" => "eth0",
@@ -142,12 +137,9 @@ fn is_closed_behind(view: &HostView<'_>, packet: &Packet<'_>, inner: Ports, to: 
         ..packet.clone()
     };
     let steps = view.filter_chains(packet.family, Hook::Forward).into_iter();
-    steps
-        .filter(|step| step.base.hook == Hook::Forward)
-        .any(|step| {
-            matches!(
-                view.host.rules.judge_chain(step, &packet),
-                Judgement::Dropped(_)
-            )
-        })
+    let mut steps = steps.filter(|step| step.base.hook == Hook::Forward);
+    steps.any(|step| {
+        let judgement = view.host.rules.judge_chain(step, &packet);
+        matches!(judgement, Judgement::Dropped(_))
+    })
 }

@@ -23,14 +23,11 @@ pub(super) struct HostView<'a> {
 impl<'a> HostView<'a> {
     /// The families that packets can come in. A host without an address counts as IPv4.
     pub(super) fn families(&self) -> Vec<Family> {
-        let mut families: Vec<Family> = Family::BOTH
-            .into_iter()
-            .filter(|family| self.host.has(*family))
-            .collect();
-        if families.is_empty() {
-            families.push(Family::V4);
-        }
-        families
+        let has = |family: &Family| match family {
+            Family::V4 => self.host.has(Family::V4) || !self.host.has(Family::V6),
+            Family::V6 => self.host.has(Family::V6),
+        };
+        Family::BOTH.into_iter().filter(has).collect()
     }
 
     pub(super) fn is_installed(&self, family: Family) -> bool {
@@ -39,9 +36,7 @@ impl<'a> HostView<'a> {
     }
 
     pub(super) fn is_installed_at_all(&self) -> bool {
-        Family::BOTH
-            .into_iter()
-            .any(|family| self.is_installed(family))
+        self.is_installed(Family::V4) || self.is_installed(Family::V6)
     }
 
     pub(super) fn is_ours(&self, chain: &Chain) -> bool {
@@ -101,25 +96,21 @@ impl<'a> HostView<'a> {
     }
 
     fn services_of(&self, choose: impl Fn(&Policy) -> bool) -> Vec<Ports> {
-        let policies = self.settings.policies.iter();
-        joined(
-            policies
-                .filter(|policy| choose(policy))
-                .filter_map(|policy| ports_of(&policy.services, &self.settings.named))
-                .flatten()
-                .collect(),
-        )
+        let policies = self
+            .settings
+            .policies
+            .iter()
+            .filter(|policy| choose(policy));
+        let ports = policies.filter_map(|policy| ports_of(&policy.services, &self.settings.named));
+        joined(ports.flatten().collect())
     }
 
     /// Services of this host: those of users without targets, and those that a socket here serves.
     pub(super) fn own_services(&self) -> Vec<Ports> {
         let mut services = self.services_of(|policy| policy.targets.is_empty());
-        let others = self.services_of(|policy| !policy.targets.is_empty());
-        services.extend(
-            others
-                .into_iter()
-                .filter(|service| self.listens(*service).is_some()),
-        );
+        let mut others = self.forwarded_services();
+        others.retain(|service| self.listens(*service).is_some());
+        services.append(&mut others);
         joined(services)
     }
 
@@ -133,9 +124,8 @@ impl<'a> HostView<'a> {
     }
 
     pub(super) fn listens(&self, service: Ports) -> Option<SocketAddr> {
-        let (first, last) = service
-            .range()
-            .filter(|_| service.protocol_name() == "tcp")?;
+        let range = service.range();
+        let (first, last) = range.filter(|_| service.protocol_name() == "tcp")?;
         let mut sockets = self.host.listeners.iter().copied();
         sockets.find(|socket| !socket.ip().is_loopback() && (first..=last).contains(&socket.port()))
     }
@@ -157,8 +147,7 @@ pub(super) fn services_in(services: &[Ports], family: Family) -> Vec<Ports> {
         Family::V4 => "icmpv6",
         Family::V6 => "icmp",
     };
-    let services = services.iter().copied();
+    let mut services = services.to_vec();
+    services.retain(|service| service.protocol_name() != foreign);
     services
-        .filter(|service| service.protocol_name() != foreign)
-        .collect()
 }
