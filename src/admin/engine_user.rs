@@ -44,11 +44,10 @@ pub(super) fn ensure(
     }
     let mut refused = Vec::new();
     for recipe in RECIPES {
-        let Some(calls) = recipe
+        let calls = recipe
             .iter()
-            .map(|(program, args)| Some((find(program)?, *args)))
-            .collect::<Option<Vec<_>>>()
-        else {
+            .map(|(program, args)| Some((find(program)?, *args)));
+        let Some(calls) = calls.collect::<Option<Vec<_>>>() else {
             continue;
         };
         let failed = calls.iter().find_map(|(program, args)| {
@@ -66,18 +65,16 @@ pub(super) fn ensure(
         });
         match failed {
             None if exists(name) => return EngineUser::Made,
-            None => refused.push(format!(
-                "{} did not make it",
-                recipe.first().map_or("", |(program, _)| program)
-            )),
+            None => {
+                let program = recipe.first().map_or("", |(program, _)| program);
+                refused.push(format!("{program} did not make it"));
+            }
             Some(why) => refused.push(why),
         }
     }
-    let none = || "there is no useradd or adduser on this host".to_owned();
-    EngineUser::Missing(if refused.is_empty() {
-        none()
-    } else {
-        refused.join("; ")
+    EngineUser::Missing(match refused.is_empty() {
+        true => "there is no useradd or adduser on this host".to_owned(),
+        false => refused.join("; "),
     })
 }
 
@@ -87,14 +84,10 @@ fn failure(ran: &Result<Ran, RunError>) -> Option<String> {
             status: Some(0), ..
         }) => None,
         Ok(Ran { status, stderr, .. }) => {
-            let status = status.map_or("a signal".to_owned(), |status| {
-                format!("exit status {status}")
-            });
-            let said = stderr
-                .lines()
-                .next()
-                .map(|line| format!(": {line}"))
-                .unwrap_or_default();
+            let status = status.map(|status| format!("exit status {status}"));
+            let status = status.unwrap_or_else(|| "a signal".to_owned());
+            let said = stderr.lines().next().map(|line| format!(": {line}"));
+            let said = said.unwrap_or_default();
             Some(format!("failed with {status}{said}"))
         }
         Err(error) => Some(error.to_string()),

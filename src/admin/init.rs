@@ -17,7 +17,7 @@ use crate::adapters::config::disk;
 use crate::adapters::files::{self, FileErrorKind};
 use crate::adapters::process::{self, Programs};
 use crate::daemon::monitor::{directories, rights};
-use crate::model::endpoint::Endpoint;
+use crate::model::endpoint::{DEFAULT_PORT, Endpoint, Host};
 use crate::model::exit::{CONFIG, ExitError, PERMISSION, USAGE};
 use crate::model::run::{Call, OUTPUT, Run};
 use crate::model::settings::Settings;
@@ -62,10 +62,9 @@ pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     let mut notes = Vec::new();
     let folder = files::folder_of(config);
     make_folder("folder", &folder, 0o755, &mut steps)?;
-    let before = if config.symlink_metadata().is_ok() {
-        Some(existing_config(config, &mut steps, &mut notes)?)
-    } else {
-        None
+    let before = match config.symlink_metadata() {
+        Ok(_) => Some(existing_config(config, &mut steps, &mut notes)?),
+        Err(_) => None,
     };
     let run_as = engine_user(before.as_ref(), &mut steps, &mut notes);
     if before.is_none() {
@@ -73,10 +72,8 @@ pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
         write_config(config, wanted, &run_as)?;
         steps.push(SetUpStep::new(true, "config", config.display()));
     } else if wanted.name.is_some() || wanted.port.is_some() || !wanted.addresses.is_empty() {
-        notes.push(
-            "the config existed, so --name, --address and --port had no effect; edit the config"
-                .to_owned(),
-        );
+        let what = "the config existed, so --name, --address and --port had no effect";
+        notes.push(format!("{what}; edit the config"));
     }
     make_folder("users", &folder.join("users.d"), 0o700, &mut steps)?;
     let settings = disk::load(config)?.1;
@@ -84,16 +81,12 @@ pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     let is_new = state_dir.symlink_metadata().is_err();
     directories::prepare_state(state_dir, &rights::run_as(&settings.gate.run_as)?)?;
     steps.push(SetUpStep::new(is_new, "state", state_dir.display()));
-    let users = settings
-        .policies
-        .len()
-        .saturating_add(settings.disabled.len());
     Ok(SetUp {
         gate: settings.gate.name,
         run_as: settings.gate.run_as,
         steps,
         notes,
-        users,
+        users: settings.policies.iter().chain(&settings.disabled).count(),
     })
 }
 
@@ -104,12 +97,8 @@ fn engine_user(
 ) -> String {
     let name = before.map_or(NAME, |settings| settings.gate.run_as.as_str());
     let is_known = |name: &str| nix::unistd::User::from_name(name).ok().flatten().is_some();
-    let outcome = engine_user::ensure(
-        name,
-        &mut Programs::with_deadline(engine_user::DEADLINE),
-        process::find,
-        is_known,
-    );
+    let run = &mut Programs::with_deadline(engine_user::DEADLINE);
+    let outcome = engine_user::ensure(name, run, process::find, is_known);
     if let EngineUser::Missing(why) = outcome {
         notes.push(match before {
             None => format!("the user {name} could not be made ({why}), so the engine runs as {NOBODY}; see run_as in the config"),
@@ -144,9 +133,9 @@ fn existing_config(
     steps.push(SetUpStep::new(false, "config", config.display()));
     let key = key.map_or_else(|| gate_key(&files::folder_of(config).join("gate.key")), Ok)?;
     if named.is_none() {
+        let line = format!("private_key = \"{}\"", key.name);
         notes.push(format!(
-            "for users with key pairs, add to [gate] in the config: private_key = \"{}\"",
-            key.name
+            "for users with key pairs, add to [gate] in the config: {line}"
         ));
     }
     steps.push(key);
@@ -172,15 +161,14 @@ fn gate_key(path: &Path) -> Result<SetUpStep, ExitError> {
 }
 
 fn write_config(config: &Path, wanted: &Wanted, run_as: &str) -> Result<(), ExitError> {
-    let port = wanted.port.unwrap_or(crate::model::endpoint::DEFAULT_PORT);
     let name = wanted.name.clone().map_or_else(host_name, Ok)?;
-    let text = Template {
+    let template = Template {
         name: name.as_str(),
-        port,
+        port: wanted.port.unwrap_or(DEFAULT_PORT),
         addresses: &wanted.addresses,
         run_as,
-    }
-    .text();
+    };
+    let text = template.text();
     config::load(&Bundle::of_main(config, text.clone()))
         .map_err(|problems| ExitError::new(CONFIG, problems))?;
     config_files::create(config, &text)
@@ -194,25 +182,18 @@ fn host_name() -> Result<GateName, ExitError> {
             stdin: b"",
             most: OUTPUT,
         });
-        ran.ok()
-            .filter(|ran| ran.status == Some(0))
-            .map(|ran| ran.stdout)
+        let ran = ran.ok().filter(|ran| ran.status == Some(0))?;
+        Some(ran.stdout)
     });
     let short = files::read_system(Path::new("/proc/sys/kernel/hostname")).ok();
     let names = [whole, short];
+    let mut names = names.iter().flatten().map(|name| name.trim());
+    let is_host = |name: &str| name.parse::<Host>().is_ok();
     // A host without a name of its own is called localhost.
-    let chosen = names
-        .iter()
-        .flatten()
-        .map(|name| name.trim())
-        .find(|name| is_host(name) && !name.starts_with("localhost"));
+    let chosen = names.find(|name| is_host(name) && !name.starts_with("localhost"));
     let name = chosen.and_then(|name| GateName::new(name).ok());
     name.ok_or_else(|| {
         let what = "this host has no name of its own; give --name GATE, such as gate.example.org";
         ExitError::new(USAGE, what)
     })
-}
-
-fn is_host(name: &str) -> bool {
-    name.parse::<crate::model::endpoint::Host>().is_ok()
 }

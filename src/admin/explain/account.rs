@@ -98,9 +98,8 @@ impl Account {
 
     /// When it was made, by the client's clock.
     pub fn made(&self) -> Option<Timestamp> {
-        self.request
-            .as_ref()
-            .map(|request| Timestamp::from_millis(request.timestamp_ms))
+        let request = self.request.as_ref()?;
+        Some(Timestamp::from_millis(request.timestamp_ms))
     }
 
     /// The running gate has seen this packet: an admission becomes a replay. A refusal stays one, because its rule is
@@ -116,11 +115,7 @@ impl Account {
     /// The running gate decided differently: the verdict is told as that of the config only.
     pub fn done_otherwise(&mut self, seen: Option<Seen>) {
         self.running = seen;
-        self.otherwise = Some(if seen.is_some() {
-            Otherwise::Refused
-        } else {
-            Otherwise::Unknown
-        });
+        self.otherwise = Some(seen.map_or(Otherwise::Unknown, |_| Otherwise::Refused));
     }
 }
 

@@ -111,8 +111,8 @@ impl Explainer {
     }
 
     fn maker(&self, packet: &Packet<'_>) -> Option<Maker<'_>> {
-        self.keys
-            .maker(packet, self.gate.rows_with_hint(packet.hint()))
+        let hinted = self.gate.rows_with_hint(packet.hint());
+        self.keys.maker(packet, hinted)
     }
 
     fn policy(&self, user: usize) -> Option<&Policy> {
@@ -216,14 +216,11 @@ impl Explainer {
         let maker = self.maker(&packet)?;
         let request = open(&maker, &packet).ok()?;
         let policy = self.policy(maker.user)?;
-        let addresses: Vec<IpAddr> = policy.networks.iter().map(first_host).collect();
-        let allowed =
-            |source: &&IpAddr| approve(&request, **source, policy, self.services()).is_ok();
-        addresses
-            .iter()
-            .find(allowed)
-            .or(addresses.first())
-            .copied()
+        let mut addresses = policy.networks.iter().map(first_host);
+        let first = addresses.next()?;
+        let allowed = |source: &IpAddr| approve(&request, *source, policy, self.services()).is_ok();
+        let found = std::iter::once(first).chain(addresses).find(allowed);
+        Some(found.unwrap_or(first))
     }
 
     fn services(&self) -> Services<'_> {

@@ -47,29 +47,25 @@ impl Input {
                 source: BufReader::new(source),
             });
         }
+        let what = "is neither a file nor a packet in base64";
+        let cure = "give a packet as `postern knock --print` writes it";
         let said = without_secrets(argument);
-        Err(ExitError::new(
-            NO_INPUT,
-            format!(
-                "{said} is neither a file nor a packet in base64; give a packet as `postern knock --print` writes it"
-            ),
-        ))
+        Err(ExitError::new(NO_INPUT, format!("{said} {what}; {cure}")))
     }
 
     fn begin(mut source: Source, said: &str) -> Result<Self, ExitError> {
         let mut head = Vec::new();
         let read = (&mut source).take(4).read_to_end(&mut head);
         read.map_err(|error| match error.kind() {
-            ErrorKind::IsADirectory => ExitError::new(
-                DATA,
-                format!("{said}: is a folder, not a file; name a file"),
-            ),
+            ErrorKind::IsADirectory => {
+                let what = format!("{said}: is a folder, not a file; name a file");
+                ExitError::new(DATA, what)
+            }
             _ => ExitError::new(IO, format!("{said}: {error}")),
         })?;
-        let kind = if begins(&head) {
-            Kind::Recording
-        } else {
-            Kind::Packets
+        let kind = match begins(&head) {
+            true => Kind::Recording,
+            false => Kind::Packets,
         };
         let source: Source = Box::new(Cursor::new(head).chain(source));
         Ok(Self {

@@ -50,14 +50,12 @@ impl KnownKeys {
         };
         let present = materials.iter().enumerate();
         let present = present.map(|(user, material)| key(user, material, None));
-        let old = old
-            .iter()
-            .map(|old| key(old.user, &old.material, Some(old.until)));
+        let old = old.iter();
+        let old = old.map(|old| key(old.user, &old.material, Some(old.until)));
+        let disabled = disabled.map(|(user, key)| (user, UserKeys::derive(gate, &key)));
         Self {
             here: present.chain(old).collect(),
-            disabled: disabled
-                .map(|(user, material)| (user, UserKeys::derive(gate, &material)))
-                .collect(),
+            disabled: disabled.collect(),
             materials,
             names,
             elsewhere: OnceCell::new(),
@@ -84,16 +82,14 @@ impl KnownKeys {
         packet: &Packet<'_>,
         hinted: impl Iterator<Item = usize>,
     ) -> Option<Maker<'_>> {
-        let here = hinted
-            .filter_map(|row| self.here.get(row))
-            .chain(&self.here)
-            .find(|key| key.keys.verify(packet))
-            .map(|key| Maker {
-                user: key.user,
-                keys: &key.keys,
-                until: key.until,
-                other_gate: None,
-            });
+        let hinted = hinted.filter_map(|row| self.here.get(row));
+        let here = hinted.chain(&self.here).find(|key| key.keys.verify(packet));
+        let here = here.map(|key| Maker {
+            user: key.user,
+            keys: &key.keys,
+            until: key.until,
+            other_gate: None,
+        });
         here.or_else(|| {
             let mut elsewhere = self.names.iter().zip(self.elsewhere());
             elsewhere.find_map(|(name, keys)| {
@@ -112,12 +108,11 @@ impl KnownKeys {
         self.elsewhere.get_or_init(|| {
             let keys_at = |name| {
                 let materials = self.materials.iter();
-                materials.map(move |material| UserKeys::derive(name, material))
+                materials
+                    .map(|material| UserKeys::derive(name, material))
+                    .collect()
             };
-            self.names
-                .iter()
-                .map(|name| keys_at(name).collect())
-                .collect()
+            self.names.iter().map(keys_at).collect()
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::adapters::capture::{Capture, Caught};
 use crate::adapters::clock;
 use crate::model::datagram::Datagram;
 use crate::model::exit::{ExitError, FAILED, PERMISSION};
+use crate::model::service;
 use crate::model::settings::{Gate, Interfaces};
 use crate::model::time::Timestamp;
 
@@ -30,10 +31,9 @@ pub(crate) struct Live {
 impl Live {
     fn interface_list(&self, gate: &Gate) -> String {
         let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
-        if names.is_empty() {
-            "every interface".to_owned()
-        } else {
-            names.join(", ")
+        match names.is_empty() {
+            true => "every interface".to_owned(),
+            false => names.join(", "),
         }
     }
 
@@ -64,11 +64,8 @@ impl Live {
                 .map(|socket| (interface, socket))
                 .map_err(ExitError::system("opening the packet socket"))
         };
-        let sockets: Vec<_> = self
-            .interfaces(gate)
-            .into_iter()
-            .map(open)
-            .collect::<Result<_, _>>()?;
+        let sockets = self.interfaces(gate).into_iter().map(open);
+        let sockets: Vec<_> = sockets.collect::<Result<_, _>>()?;
         drop_rights(None)?;
         for (interface, socket) in sockets {
             let capture = PacketCapture::new(socket, interface, gate.ports.clone());
@@ -77,19 +74,17 @@ impl Live {
             let caught = caught.clone();
             // Ends with the queue or the process.
             thread::spawn(move || {
-                let next = |capture: &mut PacketCapture| {
+                let mut next = || {
                     let caught = capture.next();
                     (clock::wall(), caught)
                 };
-                while caught.send(next(&mut capture)).is_ok() {}
+                while caught.send(next()).is_ok() {}
             });
         }
         drop(caught);
-        let ports: Vec<String> = gate.ports.iter().map(ToString::to_string).collect();
+        let (ports, interfaces) = (service::list(&gate.ports), self.interface_list(gate));
         heard(&format!(
-            "explaining knocks to UDP port {} on {}; Ctrl-C ends it",
-            ports.join(", "),
-            self.interface_list(gate)
+            "explaining knocks to UDP port {ports} on {interfaces}; Ctrl-C ends it"
         ));
         besides.into_iter().for_each(&mut *heard);
         let start = clock::instant();

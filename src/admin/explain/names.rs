@@ -16,12 +16,8 @@ pub(super) fn of_host() -> Vec<String> {
     let hostname = read("/proc/sys/kernel/hostname").trim().to_owned();
     let mut names = named_by(&hostname, &read("/etc/hosts"), &read("/etc/resolv.conf"));
     let interfaces = pnet::datalink::interfaces();
-    names.extend(
-        interfaces
-            .iter()
-            .flat_map(|interface| &interface.ips)
-            .map(|network| network.ip().to_string()),
-    );
+    let networks = interfaces.iter().flat_map(|interface| &interface.ips);
+    names.extend(networks.map(|network| network.ip().to_string()));
     names.truncate(MOST);
     names
 }
@@ -29,12 +25,12 @@ pub(super) fn of_host() -> Vec<String> {
 fn named_by(hostname: &str, hosts: &str, resolver: &str) -> Vec<String> {
     let mut names = vec![hostname.to_owned(), "localhost".to_owned()];
     let words = |line: &str| {
-        line.split('#')
+        let words = line
+            .split('#')
             .next()
             .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+            .split_whitespace();
+        words.map(str::to_owned).collect::<Vec<_>>()
     };
     for line in hosts.lines().map(words) {
         if line.iter().skip(1).any(|name| name == hostname) {
@@ -42,15 +38,10 @@ fn named_by(hostname: &str, hosts: &str, resolver: &str) -> Vec<String> {
         }
     }
     for line in resolver.lines().map(words) {
-        if line
-            .first()
-            .is_some_and(|word| word == "search" || word == "domain")
+        if let [word, domains @ ..] = line.as_slice()
+            && (word == "search" || word == "domain")
         {
-            names.extend(
-                line.iter()
-                    .skip(1)
-                    .map(|domain| format!("{hostname}.{domain}")),
-            );
+            names.extend(domains.iter().map(|domain| format!("{hostname}.{domain}")));
         }
     }
     names
@@ -80,14 +71,11 @@ pub fn likely<'a>(gate: &'a GateName, others: impl IntoIterator<Item = &'a str>)
             capitals(bare),
             format!("{bare}."),
         ];
-        spellings
-            .iter()
-            .filter(|spelling| !is_address || *spelling == bare)
-            .for_each(|spelling| add(spelling));
-        labels
-            .iter()
-            .filter(|_| !is_address)
-            .for_each(|label| add(label));
+        if is_address {
+            add(bare);
+            continue;
+        }
+        spellings.iter().chain(&labels).for_each(|name| add(name));
     }
     names
 }

@@ -52,10 +52,8 @@ impl<R: BufRead> Packets<R> {
 
     fn line(&mut self) -> Result<Option<String>, ExitError> {
         let mut line = Vec::new();
-        let most = u64::try_from(LINE_MAX).unwrap_or(u64::MAX);
-        let read = (&mut self.text)
-            .take(most.saturating_add(1))
-            .read_until(b'\n', &mut line);
+        let most = u64::try_from(LINE_MAX.saturating_add(1)).unwrap_or(u64::MAX);
+        let read = (&mut self.text).take(most).read_until(b'\n', &mut line);
         let length =
             read.map_err(|error| ExitError::new(IO, format!("reading packets: {error}")))?;
         self.lines = self.lines.saturating_add(1);
@@ -67,12 +65,9 @@ impl<R: BufRead> Packets<R> {
     }
 
     fn no_packet(&self, line: usize) -> ExitError {
-        ExitError::new(
-            DATA,
-            format!(
-                "line {line} is not a packet in base64; give each packet as `postern knock --print` writes it"
-            ),
-        )
+        let cure = "give each packet as `postern knock --print` writes it";
+        let what = format!("line {line} is not a packet in base64; {cure}");
+        ExitError::new(DATA, what)
     }
 }
 

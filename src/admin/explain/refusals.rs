@@ -41,9 +41,9 @@ pub(super) fn asked(request: &Request, source: Option<IpAddr>) -> String {
         Action::Close => "close",
     };
     let services = list_or(&approve::wanted(request), "everything");
-    let target = request
-        .target
-        .map(|target| format!(" at {}", address::from_knock(target)))
+    let target = request.target.map(address::from_knock);
+    let target = target
+        .map(|target| format!(" at {target}"))
         .unwrap_or_default();
     format!("{action} {services}{target} for {}", allow(request, None))
 }
@@ -52,10 +52,10 @@ fn allow(request: &Request, source: Option<IpAddr>) -> String {
     let any = IpAddr::from([0, 0, 0, 0]);
     match (request.allow, source) {
         (Allow::Source { prefix: 128 }, None) => "its source address".to_owned(),
-        (Allow::Source { prefix }, None) => format!(
-            "its source widened to /{}",
-            prefix.checked_sub(MAPPED).unwrap_or(prefix)
-        ),
+        (Allow::Source { prefix }, None) => {
+            let prefix = prefix.checked_sub(MAPPED).unwrap_or(prefix);
+            format!("its source widened to /{prefix}")
+        }
         (Allow::Source { prefix } | Allow::Network { prefix, .. }, source) => {
             let source = source.unwrap_or(any);
             match approve::allow(request, source) {
@@ -69,24 +69,15 @@ fn allow(request: &Request, source: Option<IpAddr>) -> String {
 pub(super) fn clipped(request: &Request, policy: &Policy) -> Option<String> {
     let asked = Duration::from_secs(u64::from(request.duration_s));
     let is_clipped = request.action == Action::Open && asked > policy.max_duration;
-    is_clipped.then(|| {
-        format!(
-            "it asked for {}, max_duration is {}",
-            time::human(asked),
-            time::human(policy.max_duration)
-        )
-    })
+    let (asked, most) = (time::human(asked), time::human(policy.max_duration));
+    is_clipped.then(|| format!("it asked for {asked}, max_duration is {most}"))
 }
 
 pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
-    let room = spent
-        .map(|spent| time::human(spent.room.since(at)))
-        .map(|length| format!(", there is room again in {length}"))
-        .unwrap_or_default();
-    format!(
-        "{} are all used up{room}; wait, or change quota of {}",
-        policy.quota, policy.user
-    )
+    let room = spent.map(|spent| time::human(spent.room.since(at)));
+    let room = room.map(|length| format!(", there is room again in {length}"));
+    let (room, quota, user) = (room.unwrap_or_default(), policy.quota, &policy.user);
+    format!("{quota} are all used up{room}; wait, or change quota of {user}")
 }
 
 impl Asked<'_> {
@@ -95,22 +86,22 @@ impl Asked<'_> {
         let (policy, user) = (self.policy, &self.policy.user);
         let allow = allow(self.request, self.source_known.then_some(self.source));
         let open = approve::open_request(self.request, self.source, policy).ok();
+        let no_host = |open: &OpenRequest| address::is_no_host(open.allow.addr());
         match rule {
-            Rule::Networks
-                if open
-                    .as_ref()
-                    .is_some_and(|open| address::is_no_host(open.allow.addr())) =>
-            {
+            Rule::Networks if open.as_ref().is_some_and(no_host) => {
                 format!("{allow} is not a host's address; knock for your own")
             }
-            Rule::Networks => format!(
-                "{allow} is not in {}; knock from there, or add it to networks of {user}",
-                service::list(&policy.networks)
-            ),
-            Rule::Prefix => format!(
-                "it asks for {allow}, and at most /{} for IPv4 and /{} for IPv6 is allowed; ask for less, or change max_prefix of {user}",
-                policy.max_prefix.v4, policy.max_prefix.v6
-            ),
+            Rule::Networks => {
+                let networks = service::list(&policy.networks);
+                let cure = format!("knock from there, or add it to networks of {user}");
+                format!("{allow} is not in {networks}; {cure}")
+            }
+            Rule::Prefix => {
+                let (v4, v6) = (policy.max_prefix.v4, policy.max_prefix.v6);
+                let most = format!("at most /{v4} for IPv4 and /{v6} for IPv6 is allowed");
+                let cure = format!("ask for less, or change max_prefix of {user}");
+                format!("it asks for {allow}, and {most}; {cure}")
+            }
             Rule::GrantTo => match policy.grant_to {
                 GrantTo::Claimed => NOT_ITS_SOURCE.to_owned(),
                 GrantTo::Observed | GrantTo::Either => {
@@ -118,15 +109,16 @@ impl Asked<'_> {
                 }
             },
             Rule::Target => self.target(),
-            Rule::Family => format!(
-                "{allow} cannot reach {}; knock over the other family",
-                self.hosts()
-            ),
-            Rule::Service => format!(
-                "{} is not in {}; ask for less, or add it to services of {user}",
-                open.map(|open| self.missing(&open)).unwrap_or_default(),
-                service::list(&policy.services)
-            ),
+            Rule::Family => {
+                let hosts = self.hosts();
+                format!("{allow} cannot reach {hosts}; knock over the other family")
+            }
+            Rule::Service => {
+                let missing = open.map(|open| self.missing(&open)).unwrap_or_default();
+                let services = service::list(&policy.services);
+                let cure = format!("ask for less, or add it to services of {user}");
+                format!("{missing} is not in {services}; {cure}")
+            }
             Rule::UnknownService => self.unknown_services(),
             Rule::Code(fault) => code(fault, user),
             Rule::Quota | Rule::Duration | Rule::User | Rule::Store | Rule::Firewall => {
@@ -140,13 +132,9 @@ impl Asked<'_> {
         let wanted = approve::wanted(self.request);
         let unknown =
             |wanted: &&Wanted| matches!(wanted, Wanted::Named(name) if !named.contains_key(name));
-        let unknown: Vec<&Wanted> = wanted
-            .iter()
-            .chain(&self.policy.services)
-            .filter(unknown)
-            .collect();
+        let all = wanted.iter().chain(&self.policy.services);
+        let unknown = service::list(&all.filter(unknown).collect::<Vec<_>>());
         let known = list_or(&named.keys().collect::<Vec<_>>(), "none");
-        let unknown = service::list(&unknown);
         format!(
             "{unknown} is not defined here, defined are: {known}; check the spelling, or add a section [service.{unknown}]"
         )
@@ -161,9 +149,10 @@ impl Asked<'_> {
         if is_listed {
             let mut forwards = approve::wanted(self.request);
             forwards.retain(|one| forward_of(one, &self.settings.options).is_some());
+            let forwards = service::list(&forwards);
+            let cure = "leave the target out";
             return format!(
-                "{} already leads to a host, and the knock also names {said}; leave the target out",
-                service::list(&forwards)
+                "{forwards} already leads to a host, and the knock also names {said}; {cure}"
             );
         }
         let have = list_or(targets, "the gate itself alone");
@@ -174,13 +163,13 @@ impl Asked<'_> {
 
     fn hosts(self) -> String {
         let wanted = approve::wanted(self.request);
-        let forwards = wanted
+        let allowed = wanted
             .iter()
-            .filter(|one| self.policy.services.contains(one))
-            .filter_map(|one| forward_of(one, &self.settings.options))
-            .map(|forward| forward.host);
-        let target = self.request.target.map(address::from_knock);
-        service::list(&target.into_iter().chain(forwards).collect::<Vec<_>>())
+            .filter(|one| self.policy.services.contains(one));
+        let forwards = allowed.filter_map(|one| forward_of(one, &self.settings.options));
+        let mut hosts: Vec<IpAddr> = forwards.map(|forward| forward.host).collect();
+        hosts.splice(..0, self.request.target.map(address::from_knock));
+        service::list(&hosts)
     }
 
     fn missing(self, open: &OpenRequest) -> String {

@@ -71,16 +71,10 @@ impl Explain {
         let loaded = config::load(&bundle).map_err(|problems| ExitError::new(CONFIG, problems))?;
         drop(bundle);
         let (gate, host) = (loaded.settings.gate.clone(), names::of_host());
-        let names = names::likely(
-            &gate.name,
-            others
-                .iter()
-                .map(GateName::as_str)
-                .chain(host.iter().map(String::as_str)),
-        );
-        let explainer = Explainer::new(loaded, names);
+        let others = others.iter().map(GateName::as_str);
+        let names = names::likely(&gate.name, others.chain(host.iter().map(String::as_str)));
         Ok(Self {
-            explainer,
+            explainer: Explainer::new(loaded, names),
             gate,
             ask: true,
         })
@@ -103,21 +97,17 @@ impl Explain {
         for (number, packet) in (1..).zip(Packets::of(text)) {
             let (packet, now) = (packet?, at.unwrap_or_else(clock::wall));
             let mut account = match source {
-                Some(source) => self
-                    .explainer
-                    .datagram(now, &Datagram::new(source, nowhere, 0, &packet)),
+                Some(source) => {
+                    let datagram = Datagram::new(source, nowhere, 0, &packet);
+                    self.explainer.datagram(now, &datagram)
+                }
                 None => self.explainer.packet(now, &packet),
             };
             if let Some(seen) = self.running_gate_saw(&account) {
                 account.seen_before(seen);
             }
-            if tell(Told {
-                number,
-                at,
-                what: What::Account(Box::new(account)),
-            })?
-            .is_break()
-            {
+            let what = What::Account(Box::new(account));
+            if tell(Told { number, at, what })?.is_break() {
                 break;
             }
         }
@@ -133,10 +123,9 @@ impl Explain {
         tell: &mut Tell<'_>,
     ) -> Result<Summary, ExitError> {
         let fault = |error: RecordingError| {
-            let code = if matches!(error, RecordingError::Io(_)) {
-                IO
-            } else {
-                DATA
+            let code = match error {
+                RecordingError::Io(_) => IO,
+                _ => DATA,
             };
             let what = format!("the rest of the recording is not readable: {error}");
             ExitError::new(code, what)
@@ -150,10 +139,10 @@ impl Explain {
             summary.packets = number;
             last = at.or(last);
             let what = match found {
-                Found::Datagram(datagram) => What::Account(Box::new(
-                    self.explainer
-                        .datagram(last.unwrap_or_else(clock::wall), &datagram),
-                )),
+                Found::Datagram(datagram) => {
+                    let now = last.unwrap_or_else(clock::wall);
+                    What::Account(Box::new(self.explainer.datagram(now, &datagram)))
+                }
                 Found::Other(other) => {
                     summary.unknown_link = summary.unknown_link.or(other.link_type());
                     if !all && !other.is_for(&self.gate.ports) {
@@ -178,29 +167,23 @@ impl Explain {
         heard: &mut dyn FnMut(&str),
         tell: &mut Tell<'_>,
     ) -> Result<(), ExitError> {
-        let socket = &self.gate.control_socket;
+        let gate = self.gate.clone();
+        let socket = &gate.control_socket;
         let alone = (!control::is_served(socket)).then(|| {
+            let what = "it is not running; these are the verdicts of this config";
             let socket = socket.display();
-            format!("no posternd answers on {socket}: it is not running; these are the verdicts of this config; start it: systemctl start posternd")
+            format!("no posternd answers on {socket}: {what}; start it: systemctl start posternd")
         });
         let mut number = 0_u64;
-        live.listen(
-            &self.gate.clone(),
-            alone.as_deref(),
-            heard,
-            &mut |now, datagram| {
-                let mut account = self.explainer.datagram(now, &datagram);
-                if account.reason().is_none() {
-                    self.compare(now, &mut account);
-                }
-                number = number.saturating_add(1);
-                tell(Told {
-                    number,
-                    at: Some(now),
-                    what: What::Account(Box::new(account)),
-                })
-            },
-        )
+        live.listen(&gate, alone.as_deref(), heard, &mut |now, datagram| {
+            let mut account = self.explainer.datagram(now, &datagram);
+            if account.reason().is_none() {
+                self.compare(now, &mut account);
+            }
+            number = number.saturating_add(1);
+            let (at, what) = (Some(now), What::Account(Box::new(account)));
+            tell(Told { number, at, what })
+        })
     }
 
     /// Asks the running gate about a packet that the config admits: only that gate knows quotas, used codes and its

@@ -1,8 +1,7 @@
 //! The steps 1 to 10 of proto/README.md section 6, as one datagram went through them.
 
 use super::account::{Account, Cause, Verdict};
-use crate::model::reason::Drop;
-use crate::model::time;
+use crate::model::reason::{Drop, Reason};
 
 /// How one step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +27,7 @@ const NAMES: [&str; 10] = [
 impl Account {
     /// All ten steps in order. A step that was not reached says what it would have found, if that is known.
     pub fn steps(&self) -> Vec<ExplainedStep> {
-        let last = self
-            .reason()
-            .map_or(u8::MAX, crate::model::reason::Reason::step);
+        let last = self.reason().map_or(u8::MAX, Reason::step);
         let step = |(number, name): (u8, &&'static str)| {
             let outcome = match number.cmp(&last) {
                 std::cmp::Ordering::Less => Outcome::Passed,
@@ -51,8 +48,7 @@ impl Account {
         let failed = outcome == Outcome::Failed;
         let user = self.user.as_deref().unwrap_or_default();
         match (number, &self.cause) {
-            (1, _) if self.bytes > 516 => "more than 516 bytes".to_owned(),
-            (1, _) => time::count(self.bytes, "byte"),
+            (1, _) => self.length(),
             (2, _) if failed => "no user has this hint at the gate's time".to_owned(),
             (2, Cause::Changed { users }) => users.join(", "),
             (2, _) if outcome == Outcome::Passed => user.to_owned(),
@@ -69,13 +65,11 @@ impl Account {
             (7, Cause::Forgotten(horizon)) => {
                 format!("made before {horizon}; marks of that time are forgotten")
             }
-            (7, _) => self
-                .off()
-                .or_else(|| {
-                    self.made()
-                        .map(|made| format!("made {made}, the gate's clock is {}", self.at))
-                })
-                .unwrap_or_default(),
+            (7, _) => {
+                let made = self.made();
+                let made = made.map(|made| format!("made {made}, the gate's clock is {}", self.at));
+                self.off().or(made).unwrap_or_default()
+            }
             (8, Cause::Replay { .. }) => "seen before".to_owned(),
             (9, Cause::Refused(why)) if failed => why.clone(),
             (9, _) => self.policy(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use postern_proto::{Allow, GateName};
+
 use super::account::{Account, Cause, Otherwise, Verdict};
 use crate::core::gate::{ApprovedRequest, Seen};
 use crate::model::{service, time};
@@ -24,18 +26,12 @@ impl Account {
     pub fn sentence(&self) -> String {
         let mut said = self.why();
         if let Some((rule, why)) = &self.besides {
-            said.push_str(&format!(
-                "; after that it is refused, {}: {why}",
-                rule.name()
-            ));
+            said += &format!("; after that it is refused, {}: {why}", rule.name());
         }
         let told = matches!(self.cause, Cause::Replay { first } if first == self.running);
         if let Some(seen) = self.running.filter(|_| !told) {
-            said.push_str(&format!(
-                "; the running gate {} this very packet at {}",
-                did(seen),
-                seen.at()
-            ));
+            let (did, at) = (did(seen), seen.at());
+            said += &format!("; the running gate {did} this very packet at {at}");
         }
         match self.otherwise {
             None => {}
@@ -54,11 +50,7 @@ impl Account {
         match &self.cause {
             Cause::Admitted => self.admitted(),
             Cause::Length => {
-                let bytes = if self.bytes > 516 {
-                    "more than 516 bytes".to_owned()
-                } else {
-                    time::count(self.bytes, "byte")
-                };
+                let bytes = self.length();
                 format!(
                     "{bytes}, a knock has 132 to 516 bytes: this is not a knock, or it was cut or padded on its way"
                 )
@@ -80,13 +72,11 @@ impl Account {
                 )
             }
             Cause::OtherGate(name) => {
-                let off = self
-                    .off()
-                    .map(|off| format!(" (besides, {off})"))
-                    .unwrap_or_default();
+                let off = self.off().map(|off| format!(" (besides, {off})"));
+                let (own, off) = (&self.gate, off.unwrap_or_default());
+                let cure = format!("set gate = \"{own}\" in the client's profile");
                 format!(
-                    "{whose}, but the knock is for gate {name}, and this is gate {}: set gate = \"{}\" in the client's profile{off}",
-                    self.gate, self.gate
+                    "{whose}, but the knock is for gate {name}, and this is gate {own}: {cure}{off}"
                 )
             }
             Cause::OldKey(until) => {
@@ -114,9 +104,8 @@ impl Account {
                 )
             }
             Cause::Replay { first } => {
-                let first = first
-                    .map(|seen| format!(", {} at {}", did(seen), seen.at()))
-                    .unwrap_or_default();
+                let first = first.map(|seen| format!(", {} at {}", did(seen), seen.at()));
+                let first = first.unwrap_or_default();
                 format!(
                     "{whose}, but this very packet came before{first}: a packet works once; knock again"
                 )
@@ -132,15 +121,19 @@ impl Account {
         }
     }
 
+    pub(super) fn length(&self) -> String {
+        match self.bytes {
+            517.. => "more than 516 bytes".to_owned(),
+            bytes => time::count(bytes, "byte"),
+        }
+    }
+
     fn admitted(&self) -> String {
         let Verdict::Admit(request) = &self.verdict else {
             return String::new();
         };
-        let clipped = self
-            .clipped
-            .as_deref()
-            .map(|clipped| format!(" ({clipped})"))
-            .unwrap_or_default();
+        let clipped = self.clipped.as_ref().map(|why| format!(" ({why})"));
+        let clipped = clipped.unwrap_or_default();
         let allow = |allow: &dyn fmt::Display| match self.source {
             None if self.asks_for_source() => {
                 "its source address, if that is in the user's networks".to_owned()
@@ -149,25 +142,18 @@ impl Account {
         };
         match request {
             ApprovedRequest::Open(open) => {
-                let target = open
-                    .target
-                    .map(|target| format!(" at {target}"))
-                    .unwrap_or_default();
+                let target = open.target.map(|target| format!(" at {target}"));
+                let (user, target) = (&open.user, target.unwrap_or_default());
                 let (services, length) =
                     (service::list(&open.services), time::human(open.duration));
-                format!(
-                    "{} may open {services}{target} for {} for {length}{clipped}",
-                    open.user,
-                    allow(&open.allow)
-                )
+                let allow = allow(&open.allow);
+                format!("{user} may open {services}{target} for {allow} for {length}{clipped}")
             }
             ApprovedRequest::Close(close) => {
-                let services = service::list(&close.services);
-                let services = if services.is_empty() {
-                    "all of it"
-                } else {
-                    &services
-                };
+                let mut services = service::list(&close.services);
+                if services.is_empty() {
+                    services = "all of it".to_owned();
+                }
                 format!(
                     "{} may close {services} for {}",
                     close.user,
@@ -178,9 +164,8 @@ impl Account {
     }
 
     fn asks_for_source(&self) -> bool {
-        self.request
-            .as_ref()
-            .is_some_and(|request| matches!(request.allow, postern_proto::Allow::Source { .. }))
+        let allow = self.request.as_ref().map(|request| request.allow);
+        matches!(allow, Some(Allow::Source { .. }))
     }
 
     /// How far apart the clocks are, if that is more than the window.
@@ -188,13 +173,11 @@ impl Account {
         let made = self.made()?;
         let (age, ahead) = (self.at.since(made), made.since(self.at));
         let window = time::human(self.window);
-        let floor = if self.clock_ahead.is_zero() {
-            String::new()
-        } else {
-            format!(
-                "; the gate's clock is {} ahead of the system's, at its latest recorded time",
-                time::human(self.clock_ahead)
-            )
+        let floor = match time::human(self.clock_ahead) {
+            _ if self.clock_ahead.is_zero() => String::new(),
+            length => format!(
+                "; the gate's clock is {length} ahead of the system's, at its latest recorded time"
+            ),
         };
         let (length, when) = if age > self.window {
             (time::human(age), "ago")
@@ -209,7 +192,7 @@ impl Account {
     }
 }
 
-fn tried<'a>(names: impl Iterator<Item = &'a postern_proto::GateName>, count: usize) -> String {
+fn tried<'a>(names: impl Iterator<Item = &'a GateName>, count: usize) -> String {
     let named = names.map(ToString::to_string).collect::<Vec<_>>();
     match count.saturating_sub(named.len()) {
         0 => named.join(", "),
