@@ -52,9 +52,7 @@ fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(v4) => !NOT_PUBLIC_V4.iter().any(|(network, prefix)| {
             Ipv4Net::new(*network, *prefix).is_ok_and(|net| net.contains(&v4))
         }),
-        IpAddr::V6(_) => !NOT_PUBLIC_V6
-            .iter()
-            .any(|network| within(address, *network)),
+        IpAddr::V6(_) => !NOT_PUBLIC_V6.iter().any(|net| within(address, *net)),
     }
 }
 

@@ -57,15 +57,12 @@ impl CommandRunner {
         let (sender, events) = channel();
         let ignored = ignored_signals();
         // A signal that was ignored at the start, as under nohup, stays ignored, by the command too.
-        let handled = SIGNALS
-            .into_iter()
-            .filter(|signal| ignored >> (signal - 1) & 1 == 0);
-        let mut signals = Signals::new(handled)?;
+        let is_handled = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
+        let mut signals = Signals::new(SIGNALS.into_iter().filter(is_handled))?;
         let forward = sender.clone();
         thread::spawn(move || {
-            signals
-                .forever()
-                .try_for_each(|signal| forward.send(Event::Signal(signal)))
+            let mut signals = signals.forever();
+            signals.try_for_each(|signal| forward.send(Event::Signal(signal)))
         });
         Ok(Self { sender, events })
     }
@@ -107,11 +104,9 @@ impl CommandRunner {
         });
         let (mut next, mut since) = (first, clock::instant());
         loop {
-            let event = match next {
-                Some(next) => {
-                    let left = next.saturating_sub(clock::elapsed(since));
-                    self.events.recv_timeout(left)
-                }
+            let left = next.map(|next| next.saturating_sub(clock::elapsed(since)));
+            let event = match left {
+                Some(left) => self.events.recv_timeout(left),
                 None => self.events.recv().map_err(RecvTimeoutError::from),
             };
             match event {
@@ -142,11 +137,8 @@ impl CommandExit {
     /// The exit code as a shell reports it: the exit status, or 128 plus the signal.
     pub(crate) fn code(self) -> u8 {
         let of_signal = self.signal.map(|signal| signal.saturating_add(128));
-        let code = self
-            .status
-            .or(of_signal)
-            .and_then(|code| u8::try_from(code).ok());
-        code.unwrap_or(1)
+        let code = self.status.or(of_signal).unwrap_or(1);
+        u8::try_from(code).unwrap_or(1)
     }
 }
 
@@ -159,16 +151,15 @@ fn forward(child: &Child, signal: i32) {
 
 /// Whether this process is in the foreground of a terminal, where a person can answer and keys such as Ctrl-C reach it.
 pub(crate) fn is_in_foreground() -> bool {
-    files::open_terminal()
-        .ok()
-        .and_then(|terminal| rustix::termios::tcgetpgrp(terminal).ok())
-        .is_some_and(|group| group == rustix::process::getpgrp())
+    let terminal = files::open_terminal().ok();
+    let group = terminal.and_then(|terminal| rustix::termios::tcgetpgrp(terminal).ok());
+    group == Some(rustix::process::getpgrp())
 }
 
 /// The signals that this process ignores since its start, one bit each; none if the system does not tell.
 fn ignored_signals() -> u64 {
     let status = files::read_system(Path::new("/proc/self/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or_default()
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or_default()
 }

@@ -40,17 +40,13 @@ pub(crate) enum Unreached {
     NoRoute(io::Error),
 }
 
-pub(crate) fn connect_once(
-    addresses: &[SocketAddr],
-    limit: Duration,
-) -> Result<Connected, Unreached> {
+type Outcome = Result<Connected, Unreached>;
+
+pub(crate) fn connect_once(addresses: &[SocketAddr], limit: Duration) -> Outcome {
     connect(addresses, limit, false)
 }
 
-pub(crate) fn connect_within(
-    addresses: &[SocketAddr],
-    limit: Duration,
-) -> Result<Connected, Unreached> {
+pub(crate) fn connect_within(addresses: &[SocketAddr], limit: Duration) -> Outcome {
     connect(addresses, limit, true)
 }
 
@@ -59,11 +55,7 @@ pub(crate) fn wait_for(addresses: &[SocketAddr], limit: Duration) -> Option<Open
     Some(connect_within(addresses, limit).ok()?.port)
 }
 
-fn connect(
-    addresses: &[SocketAddr],
-    limit: Duration,
-    repeat: bool,
-) -> Result<Connected, Unreached> {
+fn connect(addresses: &[SocketAddr], limit: Duration, repeat: bool) -> Outcome {
     let start = clock::instant();
     let done = Arc::new(AtomicBool::new(false));
     let (results, outcomes) = channel();
@@ -89,9 +81,7 @@ fn connect(
     outcome
 }
 
-fn best(
-    outcomes: impl IntoIterator<Item = Result<Connected, Unreached>>,
-) -> Result<Connected, Unreached> {
+fn best(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
     let mut failure = None;
     for outcome in outcomes {
         match (outcome, &failure) {
@@ -112,11 +102,10 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn run(&self) -> Result<Connected, Unreached> {
-        let mut timeout = if self.repeat {
-            FIRST_TIMEOUT
-        } else {
-            self.limit
+    fn run(&self) -> Outcome {
+        let mut timeout = match self.repeat {
+            true => FIRST_TIMEOUT,
+            false => self.limit,
         };
         let mut last = None;
         while let Some(left) = self.left() {
@@ -151,10 +140,8 @@ impl Attempts {
 /// This machine's own routing refuses. An unreachable host is not in the list: some firewalls reject packets that way.
 fn is_no_route(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable, Unsupported};
-    matches!(
-        error.kind(),
-        AddrNotAvailable | NetworkUnreachable | Unsupported
-    )
+    let kind = error.kind();
+    matches!(kind, AddrNotAvailable | NetworkUnreachable | Unsupported)
 }
 
 #[cfg(test)]

@@ -111,14 +111,10 @@ fn from_token(
 /// The name from the request, the key file or the gate, in this order.
 /// A replacement of another name takes the only profile of the gate.
 fn default_name(token: &Token, key_file: &str, profiles: &Profiles, replace: bool) -> String {
-    let from_file = key_file
-        .strip_suffix(".key")
-        .filter(|stem| is_profile_name(stem));
-    let usual = token
-        .profile
-        .as_deref()
-        .or(from_file)
-        .map_or_else(|| short_name(token.gate.as_str()), str::to_owned);
+    let from_file = key_file.strip_suffix(".key");
+    let from_file = from_file.filter(|stem| is_profile_name(stem));
+    let usual = token.profile.as_deref().or(from_file);
+    let usual = usual.map_or_else(|| short_name(token.gate.as_str()), str::to_owned);
     let mut of_gate = profiles
         .iter()
         .filter(|(name, profile)| profile.gate == token.gate && is_profile_name(name));
@@ -130,25 +126,18 @@ fn default_name(token: &Token, key_file: &str, profiles: &Profiles, replace: boo
 
 fn from_toml(source: &str, name: Option<&str>) -> Result<NewSection, ExitError> {
     let (name, text) = profile::renamed(source, name).map_err(|_| {
-        ExitError::new(
-            CONFIG,
-            "this is neither an enrolment token nor one profile in TOML; \
-             give the line postern-… from the gate's administrator, or a text with one [NAME] section",
-        )
+        let what = "this is neither an enrolment token nor one profile in TOML; \
+            give the line postern-… from the gate's administrator, or a text with one [NAME] section";
+        ExitError::new(CONFIG, what)
     })?;
     if !is_profile_name(&name) {
-        return Err(ExitError::new(
-            CONFIG,
-            "the profile's name cannot be the name of a section; \
-             choose one of letters, digits, - and _ with --profile",
-        ));
+        let what = "the profile's name cannot be the name of a section";
+        let cure = "choose one of letters, digits, - and _ with --profile";
+        return Err(ExitError::new(CONFIG, format!("{what}; {cure}")));
     }
     profile::parse(&text, Path::new("the profile"))?;
-    Ok(NewSection {
-        name,
-        text,
-        user: None,
-    })
+    let user = None;
+    Ok(NewSection { name, text, user })
 }
 
 /// The name of the file beside the config that holds the private key of this public key.
@@ -162,10 +151,8 @@ fn private_key_file(public: &PublicKey, folder: &Path) -> Result<String, ExitErr
     let found = paths.iter().take(KEYS_MAX).find(has_key);
     let name = found.and_then(|path| path.file_name()?.to_str());
     name.map(str::to_owned).ok_or_else(|| {
-        let what = format!(
-            "the private key of this token is not in {}",
-            folder.display()
-        );
+        let folder = folder.display();
+        let what = format!("the private key of this token is not in {folder}");
         let cure = "import it where postern enroll was run, as the same user, or enroll again";
         ExitError::new(CONFIG, format!("{what}; {cure}"))
     })
@@ -173,22 +160,19 @@ fn private_key_file(public: &PublicKey, folder: &Path) -> Result<String, ExitErr
 
 fn cannot_add(error: SectionError, name: &str, config: &Path) -> ExitError {
     let config = config.display();
-    match error {
-        SectionError::Exists => ExitError::new(
+    let (code, what, cure) = match error {
+        SectionError::Exists => (
             FAILED,
-            format!(
-                "there is a profile {name} in {config} already; \
-                 choose another name with --profile, or replace it with --replace"
-            ),
+            format!("there is a profile {name} in {config} already"),
+            "choose another name with --profile, or replace it with --replace",
         ),
-        SectionError::NotASection => ExitError::new(
+        SectionError::NotASection => (
             CONFIG,
-            format!(
-                "the profile {name} in {config} is not a section [{name}] of its own; \
-                 edit the file, or choose another name with --profile"
-            ),
+            format!("the profile {name} in {config} is not a section [{name}] of its own"),
+            "edit the file, or choose another name with --profile",
         ),
-    }
+    };
+    ExitError::new(code, format!("{what}; {cure}"))
 }
 
 /// Checks the config as it will be, and the key of the new profile. Returns the gate's name.

@@ -58,24 +58,22 @@ pub(crate) fn prepare(
 ) -> Result<Vec<PreparedKnock>, ExitError> {
     let items = asked.items()?;
     let families = destination.families()?;
-    let mut spoofed = destination
-        .spoofed_source
-        .map(SpoofedSender::new)
-        .transpose()?;
-    let gates = resolve::destinations(&destination.addresses, families)?;
-    let targets = match &asked.target {
-        Some(target) => Some(resolve::look_up(target, 0)?),
-        None => None,
-    };
+    let spoofed = destination.spoofed_source.map(SpoofedSender::new);
+    let mut spoofed = spoofed.transpose()?;
+    let gates = resolve::destinations(&destination.addresses, families)?.into_iter();
+    let targets = asked
+        .target
+        .as_ref()
+        .map(|target| resolve::look_up(target, 0));
+    let targets = targets.transpose()?;
     let routes: Vec<_> = gates
-        .into_iter()
         .map(|gate| (gate, Route::to(gate, spoofed.take())))
         .collect();
-    let mut seen = match &asked.allow {
+    let seen = match &asked.allow {
         AllowSetting::Stun(servers) => public_addresses(servers, &routes)?,
         _ => Vec::new(),
-    }
-    .into_iter();
+    };
+    let mut seen = seen.into_iter();
     let now = asked.time_offset.applied_to(clock::wall());
     let mut knocks = Vec::new();
     for (to, route) in routes {
@@ -114,17 +112,14 @@ pub(crate) fn prepare(
         });
         knocks.push(PreparedKnock { to, sealed });
     }
-    let mut errors = knocks
-        .iter()
-        .filter_map(|knock| Some((knock.to, knock.sealed.as_ref().err()?)));
+    let errors = knocks.iter();
+    let mut errors = errors.filter_map(|knock| Some((knock.to, knock.sealed.as_ref().err()?)));
     match &asked.target {
-        Some(target) if knocks.is_empty() => Err(ExitError::new(
-            NO_HOST,
-            format!(
-                "the target {target} has no address of the family to allow; \
-                 name a target of the same family, or choose the family with -4 or -6"
-            ),
-        )),
+        Some(target) if knocks.is_empty() => {
+            let what = format!("the target {target} has no address of the family to allow");
+            let cure = "name a target of the same family, or choose the family with -4 or -6";
+            Err(ExitError::new(NO_HOST, format!("{what}; {cure}")))
+        }
         _ if errors.clone().count() == knocks.len() => Err(no_route(&mut errors)),
         _ => Ok(knocks),
     }
@@ -176,12 +171,11 @@ impl Destination {
     fn families(&self) -> Result<Families, ExitError> {
         match (self.spoofed_source, self.families) {
             (None, families) => Ok(families),
-            (Some(source), families) if !families.contain(source) => Err(ExitError::new(
-                USAGE,
-                format!(
-                    "{source} is of the other family; leave out -4 and -6, or spoof another source"
-                ),
-            )),
+            (Some(source), families) if !families.contain(source) => {
+                let cure = "leave out -4 and -6, or spoof another source";
+                let what = format!("{source} is of the other family; {cure}");
+                Err(ExitError::new(USAGE, what))
+            }
             (Some(IpAddr::V4(_)), _) => Ok(Families::V4),
             (Some(IpAddr::V6(_)), _) => Ok(Families::V6),
         }
@@ -190,13 +184,11 @@ impl Destination {
     /// A spoofed source must not be the address to allow.
     fn check_allow(&self, allow: Allow) -> Result<(), ExitError> {
         match (self.spoofed_source, allow) {
-            (Some(source), Allow::Source { .. }) => Err(ExitError::new(
-                USAGE,
-                format!(
-                    "the knock would allow its source {source}, which is spoofed; \
-                     name the address to allow with --allow ADDRESS"
-                ),
-            )),
+            (Some(source), Allow::Source { .. }) => {
+                let what = format!("the knock would allow its source {source}, which is spoofed");
+                let cure = "name the address to allow with --allow ADDRESS";
+                Err(ExitError::new(USAGE, format!("{what}; {cure}")))
+            }
             _ => Ok(()),
         }
     }
@@ -216,32 +208,33 @@ pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, Exit
 pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     match allow {
         Allow::Source { .. } => gate.is_ipv4(),
-        Allow::Network { address, prefix } => address::network_from_knock(address, prefix)
-            .is_some_and(|network| network.addr().is_ipv4()),
+        Allow::Network { address, prefix } => {
+            let network = address::network_from_knock(address, prefix);
+            network.is_some_and(|network| network.addr().is_ipv4())
+        }
     }
 }
 
 pub(crate) fn send(knocks: Vec<PreparedKnock>) -> Result<Vec<SentKnock>, ExitError> {
-    let send = |PreparedKnock { to, sealed }| match sealed {
-        Ok(SealedKnock {
+    let send = |PreparedKnock { to, sealed }| {
+        let (request, outcome) = match sealed {
+            Ok(knock) => {
+                let sent = knock
+                    .route
+                    .and_then(|route| route.send(knock.packet.as_bytes()));
+                (Some(knock.request), sent)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        SentKnock {
+            to,
             request,
-            packet,
-            route,
-        }) => SentKnock {
-            to,
-            request: Some(request),
-            outcome: route.and_then(|route| route.send(packet.as_bytes())),
-        },
-        Err(error) => SentKnock {
-            to,
-            request: None,
-            outcome: Err(error),
-        },
+            outcome,
+        }
     };
     let sent: Vec<SentKnock> = knocks.into_iter().map(send).collect();
-    let mut errors = sent
-        .iter()
-        .filter_map(|sent| Some((sent.to, sent.outcome.as_ref().err()?)));
+    let errors = sent.iter();
+    let mut errors = errors.filter_map(|sent| Some((sent.to, sent.outcome.as_ref().err()?)));
     match errors.clone().count() == sent.len() {
         true => Err(no_route(&mut errors)),
         false => Ok(sent),
@@ -253,10 +246,8 @@ fn no_route(errors: &mut dyn Iterator<Item = (SocketAddr, &io::Error)>) -> ExitE
     let mut each = Vec::new();
     for (to, error) in errors {
         if error.kind() == io::ErrorKind::PermissionDenied {
-            (code, cure) = (
-                PERMISSION,
-                "check the address and the firewall of this machine",
-            );
+            code = PERMISSION;
+            cure = "check the address and the firewall of this machine";
         }
         each.push(format!("no way to {to}: {error}"));
     }

@@ -39,7 +39,8 @@ impl OpenGrant {
         let sent = send(prepared?)?;
         self.asked.rotate_right(1);
         if let Some(latest) = self.asked.first_mut() {
-            *latest = delivered(&sent)
+            let delivered = delivered(&sent);
+            *latest = delivered
                 .map(|(to, request)| (to, request.clone()))
                 .collect();
         }
@@ -48,16 +49,12 @@ impl OpenGrant {
 
     /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
     pub(crate) fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
-        let now = self
-            .wanted
-            .time_offset
-            .applied_to(clock::wall())
-            .as_millis();
+        let now = self.wanted.time_offset.applied_to(clock::wall());
         let mut closings: Vec<(SocketAddr, Request)> = Vec::new();
         for (to, asked) in self.asked.iter().flatten() {
             let mut request = Request {
                 action: Action::Close,
-                timestamp_ms: now,
+                timestamp_ms: now.as_millis(),
                 duration_s: 0,
                 ..asked.clone()
             };
@@ -102,7 +99,6 @@ pub(crate) fn allows(sent: &[SentKnock], host: SocketAddr) -> bool {
 }
 
 fn delivered(sent: &[SentKnock]) -> impl Iterator<Item = (SocketAddr, &Request)> {
-    sent.iter()
-        .filter(|sent| sent.outcome.is_ok())
-        .filter_map(|sent| sent.request.as_ref().map(|request| (sent.to, request)))
+    let delivered = sent.iter().filter(|sent| sent.outcome.is_ok());
+    delivered.filter_map(|sent| Some((sent.to, sent.request.as_ref()?)))
 }

@@ -55,11 +55,9 @@ impl From<io::Error> for ServerError {
 /// The source address of packets from `local`, as the servers see it.
 pub(super) fn seen_by(servers: &StunServers, local: IpAddr) -> Result<IpAddr, Unseen> {
     let answers: Vec<(&Endpoint, Result<IpAddr, ServerError>)> = thread::scope(|scope| {
-        let asked: Vec<_> = servers
-            .list()
-            .iter()
-            .map(|server| (server, scope.spawn(move || ask(server, local))))
-            .collect();
+        let servers = servers.list().iter();
+        let asked = servers.map(|server| (server, scope.spawn(move || ask(server, local))));
+        let asked: Vec<_> = asked.collect();
         let joined = asked.into_iter().map(|(server, asked)| {
             let failed = |_| Err(io::Error::other("the question failed").into());
             (server, asked.join().unwrap_or_else(failed))
@@ -70,16 +68,12 @@ pub(super) fn seen_by(servers: &StunServers, local: IpAddr) -> Result<IpAddr, Un
         .iter()
         .filter_map(|(_, answer)| answer.as_ref().ok());
     let Some(first) = seen.next() else {
-        return Err(Unseen::NoAnswer(format!(
-            "no STUN server tells this machine's address: {}",
-            each(&answers)
-        )));
+        let what = "no STUN server tells this machine's address";
+        return Err(Unseen::NoAnswer(format!("{what}: {}", each(&answers))));
     };
     if seen.any(|other| other != first) {
-        return Err(Unseen::Disagreement(format!(
-            "STUN servers disagree on this machine's address: {}",
-            each(&answers)
-        )));
+        let what = "STUN servers disagree on this machine's address";
+        return Err(Unseen::Disagreement(format!("{what}: {}", each(&answers))));
     }
     Ok(*first)
 }
@@ -94,13 +88,10 @@ fn each(answers: &[(&Endpoint, Result<IpAddr, ServerError>)]) -> String {
 
 fn ask(server: &Endpoint, local: IpAddr) -> Result<IpAddr, ServerError> {
     let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
-    let addresses =
-        resolve::look_up(&server.host, server.port).map_err(|_| ServerError::Unresolved)?;
-    let address = addresses
-        .into_iter()
-        .find(|address| address.is_ipv4() == local.is_ipv4())
-        .ok_or(ServerError::OtherFamily(family))?;
-    exchange(local, address)
+    let addresses = resolve::look_up(&server.host, server.port);
+    let mut addresses = addresses.map_err(|_| ServerError::Unresolved)?.into_iter();
+    let address = addresses.find(|address| address.is_ipv4() == local.is_ipv4());
+    exchange(local, address.ok_or(ServerError::OtherFamily(family))?)
 }
 
 fn exchange(local: IpAddr, server: SocketAddr) -> Result<IpAddr, ServerError> {
@@ -112,10 +103,8 @@ fn exchange(local: IpAddr, server: SocketAddr) -> Result<IpAddr, ServerError> {
     for wait in WAITS {
         socket.send(&request(&id))?;
         let start = clock::instant();
-        while let Some(left) = wait
-            .checked_sub(clock::elapsed(start))
-            .filter(|left| !left.is_zero())
-        {
+        let left = || wait.saturating_sub(clock::elapsed(start));
+        while let Some(left) = Some(left()).filter(|left| !left.is_zero()) {
             socket.set_read_timeout(Some(left))?;
             let mut buffer = [0; ANSWER_MAX];
             let length = match socket.recv(&mut buffer) {

@@ -35,10 +35,8 @@ impl KnockRequest {
             }
         }
         if items.len() > MAX_SERVICES {
-            let what = format!(
-                "{} services are too many for one knock ({MAX_SERVICES})",
-                items.len()
-            );
+            let count = items.len();
+            let what = format!("{count} services are too many for one knock ({MAX_SERVICES})");
             let cure = "knock twice, or ask the administrator for one named service";
             return Err(ExitError::new(USAGE, format!("{what}; {cure}")));
         }

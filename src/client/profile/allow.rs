@@ -63,11 +63,8 @@ impl FromStr for AllowSetting {
         };
         let address = network.addr();
         if address != network.network() {
-            return Err(AllowError::HostBits(
-                text.to_owned(),
-                network.trunc(),
-                address,
-            ));
+            let (text, network) = (text.to_owned(), network.trunc());
+            return Err(AllowError::HostBits(text, network, address));
         }
         // A packet cannot say "all of IPv6": there, all zeros mean the source.
         if address::is_no_host(address) && network != IpNet::V4(ipnet::Ipv4Net::default()) {
@@ -110,9 +107,10 @@ impl TryFrom<OneOrMany<String>> for AllowSetting {
     fn try_from(texts: OneOrMany<String>) -> Result<Self, AllowError> {
         match texts {
             OneOrMany::One(text) => text.parse(),
-            OneOrMany::Many(servers) => Ok(Self::Stun(StunServers::of(
-                servers.iter().map(String::as_str),
-            )?)),
+            OneOrMany::Many(servers) => {
+                let servers = StunServers::of(servers.iter().map(String::as_str))?;
+                Ok(Self::Stun(servers))
+            }
         }
     }
 }

@@ -46,9 +46,8 @@ impl FromStr for TimeOffset {
         if !length.starts_with(|first: char| first.is_ascii_digit()) {
             return Err(InvalidOffset(text.to_owned()));
         }
-        parse_duration(length)
-            .map(offset)
-            .map_err(|_| InvalidOffset(text.to_owned()))
+        let length = parse_duration(length).map_err(|_| InvalidOffset(text.to_owned()))?;
+        Ok(offset(length))
     }
 }
 

@@ -103,13 +103,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Profiles, ProfileError> {
     let mut profiles = Profiles::new();
     for (name, raw) in raw {
         let span = raw.span();
-        let profile = raw
-            .into_inner()
-            .check(span, folder)
-            .map_err(|(span, error)| {
-                let what = without_secrets(&error.to_string());
-                ProfileError::new(path, text, Some(span), format!("profile {name}: {what}"))
-            })?;
+        let profile = raw.into_inner().check(span, folder);
+        let profile = profile.map_err(|(span, error)| {
+            let what = without_secrets(&error.to_string());
+            ProfileError::new(path, text, Some(span), format!("profile {name}: {what}"))
+        })?;
         profiles.insert(name, profile);
     }
     Ok(profiles)
@@ -131,9 +129,8 @@ impl RawProfile {
             Some(Addresses(addresses)) => addresses,
             None => vec![address_of(&gate).map_err(|_| at_gate(RuleError::NotAHost))?],
         };
-        let key = self
-            .key_source(folder)
-            .map_err(|error| (span.clone(), error))?;
+        let key = self.key_source(folder);
+        let key = key.map_err(|error| (span.clone(), error))?;
         let code = self.code_source().map_err(|error| (span, error))?;
         Ok(Profile {
             gate,
