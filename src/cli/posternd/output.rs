@@ -19,7 +19,9 @@ pub(super) fn answer(report: &Report, mut json: Value, text: &str) -> Result<Exi
     if !report.json {
         return print(text);
     }
-    json["version"] = control::VERSION.into();
+    if let Some(fields) = json.as_object_mut() {
+        fields.insert("version".to_owned(), control::VERSION.into());
+    }
     print_json(&json)
 }
 
