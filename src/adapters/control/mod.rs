@@ -10,8 +10,8 @@ pub(crate) mod status;
 
 pub(crate) use client::{ask, ask_within, bind, is_served};
 pub(crate) use mark_text::MarkText;
-pub(crate) use question::{UNEXPECTED, VERSION};
 pub use question::{Answer, Question};
+pub(crate) use question::{UNEXPECTED, VERSION};
 pub use server::Client;
 pub(crate) use server::answer;
 pub(crate) use status::Status;
