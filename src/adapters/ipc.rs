@@ -149,7 +149,7 @@ impl AsFd for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Seek, Write};
+    use std::io::{Seek, Write};
 
     #[test]
     fn messages_stay_whole_and_carry_descriptors() {
@@ -162,24 +162,15 @@ mod tests {
         let mut buffer = [0; 64];
         let (received, mut descriptors) = other.receive_descriptors(&mut buffer).unwrap();
         assert!(matches!(received, Received::Message(9)));
-        let mut text = String::new();
-        std::fs::File::from(descriptors.remove(0))
-            .read_to_string(&mut text)
-            .unwrap();
-        assert_eq!(text, "inside");
-        assert!(matches!(
-            other.receive(&mut buffer).unwrap(),
-            Received::Message(8)
-        ));
-        assert!(matches!(
-            other.try_receive(&mut buffer).unwrap(),
-            Received::Nothing
-        ));
+        let passed = std::fs::File::from(descriptors.remove(0));
+        assert_eq!(io::read_to_string(passed).unwrap(), "inside");
+        let second = other.receive(&mut buffer).unwrap();
+        assert!(matches!(second, Received::Message(8)));
+        let nothing = other.try_receive(&mut buffer).unwrap();
+        assert!(matches!(nothing, Received::Nothing));
         drop(one);
-        assert!(matches!(
-            other.receive(&mut buffer).unwrap(),
-            Received::Gone
-        ));
+        let end = other.receive(&mut buffer).unwrap();
+        assert!(matches!(end, Received::Gone));
         let found = other.send(b"anyone?").unwrap_err().kind();
         assert_eq!(found, io::ErrorKind::BrokenPipe);
     }
@@ -192,18 +183,10 @@ mod tests {
         other.send(b"last").unwrap();
         drop(other);
         let mut buffer = [0; 64];
-        assert!(matches!(
-            one.try_receive(&mut buffer).unwrap(),
-            Received::Message(5)
-        ));
-        assert!(matches!(
-            one.try_receive(&mut buffer).unwrap(),
-            Received::Message(4)
-        ));
-        assert!(matches!(
-            one.try_receive(&mut buffer).unwrap(),
-            Received::Gone
-        ));
+        let mut next = || one.try_receive(&mut buffer).unwrap();
+        assert!(matches!(next(), Received::Message(5)));
+        assert!(matches!(next(), Received::Message(4)));
+        assert!(matches!(next(), Received::Gone));
     }
 
     #[test]

@@ -88,15 +88,9 @@ mod tests {
     #[test]
     fn busy_reload_is_asked_again() {
         let busy = || Some(Answer::Reloaded(Reloaded::Busy));
-        assert_eq!(
-            after(vec![
-                busy(),
-                None,
-                busy(),
-                Some(Answer::Reloaded(Reloaded::Done))
-            ]),
-            ReloadResult::Done
-        );
+        let done = Some(Answer::Reloaded(Reloaded::Done));
+        let found = after(vec![busy(), None, busy(), done]);
+        assert_eq!(found, ReloadResult::Done);
         let refused = Some(Answer::Reloaded(Reloaded::Refused("one\ntwo".to_owned())));
         let found = after(vec![busy(), refused]);
         assert_eq!(found, ReloadResult::Refused("one\ntwo".to_owned()));

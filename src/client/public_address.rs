@@ -183,16 +183,9 @@ mod tests {
         let refusing = UdpSocket::bind("127.0.0.1:0").unwrap();
         refusing.connect("127.0.0.1:9").unwrap();
         let dead = refusing.local_addr().unwrap();
-        let servers = [
-            server(|_| vec![seen(9)]),
-            server(|_| vec![seen(9)]),
-            format!("stun:{dead}"),
-        ];
+        let [one, other] = [9, 9].map(|last| server(move |_| vec![seen(last)]));
+        let servers = [one, other, format!("stun:{dead}")];
         assert_eq!(ask_all(&servers), Ok("192.0.2.9".parse().unwrap()));
-        assert_eq!(
-            ask_all(&servers[2..]).unwrap_err(),
-            format!("no STUN server tells this machine's address: {dead} does not listen")
-        );
     }
 
     #[test]
@@ -205,14 +198,8 @@ mod tests {
 
     #[test]
     fn lost_question_is_repeated_and_junk_ignored() {
-        let junk = || {
-            [
-                b"junk".to_vec(),
-                Vec::new(),
-                seen(1)[..24].to_vec(),
-                vec![0; 3000],
-            ]
-        };
+        let cut = || seen(1)[..24].to_vec();
+        let junk = move || [b"junk".to_vec(), Vec::new(), cut(), vec![0; 3000]];
         let late = server(move |count| match count {
             0 => Vec::new(),
             _ => junk().into_iter().chain([seen(9)]).collect(),

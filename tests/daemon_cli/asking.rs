@@ -51,23 +51,6 @@ pub(crate) fn slow_clients_block_no_question() {
     drop(hanging);
 }
 
-pub(crate) fn control_socket_answers_root_only() {
-    let gate = Gate::with("");
-    let _daemon = gate.start();
-    assert_eq!(gate.mode_of("control.sock"), 0o600);
-    let socket = gate.place("control.sock");
-    // The engine runs as `nobody` here.
-    let ask = format!(
-        "exec setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/python3 -c 'import socket, sys; \
-         s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().readline())' {socket}"
-    );
-    says(&gate.run_through(&ask, "").err, "…PermissionError…");
-    gate.mode("control.sock", 0o666);
-    let refused = gate.run_through(&ask, "").ok();
-    assert_eq!(refused.trim(), "{\"failed\":\"only root may ask\"}");
-    gate.run("status").ok();
-}
-
 pub(crate) fn status_watch_repeats_until_reader_stops() {
     let gate = Gate::with("");
     let daemon = gate.start();

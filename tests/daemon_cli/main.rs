@@ -87,7 +87,6 @@ fn main() -> ExitCode {
         users::concurrent_adds_lose_no_user,
         users::addresses_use_gate_port_and_are_limited,
     ];
-    trials.extend(trials![machine, &with("python3"); asking::control_socket_answers_root_only]);
     trials
         .extend(trials![machine, &with("script"); asking::status_watch_repeats_until_reader_stops]);
     run_tests(trials, Vec::new())

@@ -171,12 +171,8 @@ mod tests {
         let found = sh("echo 123456; head -c 1000000 /dev/zero", LONG).unwrap();
         assert_eq!(found, "123456");
         assert_eq!(sh("printf 123456", LONG).unwrap(), "123456");
-        assert_eq!(
-            sh("head -c 1000 /dev/zero | tr '\\0' x", LONG)
-                .unwrap()
-                .len(),
-            LINE_MAX
-        );
+        let long = sh("head -c 1000 /dev/zero | tr '\\0' x", LONG);
+        assert_eq!(long.unwrap().len(), LINE_MAX);
     }
 
     #[test]
@@ -193,18 +189,9 @@ mod tests {
     }
 
     #[test]
-    fn failed_silent_or_late_program_gives_no_answer() {
-        assert!(matches!(
-            ask(OsStr::new("no-such-program"), &[""; 0], LONG),
-            Err(NoAnswer::Start(_))
-        ));
-        let found = sh("echo 123456; exit 3", LONG).unwrap_err().to_string();
-        assert_eq!(found, "failed: exit status: 3");
-        assert!(matches!(sh("exit 0", LONG), Err(NoAnswer::Silent)));
-        assert_eq!(
-            sh("echo 123456; sleep 8", SHORT).unwrap_err().to_string(),
-            "printed no line within 200ms and was killed"
-        );
+    fn late_program_gives_no_answer() {
+        let late = sh("echo 123456; sleep 8", SHORT).unwrap_err().to_string();
+        assert_eq!(late, "printed no line within 200ms and was killed");
     }
 
     #[test]

@@ -105,10 +105,8 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(matches!(
-            parse("stun:a,stun:a:3478"),
-            StunServersError::Duplicate(_)
-        ));
+        let found = parse("stun:a,stun:a:3478");
+        assert!(matches!(found, StunServersError::Duplicate(_)));
         assert_eq!(StunServers::of([]), Err(StunServersError::Count(0)));
         let nine: Vec<String> = (1..=9).map(|number| format!("stun:a:{number}")).collect();
         assert_eq!(parse(&nine.join(",")), StunServersError::Count(9));

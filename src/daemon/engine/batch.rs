@@ -87,26 +87,4 @@ mod tests {
         taken.pop();
         assert!(waiting.join().unwrap());
     }
-
-    #[test]
-    fn buffers_are_reused_in_order() {
-        let pool = BatchPool::new();
-        let mut places = Vec::new();
-        for round in 0..3 * BATCHES {
-            let mut batch = pool.take();
-            (0..BATCH_MAX)
-                .for_each(|n| batch.push(datagram(u16::try_from(round * BATCH_MAX + n).unwrap())));
-            assert!(batch.is_full());
-            let ports: Vec<usize> = batch
-                .as_slice()
-                .iter()
-                .map(|datagram| usize::from(datagram.port()))
-                .collect();
-            let expected = (round * BATCH_MAX..(round + 1) * BATCH_MAX).collect::<Vec<_>>();
-            assert_eq!(ports, expected);
-            assert_eq!(batch.datagrams.capacity(), BATCH_MAX);
-            places.push(batch.datagrams.as_ptr());
-        }
-        assert_eq!(places[..BATCHES], places[BATCHES..2 * BATCHES]);
-    }
 }

@@ -237,10 +237,8 @@ fn unusable_config_changes_nothing_and_is_answered() {
     assert!(!scene.monitor.reloads.is_signalled() && scene.monitor.supervisor.can_reload());
     scene.give(&open(4, 4));
     scene.turn();
-    assert!(matches!(
-        scene.reports()[..],
-        [Report::Opened { ticket: 4, .. }]
-    ));
+    let found = scene.reports();
+    assert!(matches!(found[..], [Report::Opened { ticket: 4, .. }]));
 }
 
 #[test]

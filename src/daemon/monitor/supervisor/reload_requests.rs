@@ -92,30 +92,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_orders_are_bounded() {
-        let mut reloads = ReloadRequests::default();
-        assert_eq!(reloads.due_in(), None);
-        let busy: Vec<Report> = (0..100)
-            .filter_map(|ticket| reloads.ask(ticket, false))
-            .collect();
-        assert_eq!(busy.len(), 100 - WAITING_MAX);
-        let is_busy = |report: &Report| {
-            matches!(
-                report,
-                Report::Reloaded {
-                    outcome: Reloaded::Busy,
-                    ..
-                }
-            )
-        };
-        assert!(busy.iter().all(is_busy));
-        assert!(reloads.is_due());
-        assert_eq!(reloads.begin().len(), WAITING_MAX);
-        assert!(!reloads.is_due());
-        assert!(reloads.ask(7, true).is_some(), "a reload is under way");
-    }
-
-    #[test]
     fn pause_grows_with_the_last_reload() {
         let mut reloads = ReloadRequests::default();
         for (took, least, most) in [(300, 500, 600), (0, 0, 1)] {
