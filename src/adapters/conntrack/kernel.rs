@@ -145,19 +145,16 @@ impl Conntrack for KernelConntrack {
         }
         let is_protected = |socket: &TcpSocket| {
             let port = socket.local.port();
-            protected
-                .iter()
-                .any(|ports| ports.hold(messages::TCP, port))
+            let mut all = protected.iter();
+            all.any(|ports| ports.hold(messages::TCP, port))
         };
         let sockets = self.sockets_where(is_protected)?;
         let messages: Vec<_> = sockets.iter().map(messages::add_entry).collect();
-        let adopted = send_each(&mut self.tracking, &messages, &[Errno::EXIST]).map_err(failed(
-            "making open connections known to connection tracking",
-        ))?;
-        debug!(
-            sockets = sockets.len(),
-            adopted, "connections on protected ports"
-        );
+        let adopted = send_each(&mut self.tracking, &messages, &[Errno::EXIST]);
+        let doing = "making open connections known to connection tracking";
+        let adopted = adopted.map_err(failed(doing))?;
+        let sockets = sockets.len();
+        debug!(sockets, adopted, "connections on protected ports");
         Ok(adopted)
     }
 
@@ -171,10 +168,8 @@ impl Conntrack for KernelConntrack {
         }
         let ending = self.entries_to_end(ended, &GrantIndex::new(live))?;
         let sockets = self.end_sockets(&ending);
-        let entries = ending
-            .iter()
-            .map(|(entry, _)| messages::delete_entry(entry));
-        let messages: Vec<_> = entries.collect();
+        let entries = ending.iter().map(|(entry, _)| entry);
+        let messages: Vec<_> = entries.map(messages::delete_entry).collect();
         send_each(&mut self.tracking, &messages, &[Errno::NOENT])
             .map_err(failed("deleting conntrack entries"))?;
         sockets.map(|()| ending.len())

@@ -167,10 +167,8 @@ impl Netlink {
         let mut results = Vec::with_capacity(messages.len());
         for part in messages.chunks(AT_ONCE) {
             let mut datagram = Vec::new();
-            let mut open = Vec::with_capacity(part.len());
-            for message in part {
-                open.push(self.push(&mut datagram, message, NLM_F_ACK));
-            }
+            let push = |message| self.push(&mut datagram, message, NLM_F_ACK);
+            let open: Vec<u32> = part.iter().map(push).collect();
             self.send(&datagram)?;
             let mut open = open.into_iter().peekable();
             self.read_answers(|message| {
@@ -203,11 +201,8 @@ impl Netlink {
         let mut last = first;
         while let Some(message) = messages.next() {
             // one answer to the last message says that all is done
-            let ack = if messages.peek().is_none() {
-                NLM_F_ACK
-            } else {
-                0
-            };
+            let is_last = messages.peek().is_none();
+            let ack = if is_last { NLM_F_ACK } else { 0 };
             last = self.push(&mut datagram, &message, ack);
         }
         self.push(&mut datagram, &frame(BATCH_END), 0);
@@ -232,10 +227,9 @@ impl Netlink {
             let is_end = message.sequence_number() == last || (position == 0 && is_refused);
             Ok(is_end.then_some(()))
         })?;
-        if refusals.is_empty() {
-            Ok(())
-        } else {
-            Err(NetlinkError::Refused(refusals))
+        match refusals.is_empty() {
+            true => Ok(()),
+            false => Err(NetlinkError::Refused(refusals)),
         }
     }
 
@@ -274,9 +268,8 @@ impl Netlink {
     }
 
     fn send(&self, datagram: &[u8]) -> Result<(), NetlinkError> {
-        retry(|| self.socket.send(datagram, 0))
-            .map(|_| ())
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO).into())
+        let sent = retry(|| self.socket.send(datagram, 0)).map(drop);
+        sent.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO).into())
     }
 
     fn read_answers<R>(
@@ -341,12 +334,9 @@ fn read_refusal(
     // a capped answer repeats the header of the refused message alone, before the attributes
     let has_text =
         message.flags() & (NLM_F_ACK_TLVS | NLM_F_CAPPED) == NLM_F_ACK_TLVS | NLM_F_CAPPED;
-    let text = message
-        .payload()
-        .get(4 + HEADER_LEN..)
-        .filter(|_| has_text)
-        .and_then(|attributes| attributes::find(attributes, NLMSGERR_ATTR_MSG))
-        .map(attributes::text);
+    let attributes = message.payload().get(4 + HEADER_LEN..).filter(|_| has_text);
+    let text = attributes.and_then(|all| attributes::find(all, NLMSGERR_ATTR_MSG));
+    let text = text.map(attributes::text);
     Ok(Refusal { index, errno, text })
 }
 

@@ -184,10 +184,8 @@ fn socket_message(kind: u16, family: u8, id: &[u8; SOCKET_ID_LEN]) -> Message {
 }
 
 pub(super) fn read_socket(body: &[u8]) -> Option<TcpSocket> {
-    let (family, id) = (
-        *body.first()?,
-        body.get(4..)?.first_chunk::<SOCKET_ID_LEN>()?,
-    );
+    let family = *body.first()?;
+    let id = body.get(4..)?.first_chunk::<SOCKET_ID_LEN>()?;
     let length = if family == INET6 { 16 } else { 4 };
     let end = |port_at: usize, address_at: usize| {
         let port = u16::from_be_bytes(*id.get(port_at..)?.first_chunk()?);
@@ -209,9 +207,8 @@ pub(super) fn list_addresses() -> Message {
 pub(super) fn read_address(body: &[u8]) -> Option<IpAddr> {
     let attributes = body.get(8..)?;
     // on a point-to-point link, 2 is the own address and 1 the peer's; otherwise there may be only 1
-    find(attributes, 2)
-        .or_else(|| find(attributes, 1))
-        .and_then(address)
+    let found = find(attributes, 2).or_else(|| find(attributes, 1));
+    found.and_then(address)
 }
 
 #[cfg(test)]

@@ -64,9 +64,9 @@ impl Nftables {
         let result = collect(installed, changes, &mut undo)
             .and_then(|elements| self.send_or_reinstall(elements));
         if let (Err(_), Some(installed)) = (&result, &mut self.installed) {
-            undo.into_iter()
-                .rev()
-                .for_each(|undo| installed.grants.undo(undo));
+            for undo in undo.into_iter().rev() {
+                installed.grants.undo(undo);
+            }
         }
         result
     }
@@ -104,9 +104,8 @@ impl Nftables {
             };
             let change_of = |refusal: &Refusal| changes.get(refusal.index?);
             let may_be_absent = |refusal: &Refusal| {
-                refusal.errno == Errno::NOENT
-                    && change_of(refusal)
-                        .is_some_and(|change| change.action == Action::DeleteIfPresent)
+                let action = change_of(refusal).map(|change| &change.action);
+                refusal.errno == Errno::NOENT && action == Some(&Action::DeleteIfPresent)
             };
             if let Some(refusal) = refusals.iter().find(|refusal| !may_be_absent(refusal)) {
                 let error = match change_of(refusal) {
@@ -118,10 +117,8 @@ impl Nftables {
                     _ => ChangeError::Refused(error),
                 });
             }
-            let absent: BTreeSet<usize> = refusals
-                .iter()
-                .filter_map(|refusal| refusal.index)
-                .collect();
+            let absent = refusals.iter().filter_map(|refusal| refusal.index);
+            let absent: BTreeSet<usize> = absent.collect();
             let mut index = 0_usize..;
             changes.retain(|_| index.next().is_none_or(|index| !absent.contains(&index)));
         }
@@ -142,28 +139,25 @@ impl Nftables {
         elements: &[ElementChange],
     ) -> Result<(), FirewallError> {
         let table = table_messages(chains);
-        let names: Vec<&dyn Display> = table
-            .iter()
-            .map(|(name, _)| name as &dyn Display)
-            .chain(elements.iter().map(|change| change as &dyn Display))
-            .collect();
+        let mut names: Vec<&dyn Display> = Vec::new();
+        names.extend(table.iter().map(|(name, _)| name as &dyn Display));
+        names.extend(elements.iter().map(|change| change as &dyn Display));
+        let now = self.now;
+        let changes = elements.iter();
+        let changes = changes.map(|change| messages::change_element(change, now));
         let messages = table.iter().map(|(_, message)| message.clone());
-        let elements = elements
-            .iter()
-            .map(|change| messages::change_element(change, self.now));
-        self.kernel
-            .transaction(messages.chain(elements))
-            .map_err(|error| {
-                self.is_doubtful |= !matches!(error, NetlinkError::Refused(_));
-                let refusal = match &error {
-                    NetlinkError::Refused(refusals) => refusals.first(),
-                    _ => None,
-                };
-                match refusal.and_then(|refusal| Some((names.get(refusal.index?)?, refusal))) {
-                    Some((name, refusal)) => errors::refused(name, refusal),
-                    None => errors::failed(&"setting up the table", &error),
-                }
-            })
+        let done = self.kernel.transaction(messages.chain(changes));
+        done.map_err(|error| {
+            let NetlinkError::Refused(refusals) = &error else {
+                self.is_doubtful = true;
+                return errors::failed(&"setting up the table", &error);
+            };
+            let refusal = refusals.first();
+            match refusal.and_then(|refusal| Some((names.get(refusal.index?)?, refusal))) {
+                Some((name, refusal)) => errors::refused(name, refusal),
+                None => errors::failed(&"setting up the table", &error),
+            }
+        })
     }
 }
 
@@ -230,8 +224,8 @@ impl FirewallDriver for Nftables {
                 .change(&Change::Open(grant.clone()), &mut elements)
                 .map_err(not_recorded)?;
         }
-        let nat =
-            !protection.forwards.is_empty() || live.iter().any(|grant| !grant.forwards.is_empty());
+        let forwards = |grant: &Grant| !grant.forwards.is_empty();
+        let nat = !protection.forwards.is_empty() || live.iter().any(forwards);
         let chains = table::chains(protection, nat);
         self.replace_table(&chains, &elements)?;
         self.installed = Some(Installed {
@@ -294,9 +288,8 @@ impl FirewallDriver for Nftables {
         if self.intact_at == Some(number) {
             return Ok(true);
         }
-        let is_intact = installed
-            .is_intact(&mut self.kernel, self.now)
-            .map_err(failed)?;
+        let is_intact = installed.is_intact(&mut self.kernel, self.now);
+        let is_intact = is_intact.map_err(failed)?;
         self.intact_at = is_intact.then_some(number);
         Ok(is_intact)
     }

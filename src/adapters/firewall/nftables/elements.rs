@@ -54,11 +54,9 @@ pub(super) fn of_grant(grant: &Grant) -> Vec<Element> {
         elements.extend(redirection(grant, forward));
         let redirected = |side| of_service(grant, side, Some(forward.host), forward.inner());
         elements.extend(redirected(Side::Redirected));
-        elements.extend(
-            Some(Side::Masquerade)
-                .filter(|_| forward.masquerade)
-                .and_then(redirected),
-        );
+        if forward.masquerade {
+            elements.extend(redirected(Side::Masquerade));
+        }
     }
     elements.sort_unstable();
     elements.dedup();
@@ -81,15 +79,10 @@ fn redirection(grant: &Grant, forward: &Forward) -> Vec<Element> {
     let protocol = forward.at.protocol();
     let corner = |set, source, port| key(set, source, None, protocol, port);
     let mut data = octets(forward.host);
+    data.extend(forward.port.map(port_word).into_iter().flatten());
     let kind = match forward.port {
-        Some(port) => {
-            data.extend_from_slice(&port_word(port));
-            if from == to {
-                Kind::Exact
-            } else {
-                Kind::PortMap
-            }
-        }
+        Some(_) if from == to => Kind::Exact,
+        Some(_) => Kind::PortMap,
         None => Kind::PortRangeMap,
     };
     let map = Set::new(Side::Redirect, kind, family);
@@ -169,12 +162,10 @@ impl Element {
 
     pub(super) fn ranked(mut self, rank: u32) -> Self {
         if let (true, Some(end)) = (self.set.has_rank(), &mut self.end) {
-            let [first, last] = [
-                RANK_MIDDLE.saturating_sub(rank),
-                RANK_MIDDLE.saturating_add(rank),
-            ];
-            self.key.extend_from_slice(&first.to_be_bytes());
-            end.extend_from_slice(&last.to_be_bytes());
+            let first = RANK_MIDDLE.saturating_sub(rank).to_be_bytes();
+            let last = RANK_MIDDLE.saturating_add(rank).to_be_bytes();
+            self.key.extend_from_slice(&first);
+            end.extend_from_slice(&last);
         }
         self
     }
@@ -240,19 +231,15 @@ fn key_text(set: Set, mut key: &[u8]) -> String {
         let length = set.len_of(&[*field]) as usize;
         let (bytes, rest) = key.split_at_checked(length).unwrap_or((key, &[]));
         key = rest;
-        let number = || {
-            bytes
-                .iter()
-                .fold(0_u64, |all, byte| all << 8 | u64::from(*byte))
-        };
+        let number = |all: u64, byte: &u8| all << 8 | u64::from(*byte);
         fields.push(match (field, bytes) {
             (_, []) => continue,
-            (Field::Source | Field::Target, bytes) => {
-                address(bytes).map_or_else(String::new, |address| address.to_string())
-            }
+            (Field::Source | Field::Target, bytes) => address(bytes)
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
             (Field::Protocol, [protocol, ..]) => format!("protocol {protocol}"),
             (Field::Port, [high, low, ..]) => u16::from_be_bytes([*high, *low]).to_string(),
-            _ => number().to_string(),
+            _ => bytes.iter().fold(0, number).to_string(),
         });
     }
     fields.join(" . ")

@@ -31,14 +31,9 @@ pub(super) fn failed(what: &dyn Display, error: &NetlinkError) -> FirewallError 
 }
 
 pub(super) fn unusable(error: &NetlinkError) -> FirewallError {
+    let lacks_it = |one: &Refusal| matches!(one.errno, Errno::INVAL | Errno::OPNOTSUPP);
     match error {
-        NetlinkError::Refused(refusals)
-            if refusals
-                .iter()
-                .any(|refusal| matches!(refusal.errno, Errno::INVAL | Errno::OPNOTSUPP)) =>
-        {
-            no_nf_tables()
-        }
+        NetlinkError::Refused(refusals) if refusals.iter().any(lacks_it) => no_nf_tables(),
         other => failed(&"asking for the ruleset", other),
     }
 }

@@ -68,12 +68,9 @@ pub(super) fn port(first: u16, last: u16) -> Vec<Expression> {
 /// neighbour discovery break.
 pub(super) fn echo_request(family: Family) -> Vec<Expression> {
     let (number, kind) = family.pick((1, 8), (58, 128));
-    let mut expressions = protocol(number).to_vec();
-    expressions.extend([
-        payload(TRANSPORT_HEADER, 0, 1, SCRATCH),
-        compare(EQUAL, &[kind]),
-    ]);
-    expressions
+    let load = payload(TRANSPORT_HEADER, 0, 1, SCRATCH);
+    let [meta, is_protocol] = protocol(number);
+    vec![meta, is_protocol, load, compare(EQUAL, &[kind])]
 }
 
 pub(super) fn target_in(network: IpNet) -> Vec<Expression> {
@@ -149,13 +146,10 @@ fn lookup(set: Set, to: Option<u32>) -> Expression {
     let data = Attributes::new()
         .text(1, &set.name())
         .number(2, FIRST_REGISTER);
-    named(
-        "lookup",
-        &match to {
-            Some(register) => data.number(3, register),
-            None => data,
-        },
-    )
+    match to {
+        Some(register) => named("lookup", &data.number(3, register)),
+        None => named("lookup", &data),
+    }
 }
 
 fn load_key(set: Set) -> Vec<Expression> {
@@ -238,11 +232,10 @@ fn bitwise(register: u32, mask: &[u8], xor: &[u8]) -> Expression {
 }
 
 fn expression(name: &str, numbers: &[(u16, u32)]) -> Expression {
-    let data = numbers
-        .iter()
-        .fold(Attributes::new(), |all, (kind, value)| {
-            all.number(*kind, *value)
-        });
+    let mut data = Attributes::new();
+    for (kind, value) in numbers {
+        data = data.number(*kind, *value);
+    }
     named(name, &data)
 }
 

@@ -28,20 +28,15 @@ pub(super) struct Installed {
 /// changed them already. Then the result is empty, which no later comparison matches.
 pub(super) fn list_rules(kernel: &mut Kernel, chains: &[Chain]) -> Rules {
     let rules = kernel.rules().unwrap_or_default();
-    let listed: BTreeMap<&str, usize> = rules
+    let listed = rules
         .iter()
-        .map(|(chain, rules)| (chain.as_str(), rules.len()))
-        .collect();
-    let expected = chains
-        .iter()
-        .filter(|chain| !chain.rules.is_empty())
-        .map(|chain| (chain.name, chain.rules.len()))
-        .collect();
-    if listed == expected {
-        rules
-    } else {
-        Rules::new()
+        .map(|(chain, rules)| (chain.as_str(), rules.len()));
+    let expected = chains.iter().map(|chain| (chain.name, chain.rules.len()));
+    let expected = expected.filter(|(_, count)| *count > 0);
+    if listed.collect::<BTreeMap<_, _>>() == expected.collect() {
+        return rules;
     }
+    Rules::new()
 }
 
 impl Installed {
@@ -73,10 +68,8 @@ impl Installed {
         for set in Set::all() {
             let listed = kernel.elements(set)?.into_iter();
             let listed: HashSet<Vec<u8>> = listed.map(|element| element.key).collect();
-            let (required, known) = (
-                required.remove(&set).unwrap_or_default(),
-                known.remove(&set).unwrap_or_default(),
-            );
+            let required = required.remove(&set).unwrap_or_default();
+            let known = known.remove(&set).unwrap_or_default();
             // an unknown element is an opening that somebody else made
             if !required.is_subset(&listed) || !listed.is_subset(&known) {
                 return Ok(false);

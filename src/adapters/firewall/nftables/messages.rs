@@ -136,9 +136,10 @@ pub(super) fn new_chain(chain: &Chain) -> Message {
 }
 
 pub(super) fn new_rule(chain: &Chain, rule: &[Expression]) -> Message {
-    let expressions = rule.iter().fold(Attributes::new(), |all, expression| {
-        all.nested(LIST_ELEMENT, expression)
-    });
+    let mut expressions = Attributes::new();
+    for expression in rule {
+        expressions = expressions.nested(LIST_ELEMENT, expression);
+    }
     let attributes = in_table().text(2, chain.name).nested(4, &expressions);
     message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &attributes)
 }
@@ -168,11 +169,8 @@ pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message 
         Action::Delete | Action::DeleteIfPresent => (DELETE_ELEMENT, 0),
     };
     let elements = Attributes::new().nested(LIST_ELEMENT, &attributes);
-    message(
-        kind,
-        flags,
-        &in_table().text(2, &element.set.name()).nested(3, &elements),
-    )
+    let set = in_table().text(2, &element.set.name());
+    message(kind, flags, &set.nested(3, &elements))
 }
 
 #[cfg(test)]

@@ -40,18 +40,16 @@ impl OpenGrants {
         changes: &mut Vec<ElementChange>,
     ) -> Result<Undo, RecordError> {
         let (old, new) = change.grants();
-        let known = self.grants.get(&old.id).map(|open| open.grant.clone());
+        let known = self.grants.get(&old.id);
         let is_known = known.is_some();
-        let old = known.unwrap_or_else(|| old.clone());
+        let old = known.map_or(old, |open| &open.grant).clone();
         let record = new.map(record::elements).transpose()?.unwrap_or_default();
         let old_record = record::elements(&old)?;
 
-        let touched: BTreeSet<Element> =
-            exact(&old).chain(new.into_iter().flat_map(exact)).collect();
-        let before: Vec<Option<Owner>> = touched
-            .iter()
-            .map(|element| self.last_owner(element))
-            .collect();
+        let touched = exact(&old).chain(new.into_iter().flat_map(exact));
+        let touched: BTreeSet<Element> = touched.collect();
+        let before = touched.iter().map(|element| self.last_owner(element));
+        let before: Vec<Option<Owner>> = before.collect();
         let closed = self.remove(old.id);
         if let Some(closed) = &closed {
             changes.extend(closed.ranges.iter().cloned().flat_map(Element::delete));
@@ -70,10 +68,9 @@ impl OpenGrants {
             changes.extend(elements.flat_map(Element::delete));
         }
         if let Some(grant) = new {
-            let elements = record.into_iter();
-            changes.extend(
-                elements.flat_map(|(element, userdata)| element.add(grant.until, userdata)),
-            );
+            for (element, userdata) in record {
+                changes.extend(element.add(grant.until, userdata));
+            }
         }
         Ok(Undo {
             opened: new.map(|grant| grant.id),
@@ -144,10 +141,8 @@ impl OpenGrants {
                 ranges.push(element.ranked(self.rank));
             }
         }
-        OpenGrant {
-            grant: grant.clone(),
-            ranges,
-        }
+        let grant = grant.clone();
+        OpenGrant { grant, ranges }
     }
 
     fn insert(&mut self, open: OpenGrant) {

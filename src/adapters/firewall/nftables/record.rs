@@ -46,10 +46,8 @@ pub(super) enum RecordError {
 /// The comment that `nft list` shows: `17 alice 2026-11-22T10:00:30Z`.
 pub(super) fn comment(grant: &Grant) -> Vec<u8> {
     let printable = |c: char| c.is_ascii_graphic() && c != '"';
-    let user: String = grant
-        .user
-        .chars()
-        .take(64)
+    let letters = grant.user.chars().take(64);
+    let user: String = letters
         .map(|c| if printable(c) { c } else { '?' })
         .collect();
     let text = format!("{} {user} {}", grant.id, grant.until);
@@ -62,8 +60,8 @@ pub(super) fn comment(grant: &Grant) -> Vec<u8> {
 pub(super) fn elements(grant: &Grant) -> Result<Vec<(Element, Vec<u8>)>, RecordError> {
     let body = encode(grant).ok_or_else(|| RecordError::LongName(grant.to_string()))?;
     let chunks: Vec<&[u8]> = body.chunks(CHUNK).collect();
-    let parts =
-        u8::try_from(chunks.len()).map_err(|_| RecordError::ManyServices(grant.to_string()))?;
+    let many = |_| RecordError::ManyServices(grant.to_string());
+    let parts = u8::try_from(chunks.len()).map_err(many)?;
     let mut elements = Vec::with_capacity(chunks.len());
     for (part, chunk) in (0_u32..).zip(chunks) {
         let mut userdata = comment(grant);
@@ -160,9 +158,8 @@ impl Parts {
             let grant = if is_whole { decode(id, &body) } else { None };
             let mut grant = grant.ok_or(RecordError::Grant(id))?;
             let end = now.map_or(grant.until, |now| now.plus(left));
-            if ClockStep::between(grant.until, end)
-                .is_some_and(|step| step.length() > CLOCK_TOLERANCE)
-            {
+            let step = ClockStep::between(grant.until, end);
+            if step.is_some_and(|step| step.length() > CLOCK_TOLERANCE) {
                 grant.until = end;
             }
             grants.push(grant);
