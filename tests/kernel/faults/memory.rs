@@ -14,6 +14,33 @@ fn is_gone_or_zombie(pid: u32) -> bool {
     })
 }
 
+/// It serves, or ends with a reason and without a panic.
+pub(crate) fn start_with_little_memory_serves_or_explains(backend: &'static str) {
+    let mut world = World::prepare(&plan(backend));
+    let outcomes = [32_u32, 48, 64, 128, 1024].map(|mebibytes| {
+        world.daemon.through = Some(format!("ulimit -v {} && exec \"$@\"", mebibytes << 10));
+        world.daemon.start_process(&world.gate);
+        let serves = wait_for("it to serve or to end", || {
+            let serves = !world.daemon.logged(&["the engine serves"]).is_empty();
+            (serves || is_gone_or_zombie(world.daemon.pid())).then_some(serves)
+        });
+        let status = if serves {
+            world.daemon.stop()
+        } else {
+            world.daemon.wait()
+        };
+        let log = world.daemon.log();
+        assert_eq!(status.success(), serves, "{mebibytes} MiB: {status}, {log}");
+        let is_said = !log.trim().is_empty() && !log.contains("panicked");
+        assert!(is_said, "{mebibytes} MiB: {status}, {log}");
+        serves
+    });
+    assert!(
+        outcomes.contains(&true) && outcomes.contains(&false),
+        "{outcomes:?}"
+    );
+}
+
 const STARVE: [&str; 2] = ["mmap,brk", "error=ENOMEM"];
 
 pub(crate) fn engine_without_memory_opens_only_durable(backend: &'static str) {

@@ -19,7 +19,7 @@ use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 
-mod clock;
+mod executor;
 mod scale;
 mod world;
 
@@ -46,7 +46,8 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         removal_restores_the_rules,
         grants_are_read_back_from_the_kernel,
         scale::ten_thousand_grants_take_one_run_each,
-        clock::grant_keeps_its_length_after_a_clock_change,
+        executor::grant_keeps_its_length_after_a_clock_change,
+        executor::grants_of_the_last_run_are_adopted,
         knocks_get_no_answer,
         ping_needs_its_grant,
         failing_program_leaves_nothing_half_open,

@@ -1,5 +1,5 @@
-//! The monitor's executor over the real driver, for a clock that was set: the kernel ends grants by the wall clock, which the
-//! monitor's must then follow.
+//! The monitor's executor over the real driver: grants of the last run, and a clock that was set. The kernel ends grants by the
+//! wall clock, which the monitor's must then follow.
 
 use std::time::Duration;
 
@@ -80,6 +80,24 @@ pub(crate) fn grant_keeps_its_length_after_a_clock_change() {
                 executor.serve(now(), vec![]);
                 assert!(world.listed().is_empty(), "{variant}");
             }
+        }
+    }
+}
+
+pub(crate) fn grants_of_the_last_run_are_adopted() {
+    for variant in variants() {
+        let world = World::new(variant);
+        let _listeners = [V4, V6].map(|[address, _]| world.listen(address));
+        let mut last = executor(&world, now());
+        let orders = [V4, V6].map(|[_, allow]| open(allow, Duration::from_secs(600)));
+        last.serve(now(), orders.to_vec());
+        let grants = |executor: &Executor| executor.grants().cloned().collect::<Vec<_>>();
+        let before = grants(&last);
+        drop(last);
+        let next = executor(&world, now());
+        assert_eq!((before.len(), grants(&next)), (2, before), "{variant}");
+        for [address, _] in [V4, V6] {
+            assert!(world.connects(address), "{variant}: {address}");
         }
     }
 }
