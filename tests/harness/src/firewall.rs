@@ -2,7 +2,7 @@
 
 use postern::adapters::firewall::iptables::{Pair, Paths};
 
-use crate::{Namespace, say};
+use crate::{Machine, Namespace, Requirement, say};
 
 /// The programs of a variant, `nft` or `legacy`.
 pub fn iptables_paths(variant: &str) -> Paths {
@@ -16,12 +16,23 @@ pub fn iptables_paths(variant: &str) -> Paths {
     }
 }
 
-/// The variants that this kernel has.
-pub fn iptables_variants() -> Vec<&'static str> {
-    let saved = Namespace::new().try_sh("/usr/sbin/iptables-legacy-save -t nat");
-    if saved.is_ok() {
-        return vec!["nft", "legacy"];
+/// The variants that this machine has.
+pub fn iptables_variants(machine: &Machine) -> Vec<&'static str> {
+    if has_legacy_tables(machine) {
+        vec!["nft", "legacy"]
+    } else {
+        vec!["nft"]
     }
-    say("this kernel has no legacy tables: only iptables-nft is tested");
-    vec!["nft"]
+}
+
+/// Whether the kernel has the tables of iptables-legacy.
+pub fn has_legacy_tables(machine: &Machine) -> bool {
+    let has = machine.meets(&[Requirement::Root, Requirement::Program("ip")])
+        && Namespace::new()
+            .try_sh("/usr/sbin/iptables-legacy-save -t nat")
+            .is_ok();
+    if !has {
+        say("this kernel has no legacy tables: only iptables-nft is tested");
+    }
+    has
 }

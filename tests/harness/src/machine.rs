@@ -134,6 +134,22 @@ macro_rules! trials {
     };
 }
 
+/// The same for functions of a variant: a trial for each of these variants.
+#[macro_export]
+macro_rules! trials_by {
+    ($machine:ident, $requirements:expr, $variants:expr; $($($name:ident)::+),* $(,)?) => {{
+        let mut trials = Vec::new();
+        for variant in $variants {
+            $(
+                let name = stringify!($($name)::+).split_whitespace().collect::<String>();
+                let name = format!("{name}::{variant}");
+                trials.push($machine.trial(name, $requirements, move || $($name)::+(variant)));
+            )*
+        }
+        trials
+    }};
+}
+
 fn try_namespace() -> Result<(), String> {
     let made = std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join();
     made.map_err(|_| "a thread died".to_owned())?

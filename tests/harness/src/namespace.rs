@@ -3,7 +3,6 @@
 //! A namespace has no name, so nothing can be left behind: it goes with its thread and the sockets that were made in it.
 //! Needs root and `ip`.
 
-use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -59,38 +58,12 @@ impl Namespace {
 
     /// Runs `ip` with these words inside and returns what it printed.
     pub fn ip(&self, words: &str) -> String {
-        let line = words.to_owned();
-        let output = self.run(move || {
-            Command::new("ip")
-                .args(line.split_whitespace())
-                .output()
-                .expect("cannot run ip")
-        });
-        assert!(
-            output.status.success(),
-            "ip {words}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
+        self.sh(&format!("ip {words}"))
     }
 
     /// Runs lines of `ip` in one go.
     pub fn ip_batch(&self, lines: &str) {
-        let lines = lines.to_owned();
-        self.run(move || {
-            let mut child = Command::new("ip")
-                .args(["-batch", "-"])
-                .stdin(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("ip is missing");
-            let mut stdin = child.stdin.take().unwrap();
-            stdin.write_all(lines.as_bytes()).unwrap();
-            drop(stdin);
-            let output = child.wait_with_output().unwrap();
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "ip: {errors}\n{lines}");
-        });
+        self.sh(&format!("ip -batch - <<END\n{lines}\nEND"));
     }
 
     /// The kernel starts to send on a link some time after it says that the link is up.

@@ -15,13 +15,19 @@ mod forwards;
 mod targets;
 mod world;
 
-use postern_harness::{Machine, Requirement, trials};
+use postern_harness::firewall::has_legacy_tables;
+use postern_harness::{Machine, Requirement, trials_by};
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
-    trials![
-        machine, &[Requirement::Root, Requirement::Program("ip"), Requirement::Program("nft"), Requirement::Program("iptables"), Requirement::Program("sysctl")];
+    let programs = ["ip", "nft", "iptables", "sysctl"];
+    let mut needs = programs.map(Requirement::Program).to_vec();
+    needs.push(Requirement::Root);
+    let mut iptables = vec!["iptables-nft"];
+    iptables.extend(has_legacy_tables(machine).then_some("iptables-legacy"));
+    let kinds = [&["nftables"][..], &iptables].concat();
+    let mut trials = trials_by![
+        machine, &needs, kinds;
         targets::target_opens_one_host_and_port,
-        targets::grant_opens_through_a_drop_policy,
         targets::target_opens_without_protection,
         forwards::forward_serves_its_client_only,
         forwards::kernel_alone_ends_a_forward,
@@ -30,5 +36,8 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         forwards::removal_restores_every_table,
         forwards::impossible_forward_leaves_nothing_half_open,
         forwards::removed_rules_are_detected_and_restored,
-    ]
+    ];
+    trials
+        .extend(trials_by![machine, &needs, iptables; targets::grant_opens_through_a_drop_policy]);
+    trials
 }

@@ -7,7 +7,7 @@ use crate::inputs::{grant, protection};
 
 use postern_harness::now;
 
-use super::world::{HOUR, SIDES, Side, World, kinds};
+use super::world::{HOUR, SIDES, Side, World};
 
 /// A grant to port 22 of the host behind the gate.
 fn to_inner(side: Side) -> Grant {
@@ -27,94 +27,78 @@ fn range_to_inner(side: Side) -> Grant {
     }
 }
 
-pub(crate) fn target_opens_one_host_and_port() {
-    for kind in kinds() {
-        let world = World::new(kind);
-        for (side, grant) in SIDES
-            .into_iter()
-            .flat_map(|side| [(side, to_inner(side)), (side, range_to_inner(side))])
-        {
-            // the other way is hidden too, so that only a rule that opens too much would let it through
-            let behind = [(side.inside, "tcp/22-23"), (side.outside, "tcp/22")];
-            let protection = protection(&["tcp/22"], &behind);
-            world.install(&protection, &[]);
-            assert!(world.is_hidden(&world.client, side.inner, 22), "{kind}");
-            assert!(
-                world.reaches(&world.client, side.inner, 80),
-                "{kind}: a port that nobody may open is left to the host's own rules"
-            );
-            world.apply(Change::Open(grant.clone()));
-            let mut session = world
-                .session(&world.client, side.inner, 22)
-                .expect("open for its grant");
-            assert_eq!(session.seen.to_string(), side.client);
-            for (what, from, to, port) in [
-                ("another port", &world.client, side.inner, 23),
-                ("another host", &world.client, side.neighbour, 22),
-                ("the gate", &world.client, side.gate[0], 22),
-                ("another client", &world.stranger, side.inner, 22),
-                ("the other direction", &world.inner, side.client, 22),
-            ] {
-                assert!(world.is_hidden(from, to, port), "{kind}: {what}");
-            }
-            world.restart();
-            assert_eq!(world.list(), std::slice::from_ref(&grant), "{kind}");
-            world.install(&protection, std::slice::from_ref(&grant));
-            world.apply(Change::Close(grant));
-            assert!(
-                world.is_hidden(&world.client, side.inner, 22),
-                "{kind}: closed"
-            );
-            assert!(session.lives(), "{kind}: what is established lives on");
-            world.install(&protection, &[]);
-            assert!(session.lives(), "{kind}: also over another installation");
-        }
-    }
-}
-
-pub(crate) fn grant_opens_through_a_drop_policy() {
-    for kind in kinds()
+pub(crate) fn target_opens_one_host_and_port(kind: &'static str) {
+    let world = World::new(kind);
+    for (side, grant) in SIDES
         .into_iter()
-        .filter(|kind| kind.starts_with("iptables"))
+        .flat_map(|side| [(side, to_inner(side)), (side, range_to_inner(side))])
     {
-        let world = World::new(kind);
-        for side in SIDES {
-            let program = if side.client.contains(':') {
-                kind.replace("iptables", "ip6tables")
-            } else {
-                kind.to_owned()
-            };
-            let mut strange = world.session(&world.client, side.inner, 80).unwrap();
-            world.gate.sh(&format!("{program} -P FORWARD DROP"));
-            world.install(&protection(&[], &[(side.inside, "tcp/22")]), &[]);
-            world.apply(Change::Open(to_inner(side)));
-            let mut session = world
-                .session(&world.client, side.inner, 22)
-                .expect("open for its grant, in both directions of the connection");
-            world.apply(Change::Close(to_inner(side)));
-            assert!(session.lives(), "{kind}: what is established lives on");
-            assert!(
-                !strange.lives(),
-                "{kind}: the host's own rules decide of what is not Postern's"
-            );
-            world.gate.sh(&format!("{program} -P FORWARD ACCEPT"));
-            assert!(strange.lives(), "{kind}: and they alone");
+        // the other way is hidden too, so that only a rule that opens too much would let it through
+        let behind = [(side.inside, "tcp/22-23"), (side.outside, "tcp/22")];
+        let protection = protection(&["tcp/22"], &behind);
+        world.install(&protection, &[]);
+        assert!(world.is_hidden(&world.client, side.inner, 22));
+        assert!(
+            world.reaches(&world.client, side.inner, 80),
+            "a port that nobody may open is left to the host's own rules"
+        );
+        world.apply(Change::Open(grant.clone()));
+        let mut session = world
+            .session(&world.client, side.inner, 22)
+            .expect("open for its grant");
+        assert_eq!(session.seen.to_string(), side.client);
+        for (what, from, to, port) in [
+            ("another port", &world.client, side.inner, 23),
+            ("another host", &world.client, side.neighbour, 22),
+            ("the gate", &world.client, side.gate[0], 22),
+            ("another client", &world.stranger, side.inner, 22),
+            ("the other direction", &world.inner, side.client, 22),
+        ] {
+            assert!(world.is_hidden(from, to, port), "{what}");
         }
+        world.restart();
+        assert_eq!(world.list(), std::slice::from_ref(&grant));
+        world.install(&protection, std::slice::from_ref(&grant));
+        world.apply(Change::Close(grant));
+        assert!(world.is_hidden(&world.client, side.inner, 22), "closed");
+        assert!(session.lives(), "what is established lives on");
+        world.install(&protection, &[]);
+        assert!(session.lives(), "also over another installation");
     }
 }
 
-pub(crate) fn target_opens_without_protection() {
-    for kind in kinds() {
-        let world = World::new(kind);
-        let [side, _] = SIDES;
-        let mut protection = protection(&[], &[(side.inside, "tcp/22")]);
-        protection.hide_behind = false;
-        world.install(&protection, &[]);
+pub(crate) fn grant_opens_through_a_drop_policy(kind: &'static str) {
+    let world = World::new(kind);
+    for side in SIDES {
+        let program = if side.client.contains(':') {
+            kind.replace("iptables", "ip6tables")
+        } else {
+            kind.to_owned()
+        };
+        let mut strange = world.session(&world.client, side.inner, 80).unwrap();
+        world.gate.sh(&format!("{program} -P FORWARD DROP"));
+        world.install(&protection(&[], &[(side.inside, "tcp/22")]), &[]);
         world.apply(Change::Open(to_inner(side)));
-        assert!(
-            world.reaches(&world.client, side.inner, 22)
-                && world.reaches(&world.stranger, side.inner, 22),
-            "{kind}"
-        );
+        let mut session = world
+            .session(&world.client, side.inner, 22)
+            .expect("open for its grant, in both directions of the connection");
+        world.apply(Change::Close(to_inner(side)));
+        assert!(session.lives(), "what is established lives on");
+        assert!(!strange.lives(), "the host's own rules decide the rest");
+        world.gate.sh(&format!("{program} -P FORWARD ACCEPT"));
+        assert!(strange.lives(), "and they alone");
     }
+}
+
+pub(crate) fn target_opens_without_protection(kind: &'static str) {
+    let world = World::new(kind);
+    let [side, _] = SIDES;
+    let mut protection = protection(&[], &[(side.inside, "tcp/22")]);
+    protection.hide_behind = false;
+    world.install(&protection, &[]);
+    world.apply(Change::Open(to_inner(side)));
+    assert!(
+        world.reaches(&world.client, side.inner, 22)
+            && world.reaches(&world.stranger, side.inner, 22)
+    );
 }

@@ -15,7 +15,7 @@ use postern::model::catalog::Forward;
 use postern::model::grant::Grant;
 use postern::model::settings::Protection;
 
-use postern_harness::firewall::{iptables_paths, iptables_variants};
+use postern_harness::firewall::iptables_paths;
 use postern_harness::traffic::Session;
 use postern_harness::{Namespace, now, wait_until};
 
@@ -65,15 +65,6 @@ pub(crate) struct World {
     pub(crate) client: Namespace,
     pub(crate) stranger: Namespace,
     pub(crate) inner: Namespace,
-}
-
-/// The drivers that this machine has.
-pub(crate) fn kinds() -> Vec<&'static str> {
-    let variants = iptables_variants();
-    ["nftables", "iptables-nft", "iptables-legacy"]
-        .into_iter()
-        .filter(|kind| variants.contains(&"legacy") || *kind != "iptables-legacy")
-        .collect()
 }
 
 impl World {
@@ -153,13 +144,13 @@ impl World {
         let (protection, live) = (protection.clone(), live.to_vec());
         self.drive(move |driver| driver.install(&protection, &live))
             .unwrap();
-        assert!(self.is_whole(), "{}", self.kind);
+        assert!(self.is_whole());
     }
 
     pub(crate) fn apply(&self, change: Change) {
         let results = self.drive(move |driver| driver.apply(&[change]));
-        assert_eq!(results, [Ok(())], "{}", self.kind);
-        assert!(self.is_whole(), "{}", self.kind);
+        assert_eq!(results, [Ok(())]);
+        assert!(self.is_whole());
     }
 
     /// Whether the driver sees all that it put there.

@@ -15,15 +15,14 @@ use libtest_mimic::Trial;
 use postern::adapters::conntrack::Conntrack;
 use postern::adapters::conntrack::kernel::KernelConntrack;
 use postern::core::order::{Order, Report, Selection};
-use postern::daemon::monitor;
 use postern::daemon::monitor::executor::Executor;
 use postern::model::request::OpenRequest;
-use postern::model::settings::{DriverKind, Settings};
-use postern_harness::{Machine, Namespace, Requirement, gate_and_client, now, trials};
+use postern::model::settings::Settings;
+use postern_harness::world::checks::native;
+use postern_harness::{Machine, Namespace, Requirement, gate_and_client, now, trials, trials_by};
 
 use crate::inputs::{self, request};
 
-const DRIVERS: [DriverKind; 2] = [DriverKind::Iptables, DriverKind::Nftables];
 /// The addresses of the gate and of the client, for each family.
 const V4: [&str; 2] = ["192.0.2.1", "192.0.2.7"];
 const V6: [&str; 2] = ["2001:db8::1", "2001:db8::7"];
@@ -38,17 +37,21 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let requirements = ["ip", "nft", "iptables-restore", "ip6tables-restore"];
     let mut requirements = requirements.map(Requirement::Program).to_vec();
     requirements.push(Requirement::Root);
-    trials![
+    let mut trials = trials![
         machine, &requirements;
-        adopting::old_connections_survive_only_with_adoption,
         adopting::adoption_takes_each_connection_once,
-        adopting::stray_segment_draws_no_reset_from_a_bound_listener,
         adopting::reload_adopts_connections_of_new_ports,
         executor::batch_of_grants_ends_in_one_call,
         executor::only_closed_grants_end_connections,
         executor::failing_conntrack_keeps_no_grant_open,
         executor::ports_are_adopted_again_only_if_they_change,
         executor::grants_of_the_last_run_end_connections,
+        entries::thousands_of_grants_end_with_one_dump,
+    ];
+    trials.extend(trials_by![
+        machine, &requirements, ["iptables", "nftables"];
+        adopting::old_connections_survive_only_with_adoption,
+        adopting::stray_segment_draws_no_reset_from_a_bound_listener,
         ending::connections_end_with_their_grant_on_request,
         ending::sending_gate_does_not_revive_a_connection,
         ending::service_option_ends_its_connections_only,
@@ -56,8 +59,8 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         ending::listener_survives_the_end_of_closed_connections,
         entries::udp_flows_and_pings_end_with_their_grant,
         entries::entries_through_the_gate_end_with_their_own_grant,
-        entries::thousands_of_grants_end_with_one_dump,
-    ]
+    ]);
+    trials
 }
 
 /// Settings in which alice and bob may open everything that the tests need. The lines are added to the service `web`
@@ -108,7 +111,7 @@ impl World {
     }
 
     /// A gate that serves these ports and has started.
-    fn started(driver: DriverKind, settings: Settings, ports: &[u16]) -> Self {
+    fn started(driver: &'static str, settings: Settings, ports: &[u16]) -> Self {
         let world = Self::new();
         ports.iter().for_each(|port| world.gate.serve_echo(*port));
         world.start(driver, settings);
@@ -116,11 +119,11 @@ impl World {
     }
 
     /// Starts the executor as the monitor does.
-    fn start(&self, driver: DriverKind, settings: Settings) {
+    fn start(&self, driver: &'static str, settings: Settings) {
         let place = Arc::clone(&self.executor);
         self.gate.run(move || {
             let conntrack: Box<dyn Conntrack> = Box::new(KernelConntrack::open().unwrap());
-            let backend = monitor::native(driver).unwrap();
+            let backend = native(driver);
             let executor = Executor::open(&settings, backend, Some(conntrack), now()).unwrap();
             *place.lock().unwrap() = Some(executor);
         });

@@ -2,7 +2,8 @@
 //! commands are run and tried again.
 
 use libtest_mimic::Trial;
-use postern_harness::Requirement::{Program, Root};
+use postern_harness::Requirement::{Other, Program, Root};
+use postern_harness::firewall::has_legacy_tables;
 use postern_harness::traffic::serve_echo;
 use postern_harness::{Family, GateConfig, Machine, SERVICE, World, echoes, trials};
 
@@ -17,12 +18,11 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let needs = ["ip", "nft", "iptables", "ip6tables", "unshare", "mount"];
     let mut needs = needs.map(Program).to_vec();
     needs.push(Root);
-    trials![
+    let mut trials = trials![
         machine, &needs;
         host_without_rules_has_no_warning,
         later_drop_blocks_until_cured,
         ufw_blocks_only_nftables_grants,
-        legacy_drop_blocks_until_cured,
         firewalld_blocks_until_cured,
         unprotected_service_is_reachable_per_family,
         accept_before_jump_is_found_and_cured,
@@ -32,7 +32,10 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         udp_capture_needs_accepted_knock_port,
         left_over_rules_go_at_next_start,
         unreadable_rules_are_reported,
-    ]
+    ];
+    needs.push(Other("legacy tables", has_legacy_tables(machine)));
+    trials.extend(trials![machine, &needs; legacy_drop_blocks_until_cured]);
+    trials
 }
 
 /// A host whose gate is yet to be started.
@@ -97,9 +100,6 @@ fn ufw_blocks_only_nftables_grants() {
 fn legacy_drop_blocks_until_cured() {
     for backend in BACKENDS {
         let mut host = host(backend);
-        if !postern_harness::firewall::iptables_variants().contains(&"legacy") {
-            return;
-        }
         let rule = "INPUT -p tcp --dport 2222 -j";
         host.gate.sh(&format!("iptables-legacy -A {rule} DROP"));
         let cure = expect_blocked_until_cured(&mut host);

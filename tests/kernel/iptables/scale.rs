@@ -6,12 +6,8 @@ use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::model::grant::Grant;
 
 use super::world::{World, grant, protection};
-use postern_harness::firewall::{iptables_paths as paths, iptables_variants as variants};
 
 const MANY: u64 = 10_000;
-
-/// What posternd gives a program.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 fn one(id: u64) -> Grant {
     let allow = if id.is_multiple_of(2) {
@@ -24,48 +20,44 @@ fn one(id: u64) -> Grant {
 
 /// Opening one is one run however many are open, and closing many is one for each family, wherever their rules are.
 #[expect(clippy::print_stderr, reason = "how long it takes is worth a line")]
-pub(crate) fn ten_thousand_grants_take_one_run_each() {
-    for variant in variants() {
-        let mut world = World::with(variant, paths(variant), DEADLINE);
-        let mut grants: Vec<Grant> = (1..=MANY).map(one).collect();
-        let mut took = Vec::new();
-        let mut timed = |what: &'static str,
-                         world: &mut World,
-                         runs: usize,
-                         work: &mut dyn FnMut(&mut World)| {
+pub(crate) fn ten_thousand_grants_take_one_run_each(variant: &'static str) {
+    let mut world = World::new(variant);
+    let mut grants: Vec<Grant> = (1..=MANY).map(one).collect();
+    let mut took = Vec::new();
+    let mut timed =
+        |what: &'static str, world: &mut World, runs: usize, work: &mut dyn FnMut(&mut World)| {
             let (start, before) = (Instant::now(), world.runs());
             work(world);
             took.push(format!("{what} {} ms", start.elapsed().as_millis()));
-            assert_eq!(world.runs() - before, runs, "{variant}: {what}");
+            assert_eq!(world.runs() - before, runs, "{what}");
         };
-        world
-            .driver
-            .install(&protection(&["tcp/22"]), &grants)
-            .unwrap();
-        timed("a look", &mut world, 2, &mut |world| {
-            assert_eq!(world.driver.verify(), Ok(true))
-        });
-        timed("opening one", &mut world, 1, &mut |world| {
-            world.apply(&[Change::Open(one(MANY + 2))])
-        });
-        let (closed, left): (Vec<Grant>, Vec<Grant>) = grants
-            .drain(..)
-            .partition(|grant| grant.id.0 * 7919 % 20 < 3);
-        let closings: Vec<Change> = closed.into_iter().map(Change::Close).collect();
-        assert!(closings.len() > 1_000);
-        timed("closing 1,500", &mut world, 2, &mut |world| {
-            world.apply(&closings)
-        });
-        timed("closing one", &mut world, 1, &mut |world| {
-            world.apply(&[Change::Close(one(MANY + 2))])
-        });
-        assert_eq!(world.driver.verify(), Ok(true), "{variant}");
-        assert_eq!(world.listed().len(), left.len(), "{variant}");
-        let rest: Vec<Change> = left.into_iter().map(Change::Close).collect();
-        timed("closing the rest", &mut world, 2, &mut |world| {
-            world.apply(&rest)
-        });
-        assert!(world.listed().is_empty(), "{variant}");
-        eprintln!("{variant}, {MANY} grants: {}", took.join(", "));
-    }
+    world
+        .driver
+        .install(&protection(&["tcp/22"]), &grants)
+        .unwrap();
+    timed("a look", &mut world, 2, &mut |world| {
+        assert_eq!(world.driver.verify(), Ok(true))
+    });
+    timed("opening one", &mut world, 1, &mut |world| {
+        world.apply(&[Change::Open(one(MANY + 2))])
+    });
+    let (closed, left): (Vec<Grant>, Vec<Grant>) = grants
+        .drain(..)
+        .partition(|grant| grant.id.0 * 7919 % 20 < 3);
+    let closings: Vec<Change> = closed.into_iter().map(Change::Close).collect();
+    assert!(closings.len() > 1_000);
+    timed("closing 1,500", &mut world, 2, &mut |world| {
+        world.apply(&closings)
+    });
+    timed("closing one", &mut world, 1, &mut |world| {
+        world.apply(&[Change::Close(one(MANY + 2))])
+    });
+    assert_eq!(world.driver.verify(), Ok(true));
+    assert_eq!(world.listed().len(), left.len());
+    let rest: Vec<Change> = left.into_iter().map(Change::Close).collect();
+    timed("closing the rest", &mut world, 2, &mut |world| {
+        world.apply(&rest)
+    });
+    assert!(world.listed().is_empty());
+    eprintln!("{variant}, {MANY} grants: {}", took.join(", "));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use postern::adapters::firewall::iptables::{Iptables, Paths};
+use postern::adapters::firewall::iptables::Iptables;
 use postern::adapters::firewall::{Change, FirewallDriver};
 use postern::adapters::process::Programs;
 use postern::model::grant::Grant;
@@ -17,26 +17,23 @@ use postern_harness::{Namespace, gate_and_client, now};
 
 use crate::inputs;
 
+/// What posternd gives a program.
+const DEADLINE: Duration = Duration::from_secs(5);
+
 /// Runs programs inside a namespace, and counts them.
 struct Inside {
     space: Arc<Namespace>,
-    deadline: Duration,
     count: Arc<AtomicUsize>,
 }
 
 impl Run for Inside {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let (program, stdin, most, deadline) = (
-            call.program.to_owned(),
-            call.stdin.to_vec(),
-            call.most,
-            self.deadline,
-        );
+        let (program, stdin, most) = (call.program.to_owned(), call.stdin.to_vec(), call.most);
         let args: Vec<String> = call.args.iter().map(|arg| (*arg).to_owned()).collect();
         self.space.run(move || {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            Programs::with_deadline(deadline).run(&Call {
+            Programs::with_deadline(DEADLINE).run(&Call {
                 program: &program,
                 args: &args,
                 stdin: &stdin,
@@ -57,20 +54,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(variant: &'static str) -> Self {
-        Self::with(variant, iptables_paths(variant), Duration::from_secs(10))
-    }
-
-    pub(crate) fn with(variant: &'static str, paths: Paths, deadline: Duration) -> Self {
         let (gate, peer) = gate_and_client();
-        let gate = Arc::new(gate);
-        let count = Arc::new(AtomicUsize::new(0));
-        let run = Inside {
-            space: Arc::clone(&gate),
-            deadline,
-            count: Arc::clone(&count),
-        };
+        let (gate, count) = (Arc::new(gate), Arc::default());
         Self {
-            driver: Iptables::new(Box::new(run), paths),
+            driver: driver(variant, &gate, &count),
             gate,
             peer,
             variant,
@@ -80,12 +67,7 @@ impl World {
 
     /// Another driver of the same firewall.
     pub(crate) fn another_driver(&self) -> Iptables {
-        let run = Inside {
-            space: Arc::clone(&self.gate),
-            deadline: Duration::from_secs(10),
-            count: Arc::clone(&self.count),
-        };
-        Iptables::new(Box::new(run), iptables_paths(self.variant))
+        driver(self.variant, &self.gate, &self.count)
     }
 
     /// How many programs the driver has run.
@@ -129,6 +111,11 @@ impl World {
         self.peer
             .connect(own_address(to), &to.ip().to_string(), to.port())
     }
+}
+
+fn driver(variant: &str, gate: &Arc<Namespace>, count: &Arc<AtomicUsize>) -> Iptables {
+    let (space, count) = (Arc::clone(gate), Arc::clone(count));
+    Iptables::new(Box::new(Inside { space, count }), iptables_paths(variant))
 }
 
 fn own_address(to: SocketAddr) -> &'static str {

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use postern::adapters::firewall::FirewallDriver;
 use postern::daemon::monitor;
 use postern::model::grant::Grant;
 use postern::model::settings::DriverKind;
@@ -80,14 +81,18 @@ fn sorted(mut grants: Vec<Grant>) -> Vec<Grant> {
 
 /// The grants that the kernel itself lists.
 pub fn in_kernel(world: &World, backend: &'static str) -> Vec<Grant> {
+    let list = move || native(backend).list().unwrap();
+    world.gate.run(list)
+}
+
+/// The driver of this backend, `iptables` or `nftables`.
+pub fn native(backend: &str) -> Box<dyn FirewallDriver> {
     let kind = if backend == "iptables" {
         DriverKind::Iptables
     } else {
         DriverKind::Nftables
     };
-    world
-        .gate
-        .run(move || monitor::native(kind).unwrap().list().unwrap())
+    monitor::native(kind).unwrap()
 }
 
 /// Waits until the last of these grants must have ended.
