@@ -8,29 +8,14 @@
 
 use std::io::{Cursor, Read};
 
-use etherparse::PacketBuilder;
 use postern::adapters::capture::recording::{
     Found, Other, Recorded, Recording, RecordingError, Why, begins,
 };
-use postern_harness::packets::framed;
+use postern_harness::packets::{framed, udp4, udp6};
 use postern_harness::recordings::{Style, block, interface, pcap, pcapng, section, simple};
 
 const PORTS: [u16; 2] = [62201, 53];
 const AT: u64 = 1_760_000_000_123;
-
-fn udp4(port: u16, payload: &[u8]) -> Vec<u8> {
-    let mut packet = Vec::new();
-    let builder = PacketBuilder::ipv4([192, 0, 2, 7], [198, 51, 100, 1], 64).udp(40_000, port);
-    builder.write(&mut packet, payload).unwrap();
-    packet
-}
-
-fn udp6(port: u16, payload: &[u8]) -> Vec<u8> {
-    let mut packet = Vec::new();
-    let builder = PacketBuilder::ipv6([0x20; 16], [0xfd; 16], 64).udp(40_000, port);
-    builder.write(&mut packet, payload).unwrap();
-    packet
-}
 
 fn knock() -> Vec<u8> {
     framed(&[0x0800], &udp4(62201, b"knock"))

@@ -31,7 +31,7 @@ pub use machine::{Machine, Requirement};
 pub use namespace::{Namespace, join, run};
 pub use programs::{find, postern, posternd, repository, text};
 pub use random::Random;
-pub use run::{run_tests, say};
+pub use run::{number, run_tests, say};
 pub use traffic::{echoes, gate_and_client};
 pub use wait::{LONGEST_WAIT, now, wait_for, wait_until};
 pub use world::{

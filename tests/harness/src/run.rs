@@ -43,3 +43,11 @@ pub fn run_tests(parallel: Vec<Trial>, alone: Vec<Trial>) -> ExitCode {
 pub fn say(line: &str) {
     eprintln!("{line}");
 }
+
+/// A number that an environment variable may set.
+pub fn number(variable: &str, otherwise: u32) -> u32 {
+    std::env::var(variable).map_or(otherwise, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is not a number"))
+    })
+}

@@ -1,5 +1,6 @@
 //! A port of the gate that leads to a host behind it, for the client of a grant.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use postern::adapters::firewall::Change;
@@ -45,45 +46,29 @@ pub(crate) fn forward_serves_its_client_only(kind: &'static str) {
             let forwards = [forward("tcp/2222", side.inner, Some(22), masquerade)];
             let grant = through(side, &forwards, HOUR);
             world.install(&hiding(side, &forwards), &[]);
-            assert!(
-                world.is_hidden(&world.client, side.gate[0], 2222),
-                "no refusal gives the port away"
-            );
+            let is_hidden = || world.is_hidden(&world.client, side.gate[0], 2222);
+            assert!(is_hidden(), "no refusal gives the port away");
             world.apply(Change::Open(grant.clone()));
             let mut session = world
                 .session(&world.client, side.gate[0], 2222)
                 .expect("led to the host");
-            assert_eq!(
-                session.seen.to_string(),
-                if masquerade {
-                    side.gate_inside
-                } else {
-                    side.client
-                }
-            );
-            assert!(
-                world.is_hidden(&world.stranger, side.gate[1], 2222),
-                "another client"
-            );
-            assert!(
-                world.is_hidden(&world.client, side.inner, 22),
-                "the host itself, past the gate's port"
-            );
-            assert!(
-                world.is_hidden(&world.client, side.inner, 23),
-                "another port of the host"
-            );
-            assert!(
-                world.is_hidden(&world.inner, side.client, 22),
-                "the other direction"
-            );
+            let seen = if masquerade {
+                side.gate_inside
+            } else {
+                side.client
+            };
+            assert_eq!(session.seen.to_string(), seen);
+            for (what, from, to, port) in [
+                ("another client", &world.stranger, side.gate[1], 2222),
+                ("the host itself", &world.client, side.inner, 22),
+                ("another port of the host", &world.client, side.inner, 23),
+                ("the other direction", &world.inner, side.client, 22),
+            ] {
+                assert!(world.is_hidden(from, to, port), "{what}");
+            }
             assert_eq!(world.list(), std::slice::from_ref(&grant));
             world.restart();
-            assert_eq!(
-                world.list(),
-                std::slice::from_ref(&grant),
-                "one who comes after finds it with its forward"
-            );
+            assert_eq!(world.list(), std::slice::from_ref(&grant), "read back");
             world.install(&hiding(side, &forwards), std::slice::from_ref(&grant));
             assert!(session.lives(), "over another installation");
             let longer = Grant {
@@ -96,10 +81,7 @@ pub(crate) fn forward_serves_its_client_only(kind: &'static str) {
             });
             assert!(world.reaches(&world.client, side.gate[0], 2222), "extended");
             world.apply(Change::Close(longer));
-            assert!(
-                world.is_hidden(&world.client, side.gate[0], 2222),
-                "closed for new connections"
-            );
+            assert!(is_hidden(), "closed for new connections");
             assert!(session.lives(), "what is established lives on");
             assert_eq!(world.list(), []);
         }
@@ -185,13 +167,8 @@ pub(crate) fn passing_connections_are_not_forwarded(kind: &'static str) {
             (side.neighbour, side.neighbour, 80),
         ] {
             let session = world.session(&world.client, host, 80).unwrap();
-            assert_eq!(
-                (
-                    session.reached.ip().to_string().as_str(),
-                    session.reached.port()
-                ),
-                (reached, port)
-            );
+            let expected = SocketAddr::new(reached.parse().unwrap(), port);
+            assert_eq!(session.reached, expected);
         }
     }
 }

@@ -5,9 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::junk::{Flood, Kind};
-use super::{number, say};
 use postern_harness::process::memory;
-use postern_harness::{Family, GateConfig, World};
+use postern_harness::{Family, GateConfig, World, number, say};
 
 /// What filters packets before the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +54,7 @@ pub(crate) fn open(backend: &'static str, kind: Kind, prefilter: Prefilter) {
     world.first.open("alice", Family::V4, &["--for", "1s"]);
     world.wait_until_closed();
     for round in 0..number("POSTERN_FLOODS", 1) {
-        one(
-            &world,
-            backend,
-            kind,
-            prefilter,
-            u32::try_from(round).unwrap(),
-        );
+        one(&world, backend, kind, prefilter, round);
     }
 }
 

@@ -16,7 +16,7 @@ mod soak;
 
 use junk::Kind;
 use knocks::Prefilter;
-use postern_harness::{Machine, Requirement, say};
+use postern_harness::{Machine, Requirement};
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let nft = [Requirement::Program("ip"), Requirement::Program("nft")];
@@ -41,12 +41,4 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         trials.push(machine.trial(format!("nothing_grows::{driver}"), &needs, test));
     }
     trials
-}
-
-/// A number that an environment variable may set.
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number"))
-    })
 }

@@ -8,12 +8,11 @@ use rustix::process::Signal;
 
 use super::junk::{Flood, Kind};
 use super::knocks::{Prefilter, start};
-use super::{number, say};
 use postern_harness::process::{descriptors, memory};
-use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
+use postern_harness::{FAMILIES, Family, World, number, say, wait_for, wait_until};
 
 /// Without another word. Long enough for the turns to come round.
-const SECONDS: u64 = 10;
+const SECONDS: u32 = 10;
 /// One turn of a flood.
 const TURN: Duration = Duration::from_secs(1);
 /// What a process may have grown by from the first half to the second, in kB.
@@ -29,7 +28,7 @@ struct Held {
 pub(crate) fn nothing_grows(backend: &'static str) {
     let world = start(backend, Prefilter::Hints);
     let monitor = world.daemon.pid();
-    let all = Duration::from_secs(number("POSTERN_SOAK", SECONDS));
+    let all = Duration::from_secs(number("POSTERN_SOAK", SECONDS).into());
     let (began, mut turns, mut sent) = (Instant::now(), 0_u32, 0);
     let mut held: Vec<[Held; 2]> = Vec::new();
     // The first rounds fill what is filled once: quotas, marks of a window, the log's buffers.

@@ -3,17 +3,15 @@
 //!
 //! `POSTERN_MOMENTS` says how many moments for each firewall driver, `POSTERN_LOAD` how many other knocks a second meanwhile.
 
-use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use postern::model::grant::{Grant, GrantId};
-use postern::model::time::Timestamp;
+use postern::model::grant::Grant;
 
 use postern_harness::world::checks::*;
 use postern_harness::world::{KnockStream, with_crowd};
 use postern_harness::{
-    Daemon, FAMILIES, Family, GateConfig, Random, SERVICE, World, now, wait_until,
+    FAMILIES, Family, GateConfig, Random, SERVICE, World, now, number, wait_until,
 };
 
 /// What the knocks of these moments ask for.
@@ -25,23 +23,6 @@ const TRIES: u32 = 5;
 /// Moments for each firewall driver, which four runs share.
 const MOMENTS: u32 = 20;
 const RUNS: u32 = 4;
-
-/// A number that an environment variable may set.
-fn asked(name: &str, otherwise: u32) -> u32 {
-    std::env::var(name).map_or(otherwise, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is no number"))
-    })
-}
-
-/// What came of the moments, for the one line at the end.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Moments at which the knock had been reported as open.
-    reported: u32,
-    /// Moments at which the knock came to nothing, and was admitted when it was sent again.
-    opened_later: u32,
-}
 
 pub(crate) fn random_kills_first_run(backend: &'static str) {
     moments(backend, 1);
@@ -59,31 +40,18 @@ pub(crate) fn random_kills_fourth_run(backend: &'static str) {
     moments(backend, 4);
 }
 
-#[expect(clippy::print_stderr, reason = "how it went is worth a line")]
 fn moments(backend: &'static str, seed: u64) {
     let plan = GateConfig::new(backend).member(USER, "quota = \"1000000/min\"");
     let mut world = World::start(&with_crowd(plan));
-    let stream = KnockStream::start(&world, asked("POSTERN_LOAD", 0));
+    let stream = KnockStream::start(&world, number("POSTERN_LOAD", 0));
     let mut dice = Random(seed * 7919);
-    let mut tally = Tally::default();
-    let moments = asked("POSTERN_MOMENTS", MOMENTS).div_ceil(RUNS);
-    for _ in 0..moments {
-        one_moment(&mut world, backend, &stream, &mut dice, &mut tally);
+    for _ in 0..number("POSTERN_MOMENTS", MOMENTS).div_ceil(RUNS) {
+        one_moment(&mut world, backend, &stream, &mut dice);
     }
-    eprintln!(
-        "{backend}, run {seed}: {moments} moments, {tally:?}, {} other knocks",
-        stream.sent()
-    );
 }
 
 /// One knock, and a kill at some moment around it.
-fn one_moment(
-    world: &mut World,
-    backend: &'static str,
-    stream: &KnockStream,
-    dice: &mut Random,
-    tally: &mut Tally,
-) {
+fn one_moment(world: &mut World, backend: &'static str, stream: &KnockStream, dice: &mut Random) {
     let family = FAMILIES[usize::from(dice.below(2) == 0)];
     let packet = world.first.packet(USER, family, &["--for", "2s"]);
     let victims = ["engine", "monitor", "both"][usize::try_from(dice.below(3)).unwrap()];
@@ -116,12 +84,12 @@ fn one_moment(
         world
             .daemon
             .wait_for_lines(serves + 1, &["the engine serves"]);
-        (opened(&world.daemon), openings(world) - before)
+        (opened(world), openings(world) - before)
     } else {
         world.daemon.wait();
         let died = now();
         wait_until("the engine to go with its monitor", || is_gone(engine));
-        let reported = (opened(&world.daemon), openings(world) - before);
+        let reported = (opened(world), openings(world) - before);
         if is_late {
             // Nobody is there to end it but the kernel. A firewall program that the monitor had started may still be at it, so
             // what is listed now need not be all; but whatever was granted before the monitor died ends by this time.
@@ -135,15 +103,14 @@ fn one_moment(
     expect_ledger_and_kernel_agree(world, backend);
     let grants = world.daemon.grants();
     let soon = now().plus(Duration::from_millis(100));
-    for (id, until) in reported.into_iter().filter(|(_, until)| *until > soon) {
+    for (id, Opened { until, .. }) in reported.into_iter().filter(|(_, it)| it.until > soon) {
         let is_kept = |grant: &Grant| grant.id == id && grant.until == until;
         assert!(
             grants.iter().any(is_kept),
             "{victims} {gap}: grant {id} was reported and is lost: {grants:?}"
         );
     }
-    tally.reported += u32::try_from(openings).unwrap();
-    tally.opened_later += u32::from(expect_opened_once(world, family, &packet, openings));
+    expect_opened_once(world, family, &packet, openings);
     expect_a_knock_opens(world, family);
     wait_past(&world.daemon.grants());
     world.first.expect_shut_out(family);
@@ -164,20 +131,6 @@ fn expect_a_knock_opens(world: &World, family: Family) {
         wait_until("the knock to open", || openings(world) > before);
     }
     assert!(is_let_in(), "{TRIES} knocks opened, and nobody is let in");
-}
-
-/// The grants that posternd has logged as open: number and end.
-fn opened(daemon: &Daemon) -> Vec<(GrantId, Timestamp)> {
-    let field =
-        |line: &str, name: &str| Some(line.split_once(name)?.1.split(' ').next()?.to_owned());
-    let line = |line: &String| {
-        let until: jiff::Timestamp = field(line, " until=")?.parse().ok()?;
-        let until = Timestamp::from_millis(u64::try_from(until.as_millisecond()).ok()?);
-        Some((GrantId(field(line, " id=")?.parse().ok()?), until))
-    };
-    let lines = daemon.logged(&["INFO", "open: grant"]);
-    let last: BTreeMap<_, _> = lines.iter().filter_map(line).collect();
-    last.into_iter().collect()
 }
 
 fn pause(millis: i64) {

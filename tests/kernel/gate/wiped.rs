@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use postern::adapters::files::write_private;
 use postern_proto::PrivateKey;
 
-use postern_harness::{Family, GATE_NAME, GateConfig, World, seed, wait_for};
+use postern_harness::{Family, GATE_NAME, GateConfig, World, seed, wait_until};
 
 /// Where each of these lies in the memory of this process, by its number.
 fn places(pid: u32, wanted: &[Vec<u8>]) -> Vec<(usize, String)> {
@@ -75,16 +75,10 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
         gate_key,
     ];
     let text = |words: &str| STANDARD.encode(seed(words));
-    let pair = STANDARD.encode(
-        PrivateKey::from_bytes(seed("the private key of dave"))
-            .public()
-            .as_bytes(),
-    );
+    let dave = PrivateKey::from_bytes(seed("the private key of dave"));
+    let pair = STANDARD.encode(dave.public().as_bytes());
     let services = "services = [\"tcp/22\"]";
-    let folder = tempfile::Builder::new()
-        .prefix("postern-wiped-")
-        .tempdir()
-        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let in_file = |name: &str, words: &str| {
         let path = folder.path().join(name);
         write_private(&path, format!("{}\n", text(words)).as_bytes(), true).unwrap();
@@ -92,37 +86,30 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
     };
     let gate_file = in_file("gate.key", gate_key);
     let carol_file = in_file("carol.key", "the key in a file");
-    let plan = GateConfig::new(backend)
-        .gate(&format!("private_key = \"{}\"", gate_file))
-        .user(
-            "bob",
-            &format!(
-                "old_key = \"{}\"\nold_until = \"2099-01-01T00:00:00Z\"\n{services}",
-                text("the key that bob had")
-            ),
-        )
-        .user_with(
-            "carol",
-            &format!("key_file = \"{}\"\n{services}", carol_file),
-        )
+    let bob = format!(
+        "old_key = \"{}\"\nold_until = \"2099-01-01T00:00:00Z\"\n{services}",
+        text("the key that bob had")
+    );
+    let psk = text("the key that is mixed in");
+    let mut plan = GateConfig::new(backend)
+        .gate(&format!("private_key = \"{gate_file}\""))
+        .user("bob", &bob)
+        .user_with("carol", &format!("key_file = \"{carol_file}\"\n{services}"))
         .user_with(
             "dave",
-            &format!(
-                "public_key = \"{pair}\"\npsk = \"{}\"\n{services}",
-                text("the key that is mixed in")
-            ),
+            &format!("public_key = \"{pair}\"\npsk = \"{psk}\"\n{services}"),
         );
     // More than the first allocation of a list holds, so that it moves.
-    let plan = (0..20).fold(plan, |plan, number| {
-        plan.user(&format!("user{number}"), services)
-    });
-    let numbered: Vec<String> = (0..20)
-        .map(|number| format!("the key of user{number}"))
-        .collect();
-    let others: Vec<&str> = others
-        .into_iter()
-        .chain(numbered.iter().map(String::as_str))
-        .collect();
+    let many = (0..20).map(|number| format!("user{number}"));
+    for user in many.clone() {
+        plan = plan.user(&user, services);
+    }
+    let numbered: Vec<String> = many.map(|user| format!("the key of {user}")).collect();
+    let others = [
+        &others[..],
+        &numbered.iter().map(String::as_str).collect::<Vec<_>>(),
+    ]
+    .concat();
     let world = World::start(&plan);
     let served = |world: &World, grants: usize| {
         let (monitor, engine) = (world.daemon.pid(), world.daemon.engine());
@@ -137,9 +124,8 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
     served(&world, 1);
     let before = world.daemon.engine();
     world.daemon.asked(&["reload"]);
-    wait_for("the old engine to end", || {
-        (!fs::exists(format!("/proc/{before}")).unwrap()).then_some(())
-    });
+    let is_gone = || !fs::exists(format!("/proc/{before}")).unwrap();
+    wait_until("the old engine to end", is_gone);
     served(&world, 1);
     // This process has them, which shows that they would be found.
     assert!(!traces(std::process::id(), &others).is_empty());

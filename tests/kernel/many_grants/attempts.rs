@@ -1,18 +1,17 @@
 //! Connections from each granted address: one shortly before the end of its grant, one after it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use postern::model::grant::GrantId;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
-use super::{All, LATE, Told};
-use postern_harness::now;
-use postern_harness::{Family, World};
+use postern_harness::world::checks::{LATE, Opened};
+use postern_harness::{Family, World, now};
 
 /// The service, which accepts every connection that arrives.
 pub(crate) const PORT: u16 = 2223;
@@ -42,7 +41,7 @@ pub(crate) struct Tries {
 struct Attempt {
     begun: Instant,
     socket: Socket,
-    told: Told,
+    told: Opened,
     is_before: bool,
 }
 
@@ -56,19 +55,13 @@ pub(crate) fn serve(world: &World) {
         TcpListener::from(socket)
     });
     thread::spawn(move || listener.incoming().for_each(drop));
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    )
-    .unwrap();
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 /// Tries each grant before and after its end. Fails where one closes too early or too late.
-pub(crate) fn try_all(world: &World, all: &All) -> Tries {
+pub(crate) fn try_all(world: &World, all: &BTreeMap<GrantId, Opened>) -> Tries {
     let spread = |id: &GrantId| id.0 * 37 % SPREAD;
     let before = all.iter().map(|(id, told)| {
         (
@@ -84,7 +77,7 @@ pub(crate) fn try_all(world: &World, all: &All) -> Tries {
             false,
         )
     });
-    let mut times: Vec<(u64, &Told, bool)> = before.chain(after).collect();
+    let mut times: Vec<(u64, &Opened, bool)> = before.chain(after).collect();
     times.sort_by_key(|(time, ..)| *time);
     let (mut tries, mut pending) = (Tries::default(), VecDeque::new());
     for (time, told, is_before) in times {
@@ -108,7 +101,7 @@ pub(crate) fn try_all(world: &World, all: &All) -> Tries {
     tries
 }
 
-fn begin(world: &World, told: Told, is_before: bool) -> Attempt {
+fn begin(world: &World, told: Opened, is_before: bool) -> Attempt {
     let family = if told.allow.is_ipv4() {
         Family::V4
     } else {
@@ -139,32 +132,17 @@ fn begin(world: &World, told: Told, is_before: bool) -> Attempt {
 }
 
 fn judge(attempt: Attempt, tries: &mut Tries) {
-    let Attempt {
-        socket,
-        told,
-        is_before,
-        ..
-    } = attempt;
-    let is_in = match socket.peer_addr() {
+    let (told, is_before) = (attempt.told, attempt.is_before);
+    let is_in = match attempt.socket.peer_addr() {
         Ok(_) => true,
         Err(error) if error.kind() == ErrorKind::NotConnected => false,
         Err(error) => panic!("{told:?}: {error}"),
     };
-    let count = if is_before {
-        &mut tries.open
-    } else {
-        &mut tries.shut
+    let count = match is_before {
+        true => &mut tries.open,
+        false => &mut tries.shut,
     };
-    assert_eq!(
-        is_in,
-        is_before,
-        "{told:?} was {}",
-        if is_before {
-            "shut before its time"
-        } else {
-            "open a second after its time"
-        }
-    );
+    assert_eq!(is_in, is_before, "{told:?}: let in, and before its end");
     *count += 1;
 }
 

@@ -13,17 +13,14 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use postern::model::grant::GrantId;
-use postern::model::time::Timestamp;
 
 mod attempts;
 
+use postern_harness::world::checks::{Opened, opened};
 use postern_harness::{
-    FAMILIES, Family, GateConfig, KNOCK, KnockMaker, Random, World, say, wait_for,
+    FAMILIES, Family, GateConfig, KNOCK, KnockMaker, Machine, Random, Requirement, World, number,
+    say, wait_for, wait_until,
 };
-use postern_harness::{Machine, Requirement, wait_until};
-
-/// How late a grant may end.
-const LATE: Duration = Duration::from_secs(1);
 
 /// Durations of the grants, in seconds.
 const SHORTEST: u64 = 2;
@@ -42,21 +39,6 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     drivers.into_iter().map(trial).collect()
 }
 
-/// What posternd said of a grant.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Told {
-    pub(crate) allow: IpAddr,
-    pub(crate) until: Timestamp,
-}
-
-pub(crate) type All = BTreeMap<GrantId, Told>;
-
-pub(crate) fn count() -> u32 {
-    std::env::var("POSTERN_GRANTS").map_or(5_000, |text| {
-        text.parse().expect("POSTERN_GRANTS is a number")
-    })
-}
-
 fn end_on_time(driver: &'static str) {
     let user = format!(
         "services = [\"tcp/{}\"]\nquota = \"1000000/min\"",
@@ -67,7 +49,7 @@ fn end_on_time(driver: &'static str) {
     attempts::serve(&world);
     world.start_again();
     let before = world.firewall();
-    let all = opened_by_knocks(&world, count());
+    let all = opened_by_knocks(&world, number("POSTERN_GRANTS", 5_000));
     let tries = attempts::try_all(&world, &all);
     wait_until("the firewall without grants", || world.firewall() == before);
     world.expect_nothing_open();
@@ -99,7 +81,7 @@ fn give_addresses(world: &World) {
 }
 
 /// Knocks for so many addresses, each for a time of its own, and waits until each is open.
-pub(crate) fn opened_by_knocks(world: &World, count: u32) -> All {
+fn opened_by_knocks(world: &World, count: u32) -> BTreeMap<GrantId, Opened> {
     knock(world, count);
     let all = wait_for("every knock to be let in", || {
         Some(opened(world)).filter(|all| all.len() == count as usize)
@@ -139,34 +121,4 @@ fn knock(world: &World, count: u32) {
             (start + n * Duration::from_secs(1) / PACE).saturating_duration_since(Instant::now()),
         );
     }
-}
-
-/// Every grant that posternd has logged as open.
-fn opened(world: &World) -> All {
-    let told = |line: String| {
-        let (_, rest) = line.split_once("open: grant ")?;
-        let (id, rest) = rest.split_once(": alice, ")?;
-        let (allow, rest) = rest.split_once('/')?;
-        let until: jiff::Timestamp = rest
-            .split_once(" until=")?
-            .1
-            .split(' ')
-            .next()?
-            .parse()
-            .ok()?;
-        let until = Timestamp::from_millis(u64::try_from(until.as_millisecond()).ok()?);
-        Some((
-            GrantId(id.parse().ok()?),
-            Told {
-                allow: allow.parse().ok()?,
-                until,
-            },
-        ))
-    };
-    world
-        .daemon
-        .logged(&["INFO", "open: grant "])
-        .into_iter()
-        .filter_map(told)
-        .collect()
 }

@@ -1,12 +1,15 @@
 //! Checks of what a gate opened: in its log, in its ledger and in the kernel.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use postern::adapters::firewall::FirewallDriver;
 use postern::daemon::monitor;
-use postern::model::grant::Grant;
+use postern::model::grant::{Grant, GrantId};
 use postern::model::settings::DriverKind;
+use postern::model::time::Timestamp;
 use rustix::process::Signal;
 
 use super::{Family, World};
@@ -24,6 +27,32 @@ pub fn openings(world: &World) -> usize {
         .daemon
         .logged(&["INFO", "open: grant", &format!(": {USER}, ")])
         .len()
+}
+
+/// A grant that posternd has logged as open.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    pub allow: IpAddr,
+    pub until: Timestamp,
+}
+
+/// All grants that this daemon has logged as open, with their last end.
+pub fn opened(world: &World) -> BTreeMap<GrantId, Opened> {
+    let read = |line: &String| {
+        let (_, rest) = line.split_once("open: grant ")?;
+        let (id, rest) = rest.split_once(": ")?;
+        let (_, rest) = rest.split_once(", ")?;
+        let (allow, rest) = rest.split_once('/')?;
+        let (_, rest) = rest.split_once(" until=")?;
+        let until: jiff::Timestamp = rest.split(' ').next()?.parse().ok()?;
+        let opened = Opened {
+            allow: allow.parse().ok()?,
+            until: Timestamp::from_millis(u64::try_from(until.as_millisecond()).ok()?),
+        };
+        Some((GrantId(id.parse().ok()?), opened))
+    };
+    let lines = world.daemon.logged(&["INFO", "open: grant "]);
+    lines.iter().filter_map(read).collect()
 }
 
 /// The same bytes again, twice. They may open where the kill came before they were admitted, but not a second time. Returns whether
