@@ -88,14 +88,8 @@ mod tests {
                 run_as: "postern",
             };
             let gate = load(&template.text()).gate;
-            assert_eq!(
-                (
-                    gate.name.as_str(),
-                    gate.ports.as_slice(),
-                    gate.run_as.as_str()
-                ),
-                ("a \"gate\"", &[5000][..], "postern")
-            );
+            let found = (gate.name.as_str(), &gate.ports[..], gate.run_as.as_str());
+            assert_eq!(found, ("a \"gate\"", &[5000][..], "postern"));
             assert_eq!(gate.addresses, addresses[..count]);
         }
     }
@@ -121,27 +115,17 @@ mod tests {
             })
             .collect();
         let (shown, plain) = (load(&uncommented.join("\n")), load(&text));
-        assert_eq!(
-            uncommented
-                .iter()
-                .zip(text.lines())
-                .filter(|(one, other)| *one != other)
-                .count(),
-            11,
-            "keys of [gate], [firewall], [service]"
-        );
+        let lines = uncommented.iter().zip(text.lines());
+        let changed = lines.filter(|(one, other)| *one != other).count();
+        assert_eq!(changed, 11, "keys of [gate], [firewall], [service]");
         let expected = format!("{:?}", plain.firewall);
         assert_eq!(format!("{:?}", shown.firewall), expected);
         let found = shown.gate.addresses[0].to_string();
         assert_eq!(found, "gate.example.org:62201");
         let without_address = |settings: &Settings| {
-            format!(
-                "{:?}",
-                crate::model::settings::Gate {
-                    addresses: Vec::new(),
-                    ..settings.gate.clone()
-                }
-            )
+            let mut gate = settings.gate.clone();
+            gate.addresses.clear();
+            format!("{gate:?}")
         };
         assert_eq!(without_address(&shown), without_address(&plain));
         assert_eq!(shown.named.len(), 1);

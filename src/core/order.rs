@@ -249,6 +249,10 @@ mod tests {
         fixture::request("alice", "192.0.2.7/32", &["tcp/22", "web"], 30)
     }
 
+    fn survives<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: T) {
+        assert_eq!(decode::<T>(&encode(&message).unwrap()).unwrap(), message);
+    }
+
     #[test]
     fn messages_survive_encoding() {
         let close = CloseRequest {
@@ -258,70 +262,50 @@ mod tests {
             services: Vec::new(),
         };
         let which = Selection::Address("192.0.2.7".parse().unwrap());
-        for order in [
-            Order::Loaded,
-            Order::Ready,
-            Order::Open {
-                ticket: 1,
-                request: request(),
-            },
-            Order::Close {
-                ticket: 2,
-                request: close,
-            },
-            Order::End { ticket: 3, which },
-            Order::List { ticket: u64::MAX },
-            Order::Reload { ticket: 5 },
-            Order::Measure { ticket: 4 },
-            Order::Measured(Box::new(EngineCounters {
-                started: Timestamp::default(),
-                users: 1,
-                marks: 2,
-                hints: 3,
-                counters: ReasonCounters::default(),
-                captures: vec![CaptureCounters {
-                    listening: true,
-                    received: 4,
-                    dropped: None,
-                }],
-            })),
-        ] {
-            assert_eq!(decode::<Order>(&encode(&order).unwrap()).unwrap(), order);
-        }
-        let refused = Report::Refused {
-            ticket: 1,
-            rule: Rule::GrantTo,
-            why: "no".to_owned(),
+        let capture = CaptureCounters {
+            listening: true,
+            received: 4,
+            dropped: None,
         };
-        let reloaded = |outcome| Report::Reloaded { ticket: 2, outcome };
-        for report in [
-            refused,
-            reloaded(Reloaded::Done),
-            reloaded(Reloaded::Busy),
-            reloaded(Reloaded::Refused("one\ntwo".to_owned())),
-            Report::Measure,
-            Report::Measured {
-                ticket: 4,
-                tally: MonitorCounters {
-                    engines: 2,
-                    ..MonitorCounters::default()
-                },
-            },
-        ] {
-            assert_eq!(decode::<Report>(&encode(&report).unwrap()).unwrap(), report);
+        let figures = EngineCounters {
+            started: Timestamp::default(),
+            users: 1,
+            marks: 2,
+            hints: 3,
+            counters: ReasonCounters::default(),
+            captures: vec![capture],
+        };
+        let (ticket, request) = (u64::MAX, request());
+        survives(Order::Loaded);
+        survives(Order::Ready);
+        survives(Order::Open { ticket, request });
+        let request = close;
+        survives(Order::Close { ticket, request });
+        survives(Order::End { ticket, which });
+        survives(Order::List { ticket });
+        survives(Order::Reload { ticket });
+        survives(Order::Measure { ticket });
+        survives(Order::Measured(Box::new(figures)));
+
+        let (rule, why) = (Rule::GrantTo, "no".to_owned());
+        survives(Report::Refused { ticket, rule, why });
+        let refused = Reloaded::Refused("one\ntwo".to_owned());
+        for outcome in [Reloaded::Done, Reloaded::Busy, refused] {
+            survives(Report::Reloaded { ticket, outcome });
         }
+        survives(Report::Measure);
+        let tally = MonitorCounters {
+            engines: 2,
+            ..MonitorCounters::default()
+        };
+        survives(Report::Measured { ticket, tally });
     }
 
     #[test]
     fn inexact_messages_are_refused() {
-        let good = String::from_utf8(
-            encode(&Order::Open {
-                ticket: 1,
-                request: request(),
-            })
-            .unwrap(),
-        )
-        .unwrap();
+        let (ticket, request) = (1, request());
+        let good = encode(&Order::Open { ticket, request }).unwrap();
+        let good = String::from_utf8(good).unwrap();
         assert!(decode::<Order>(good.as_bytes()).is_ok());
         for bad in [
             good.replace("\"ticket\":1", "\"ticket\":1,\"root\":true"),

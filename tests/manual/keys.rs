@@ -100,25 +100,18 @@ fn loaded(text: &str) -> String {
 }
 
 pub(crate) fn defaults_hold() {
-    let base = |section: &str| match section {
-        "[gate]" => "[gate]\nname = \"g\"\n".to_owned(),
-        "[metrics]" => "[gate]\nname = \"g\"\n[metrics]\nfile = \"/m.prom\"\n".to_owned(),
-        "[firewall.command]" => {
-            "[gate]\nname = \"g\"\n[firewall.command]\nopen = [\"/o\"]\nclose = [\"/c\"]\n"
-                .to_owned()
-        }
-        "[service.NAME]" => {
-            "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n".to_owned()
-        }
-        "[[user]]" => format!(
-            "[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n"
-        ),
-        "max_prefix" => {
-            format!(
-                "[gate]\nname = \"g\"\n[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]\n[user.max_prefix]\n"
-            )
-        }
-        other => format!("[gate]\nname = \"g\"\n{other}\n"),
+    let user = format!("[[user]]\nname = \"a\"\nkey = \"{KEY}\"\nservices = [\"tcp/22\"]");
+    let base = |section: &str| {
+        let needed = match section {
+            "[gate]" => "",
+            "[metrics]" => "[metrics]\nfile = \"/m.prom\"",
+            "[firewall.command]" => "[firewall.command]\nopen = [\"/o\"]\nclose = [\"/c\"]",
+            "[service.NAME]" => "[service.web]\nports = [\"tcp/80\"]",
+            "[[user]]" => &user,
+            "max_prefix" => &format!("{user}\n[user.max_prefix]"),
+            other => other,
+        };
+        format!("[gate]\nname = \"g\"\n{needed}\n")
     };
     let mut tried = 0;
     for section in &*GATE {

@@ -30,12 +30,11 @@ fn main() -> ExitCode {
         write_anew();
         return ExitCode::SUCCESS;
     }
-    let plain = |name: &str, test: fn()| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
+    let run = |test: fn()| -> Result<(), Failed> {
+        test();
+        Ok(())
     };
+    let plain = |name: &str, test: fn()| Trial::test(name, move || run(test));
     let mut trials = vec![
         plain(
             "man_pages_and_completions_match_code",

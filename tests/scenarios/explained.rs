@@ -148,6 +148,19 @@ fn an_unknown_key_lists_the_names_tried() {
     }
 }
 
+/// How the lines begin, in the order of the cases.
+const CAUSES: &str = "\
+admit: alice may open tcp/22 for 192.0.2.7/32 for 30s
+drop unknown-hint (step 2): alice's old key, which expired at 2020-01-01T00:00:00Z: give the client the new one
+drop unknown-hint (step 2): bob's key, but bob is disabled here: posternd user enable bob
+drop bad-mac (step 3): the hint is alice's, but the mac was not made with that key:
+drop length (step 1): 131 bytes, a knock has 132 to 516 bytes:
+drop length (step 1): more than 516 bytes,
+drop bad-seal (step 4): alice's key, but the sealed part does not open: the client program is faulty
+drop step-mismatch (step 6): alice's key, but the hint does not belong to the time inside: the client program is faulty
+drop malformed (padding) (step 5): alice's key, but a byte behind the end of the items is not zero: the client program is faulty
+";
+
 #[test]
 fn each_cause_has_its_sentence() {
     let bob = || Knock::of("bob").sealed(START).as_bytes().to_vec();
@@ -160,64 +173,26 @@ fn each_cause_has_its_sentence() {
     let disabled = format!(
         "{ALICE}[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\ndisabled = true\n"
     );
-    for (users, packet, cause, says) in [
-        (
-            rotated("2100-01-01T00:00:00Z"),
-            bob(),
-            "admitted",
-            "admit: alice may open tcp/22 for 192.0.2.7/32 for 30s",
-        ),
-        (
-            rotated("2020-01-01T00:00:00Z"),
-            bob(),
-            "old-key",
-            "drop unknown-hint (step 2): alice's old key, which expired at 2020-01-01T00:00:00Z: give the client the new one",
-        ),
-        (
-            disabled,
-            bob(),
-            "disabled",
-            "drop unknown-hint (step 2): bob's key, but bob is disabled here: posternd user enable bob",
-        ),
-        (
-            ALICE.to_owned(),
-            changed,
-            "changed",
-            "drop bad-mac (step 3): the hint is alice's, but the mac was not made with that key: ",
-        ),
-        (
-            ALICE.to_owned(),
-            short,
-            "length",
-            "drop length (step 1): 131 bytes, a knock has 132 to 516 bytes: ",
-        ),
-        (
-            ALICE.to_owned(),
-            vec![7; 1400],
-            "length",
-            "drop length (step 1): more than 516 bytes, ",
-        ),
-        (
-            ALICE.to_owned(),
-            forge::mac_over_what_does_not_open(START),
-            "not-sealed",
-            "drop bad-seal (step 4): alice's key, but the sealed part does not open: the client program is faulty",
-        ),
-        (
-            ALICE.to_owned(),
-            forge::sealed(step.next(), 2, &forge::body(START)),
-            "hint-of-another-time",
-            "drop step-mismatch (step 6): alice's key, but the hint does not belong to the time inside: the client program is faulty",
-        ),
-        (
-            ALICE.to_owned(),
-            forge::sealed(step, 1, &padding),
-            "malformed",
-            "drop malformed (padding) (step 5): alice's key, but a byte behind the end of the items is not zero: the client program is faulty",
-        ),
-    ] {
+    let alice = || ALICE.to_owned();
+    let unsealed = forge::mac_over_what_does_not_open(START);
+    let other_step = forge::sealed(step.next(), 2, &forge::body(START));
+    let padded = forge::sealed(step, 1, &padding);
+    let cases = [
+        ("admitted", rotated("2100-01-01T00:00:00Z"), bob()),
+        ("old-key", rotated("2020-01-01T00:00:00Z"), bob()),
+        ("disabled", disabled, bob()),
+        ("changed", alice(), changed),
+        ("length", alice(), short),
+        ("length", alice(), vec![7; 1400]),
+        ("not-sealed", alice(), unsealed),
+        ("hint-of-another-time", alice(), other_step),
+        ("malformed", alice(), padded),
+    ];
+    assert_eq!(cases.len(), CAUSES.lines().count());
+    for ((cause, users, packet), start) in cases.into_iter().zip(CAUSES.lines()) {
         let account = explained(&users, packet);
-        assert!(account.line().starts_with(says), "{}", account.line());
+        let line = account.line();
+        assert!(line.starts_with(start), "{line}");
         assert_eq!(account.cause.name(), cause);
     }
 }

@@ -85,10 +85,9 @@ mod tests {
 
     fn packet(ipv6: bool, port: u16, payload: &[u8]) -> Vec<u8> {
         let mut packet = Vec::new();
-        let builder = if ipv6 {
-            PacketBuilder::ipv6([0x20; 16], [0xfd; 16], 64)
-        } else {
-            PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 2], 64)
+        let builder = match ipv6 {
+            true => PacketBuilder::ipv6([0x20; 16], [0xfd; 16], 64),
+            false => PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 2], 64),
         };
         let builder = builder.udp(40000, port);
         builder.write(&mut packet, payload).unwrap();
@@ -98,32 +97,22 @@ mod tests {
     type Parsed = (IpAddr, IpAddr, u16, Vec<u8>);
 
     fn ours(packet: &[u8]) -> Option<Parsed> {
-        let datagram = parse(packet, &PORTS)?;
-        Some((
-            datagram.source(),
-            datagram.destination(),
-            datagram.port(),
-            datagram.payload().to_vec(),
-        ))
+        let found = parse(packet, &PORTS)?;
+        let payload = found.payload().to_vec();
+        Some((found.source(), found.destination(), found.port(), payload))
     }
 
     /// The same result by etherparse.
     fn theirs(packet: &[u8]) -> Option<Parsed> {
         let sliced = SlicedPacket::from_ip(packet).ok()?;
-        let (source, destination): (IpAddr, IpAddr) = match sliced.net? {
+        let (source, destination) = match sliced.net? {
             NetSlice::Ipv4(ip) => {
-                let header = ip.header();
-                (
-                    header.source_addr().into(),
-                    header.destination_addr().into(),
-                )
+                let ip = ip.header();
+                (ip.source_addr().into(), ip.destination_addr().into())
             }
             NetSlice::Ipv6(ip) => {
-                let header = ip.header();
-                (
-                    header.source_addr().into(),
-                    header.destination_addr().into(),
-                )
+                let ip = ip.header();
+                (ip.source_addr().into(), ip.destination_addr().into())
             }
             NetSlice::Arp(_) => return None,
         };
@@ -171,31 +160,18 @@ mod tests {
 
     #[test]
     fn other_packets_are_refused() {
-        // a short header, fragments, another protocol, another version, another port, another length
-        let ipv4 = [
-            (0, 0x44),
-            (6, 0x20),
-            (6, 0x1f),
-            (7, 1),
-            (9, 6),
-            (0, 0x55),
-            (22, 0),
-            (3, 200),
-        ];
-        // a fragment header, a hop-by-hop header, TCP, another version, another port, other lengths
-        let ipv6 = [
-            (6, 44),
-            (6, 0),
-            (6, 6),
-            (0, 0x70),
-            (42, 0),
-            (5, 0),
-            (5, 200),
-        ];
-        for (is_ipv6, changes) in [(false, &ipv4[..]), (true, &ipv6)] {
+        // a short header, fragments
+        let ipv4 = [(0, 0x44), (6, 0x20), (6, 0x1f), (7, 1)];
+        // another protocol, another version, another port, another length
+        let ipv4 = [ipv4, [(9, 6), (0, 0x55), (22, 0), (3, 200)]].concat();
+        // a fragment header, a hop-by-hop header, TCP
+        let ipv6 = [(6, 44), (6, 0), (6, 6)];
+        // another version, another port, other lengths
+        let ipv6 = [&ipv6[..], &[(0, 0x70), (42, 0), (5, 0), (5, 200)]].concat();
+        for (is_ipv6, changes) in [(false, ipv4), (true, ipv6)] {
             for (place, value) in changes {
                 let mut packet = packet(is_ipv6, 62201, b"knock");
-                packet[*place] = *value;
+                packet[place] = value;
                 assert!(parse(&packet, &PORTS).is_none(), "{place} {value}");
             }
         }

@@ -154,10 +154,8 @@ mod tests {
     }
 
     fn said(pieces: &[&[u8]]) -> (io::Result<()>, String) {
-        let mut client = Client(
-            pieces.iter().map(|piece| piece.to_vec()).collect(),
-            Vec::new(),
-        );
+        let pieces = pieces.iter().map(|piece| piece.to_vec());
+        let mut client = Client(pieces.collect(), Vec::new());
         let result = answer(&mut client, || Some("page\n".to_owned()));
         (result, String::from_utf8(client.1).unwrap())
     }
@@ -167,12 +165,10 @@ mod tests {
         let (_, whole) =
             said(&[b"GET /metrics HTTP/1.1\r\nHost: localhost:9162\r\nAccept: */*\r\n\r\n"]);
         let (head, body) = whole.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.starts_with("HTTP/1.1 200 OK\r\n")
-                && head.contains(TYPE)
-                && head.contains("\r\nContent-Length: 5\r\n"),
-            "{head}"
-        );
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        for part in [TYPE, "\r\nContent-Length: 5\r\n"] {
+            assert!(head.contains(part), "{head}");
+        }
         assert!(head.ends_with("Connection: close"), "{whole}");
         assert!(body == "page\n", "{whole}");
         let found = said(&[b"GET /met", b"rics?x=y HTTP/1.0\r", b"\n\r\n"]).1;
@@ -197,16 +193,11 @@ mod tests {
         ];
         for (request, status) in cases {
             let (_, answer) = said(&[request]);
-            assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status}")) && !answer.contains("page"),
-                "{answer}"
-            );
+            let has_status = answer.starts_with(&format!("HTTP/1.1 {status}"));
+            assert!(has_status && !answer.contains("page"), "{answer}");
         }
-        assert!(
-            said(&[b"POST /metrics HTTP/1.1\r\n\r\n"])
-                .1
-                .contains("\r\nAllow: GET, HEAD\r\n")
-        );
+        let (_, post) = said(&[b"POST /metrics HTTP/1.1\r\n\r\n"]);
+        assert!(post.contains("\r\nAllow: GET, HEAD\r\n"), "{post}");
     }
 
     #[test]
@@ -216,12 +207,9 @@ mod tests {
         let (_, answer) = said(&letters);
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         let mut closed = Client(vec![Vec::new()], Vec::new());
-        answer_of(&mut closed);
+        let no_page = || panic!("the page is for those who ask for it");
+        super::answer(&mut closed, no_page).unwrap();
         assert!(closed.1.starts_with(b"HTTP/1.1 400 "));
-    }
-
-    fn answer_of(client: &mut Client) {
-        answer(client, || panic!("the page is for those who ask for it")).unwrap();
     }
 
     #[test]

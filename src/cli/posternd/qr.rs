@@ -41,51 +41,33 @@ mod tests {
 
     /// The dark modules of a drawing, without the quiet zone.
     fn modules(drawn: &str, width: usize) -> Vec<bool> {
-        let rows = drawn.lines().flat_map(|line| {
-            let half = |upper: bool| {
-                line.chars()
-                    .map(|block| match block {
-                        '█' => false,
-                        '▀' => !upper,
-                        '▄' => upper,
-                        ' ' => true,
-                        other => panic!("{other:?}"),
-                    })
-                    .collect::<Vec<bool>>()
-            };
-            [half(true), half(false)]
-        });
-        rows.skip(4)
-            .take(width)
-            .flat_map(|row| row[4..4 + width].to_vec())
-            .collect()
+        let is_dark = |block: char, upper: bool| match block {
+            '█' => false,
+            '▀' => !upper,
+            '▄' => upper,
+            ' ' => true,
+            other => panic!("{other:?}"),
+        };
+        let halves = drawn.lines().flat_map(|line| [(line, true), (line, false)]);
+        let row = |(line, upper): (&str, bool)| -> Vec<bool> {
+            let blocks = line.chars().skip(4).take(width);
+            blocks.map(|block| is_dark(block, upper)).collect()
+        };
+        halves.skip(4).take(width).flat_map(row).collect()
     }
 
     #[test]
     fn drawing_is_the_code_with_quiet_zone() {
         let text = "postern-token-1.AQVhbGljZQIQZ2F0ZS5leGFtcGxlLm9yZwMWZ2F0ZS5leGFtcGxlLm9yZzo2MjIwMQQGdGNwLzIy";
         let code = QrCode::with_error_correction_level(text, EcLevel::L).unwrap();
-        let wanted: Vec<bool> = code
-            .to_colors()
-            .iter()
-            .map(|colour| *colour == qrcode::Color::Dark)
-            .collect();
+        let colours = code.to_colors().into_iter();
+        let wanted: Vec<bool> = colours.map(|one| one == qrcode::Color::Dark).collect();
         let drawn = lines(text, false).unwrap();
         assert_eq!(modules(&drawn, code.width()), wanted);
-        assert!(
-            drawn
-                .lines()
-                .next()
-                .unwrap()
-                .chars()
-                .all(|block| block == '█'),
-            "light around"
-        );
-        assert!(
-            drawn
-                .lines()
-                .all(|line| line.chars().count() == code.width() + 8)
-        );
+        let first = drawn.lines().next().unwrap();
+        assert!(first.chars().all(|block| block == '█'), "light around");
+        let width = code.width() + 8;
+        assert!(drawn.lines().all(|line| line.chars().count() == width));
         let coloured = lines(text, true).unwrap();
         assert_eq!(coloured.replace(COLOURS, "").replace(PLAIN, ""), *drawn);
     }

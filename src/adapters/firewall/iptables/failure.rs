@@ -141,40 +141,32 @@ mod tests {
         let lock = "Another app is currently holding the xtables lock. Stopped waiting after 3s.\n";
         let missing = RunError::Start("No such file".to_owned());
         let late = RunError::Deadline(Duration::from_secs(5));
+        let refused = "iptables-restore: line 2 failed\nmore";
+        let odd = "\u{1b}[31m\u{7}\u{fffd}garbage";
+        let too_much = RunError::TooMuch(9);
+        use Effect::{Refused, Unavailable, Unknown};
         for (outcome, effect, words) in [
             (
-                ran(Some(1), "iptables-restore: line 2 failed\nmore"),
-                Effect::Refused,
+                ran(Some(1), refused),
+                Refused,
                 "exit status 1: iptables-restore: line 2 failed; compare",
             ),
             (
                 ran(Some(4), nft),
-                Effect::Refused,
+                Refused,
                 "(nf_tables): line 4: RULE_APPEND failed (Invalid argument)",
             ),
-            (ran(Some(4), lock), Effect::Unavailable, "status 4: Another"),
+            (ran(Some(4), lock), Unavailable, "status 4: Another"),
+            (ran(Some(4), ""), Unavailable, "4: it gave no reason"),
             (
-                ran(Some(4), ""),
-                Effect::Unavailable,
-                "4: it gave no reason",
-            ),
-            (
-                ran(Some(2), "\u{1b}[31m\u{7}\u{fffd}garbage"),
-                Effect::Refused,
+                ran(Some(2), odd),
+                Refused,
                 "exit status 2: ?[31m?\u{fffd}garbage",
             ),
-            (ran(None, ""), Effect::Unknown, "killed by a signal"),
-            (
-                Err(missing),
-                Effect::Unavailable,
-                "apt-get install iptables",
-            ),
-            (Err(late), Effect::Unknown, "within 5s and was killed; find"),
-            (
-                Err(RunError::TooMuch(9)),
-                Effect::Unknown,
-                "more than 9 bytes",
-            ),
+            (ran(None, ""), Unknown, "killed by a signal"),
+            (Err(missing), Unavailable, "apt-get install iptables"),
+            (Err(late), Unknown, "within 5s and was killed; find"),
+            (Err(too_much), Unknown, "more than 9 bytes"),
         ] {
             let failure = judge(Path::new("/usr/sbin/iptables-restore"), outcome).unwrap_err();
             let line = failure.error.to_string();
