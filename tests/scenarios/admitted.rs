@@ -25,6 +25,9 @@ fn a_grant_opens_for_one_address_and_ends() {
     world.pass(seconds(1));
     assert!(world.open().is_empty());
     assert_eq!(world.executor.next_end(), None);
+    // A longer duration is clipped to max_duration.
+    world.opens(&Knock::of("alice").seconds(7200), HOME);
+    assert_eq!(world.remaining(), seconds(3600));
 }
 
 #[test]
