@@ -60,7 +60,7 @@ fn code(path: &str) -> String {
 
 #[test]
 fn tests_in_pages_exist() {
-    let reference = Regex::new(r"`((?:tests|src|proto|fuzz)/[\w/.]+): (\w+)`").unwrap();
+    let reference = Regex::new(r"`((?:tests|src|proto|fuzz)/[\w/.]+): (?:\w+::)*(\w+)`").unwrap();
     let mut seen = 0;
     let mut missing = Vec::new();
     for (page, text) in pages() {

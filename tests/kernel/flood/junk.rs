@@ -42,16 +42,6 @@ impl Kind {
         Self::UnknownKey,
     ];
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::OtherPort => "packets_to_another_port",
-            Self::Random => "random_bytes",
-            Self::WrongMac => "right_hints_with_wrong_macs",
-            Self::Replay => "replays",
-            Self::UnknownKey => "knocks_under_an_unknown_key",
-        }
-    }
-
     /// Whether the hint filter drops it. The classic filter drops another port by itself.
     pub(crate) fn dies_in_the_kernel(self) -> bool {
         matches!(self, Self::Random | Self::UnknownKey)

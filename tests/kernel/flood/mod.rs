@@ -15,26 +15,44 @@ mod knocks;
 mod soak;
 
 use junk::Kind;
-use knocks::Prefilter;
+use knocks::Prefilter::{self, Classic, Hints};
 use postern_harness::{Machine, Requirement};
+
+const FLOODS: [(&str, Kind, Prefilter); 7] = [
+    (
+        "knocks_open_under_packets_to_another_port",
+        Kind::OtherPort,
+        Hints,
+    ),
+    ("knocks_open_under_random_bytes", Kind::Random, Hints),
+    (
+        "knocks_open_under_right_hints_with_wrong_macs",
+        Kind::WrongMac,
+        Hints,
+    ),
+    ("knocks_open_under_replays", Kind::Replay, Hints),
+    ("knocks_open_under_an_unknown_key", Kind::UnknownKey, Hints),
+    // Without the kernel's hint filter this junk reaches the engine.
+    (
+        "knocks_open_without_hint_filter_under_random_bytes",
+        Kind::Random,
+        Classic,
+    ),
+    (
+        "knocks_open_without_hint_filter_under_an_unknown_key",
+        Kind::UnknownKey,
+        Classic,
+    ),
+];
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let nft = [Requirement::Program("ip"), Requirement::Program("nft")];
-    let mut trials = Vec::new();
-    for kind in Kind::ALL {
-        let name = format!("knocks_open_under_{}", kind.name());
-        let test = move || knocks::open("nftables", kind, Prefilter::Hints);
-        trials.push(machine.trial(name, &nft, test));
-    }
-    // Without the kernel's hint filter this junk reaches the engine.
-    for kind in Kind::ALL
-        .into_iter()
-        .filter(|kind| kind.dies_in_the_kernel())
-    {
-        let name = format!("knocks_open_without_hint_filter_under_{}", kind.name());
-        let test = move || knocks::open("nftables", kind, Prefilter::Classic);
-        trials.push(machine.trial(name, &nft, test));
-    }
+    let flood = |(name, kind, prefilter)| {
+        machine.trial(name, &nft, move || {
+            knocks::open("nftables", kind, prefilter)
+        })
+    };
+    let mut trials: Vec<Trial> = FLOODS.into_iter().map(flood).collect();
     for (driver, program) in [("iptables", "iptables-restore"), ("nftables", "nft")] {
         let needs = [Requirement::Program("ip"), Requirement::Program(program)];
         let test = move || soak::nothing_grows(driver);

@@ -4,6 +4,7 @@ use std::fs;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use postern::adapters::files::write_private;
 use serde_json::Value;
 
 use postern_harness::{Family, GateConfig, SERVICE, World, text, wait_until};
@@ -12,16 +13,12 @@ const V4: Family = Family::V4;
 
 /// A gate that `init` has set up and that runs; no user is there yet.
 fn set_up(backend: &str) -> World {
-    let mut world = World::prepare(
-        &GateConfig::empty(backend)
-            .gate("private_key = \"gate.key\"")
-            .gate("address = \"10.77.0.1\""),
-    );
+    let lines = "private_key = \"gate.key\"\naddress = \"10.77.0.1\"";
+    let mut world = World::prepare(&GateConfig::empty(backend).gate(lines));
     let said = text(&world.daemon.asked(&["init"]));
-    assert!(
-        said.contains("  key    made ") && said.contains("posternd user add NAME -s tcp/22"),
-        "{said}"
-    );
+    for part in ["  key    made ", "posternd user add NAME -s tcp/22"] {
+        assert!(said.contains(part), "{said}");
+    }
     world.start_again();
     world
 }
@@ -31,27 +28,19 @@ fn posternd(world: &World, arguments: &[&str]) -> Value {
     serde_json::from_slice(&said.stdout).unwrap()
 }
 
-fn service() -> String {
-    format!("tcp/{SERVICE}")
-}
-
 /// Adds a user at the gate and imports the token at the first client, into this user's own config.
 fn add_and_import(world: &World, user: &str, options: &[&str]) -> Value {
+    let service = format!("tcp/{SERVICE}");
     let added = posternd(
         world,
-        &[&["user", "add", user, "-s", &service()], options].concat(),
+        &[&["user", "add", user, "-s", &service], options].concat(),
     );
     assert_eq!(added["reload"], "done", "{added}");
     let file = world.folder().join("token");
-    postern::adapters::files::write_private(
-        &file,
-        added["token"].as_str().unwrap().as_bytes(),
-        true,
-    )
-    .unwrap();
-    let ran = world
-        .first
-        .postern(user, &["import", file.to_str().unwrap()]);
+    let token = added["token"].as_str().unwrap();
+    write_private(&file, token.as_bytes(), true).unwrap();
+    let import = ["import", file.to_str().unwrap()];
+    let ran = world.first.postern(user, &import);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
     assert!(ran.out.contains("next: postern knock "), "{}", ran.out);
     added
@@ -61,9 +50,8 @@ fn add_and_import(world: &World, user: &str, options: &[&str]) -> Value {
 fn knock(world: &World, user: &str, profile: &str) {
     let judged = || world.daemon.status().judged();
     let before = judged();
-    let ran = world
-        .first
-        .postern(user, &["knock", profile, "--for", "10m"]);
+    let words = ["knock", profile, "--for", "10m"];
+    let ran = world.first.postern(user, &words);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
     wait_until("the knock to be judged", || judged() > before);
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use postern_harness::{GateConfig, World, key};
+use postern_harness::{GateConfig, World, key, wait_until};
 
 /// What a monitor keeps, by its numbers in linux/capability.h: CHOWN, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, NET_RAW, BPF.
 const KEPT: [u32; 8] = [0, 5, 6, 7, 8, 12, 13, 39];
@@ -83,50 +83,39 @@ fn shows_its_memory_to_nobody(pid: u32) {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits
         .lines()
-        .find_map(|line| line.strip_prefix("Max core file size"))
-        .unwrap();
-    assert_eq!(
-        core.split_whitespace().take(2).collect::<Vec<_>>(),
-        ["0", "0"],
-        "{core}"
-    );
-    let user = Described::process(pid)
-        .field("Uid")
-        .split('\t')
-        .next()
-        .unwrap()
-        .to_owned();
+        .find(|line| line.starts_with("Max core file size"));
+    let mut words = core.unwrap().split_whitespace().skip(4);
+    assert_eq!([words.next(), words.next()], [Some("0"); 2], "{core:?}");
+    let status = Described::process(pid);
+    let user = status.field("Uid").split('\t').next().unwrap();
     // Such a right of the one looked at would close it by itself.
     let without = |arguments: &[&str]| {
         let mut command = std::process::Command::new("setpriv");
-        command
-            .args([
-                "--reuid",
-                &user,
-                "--clear-groups",
-                "--bounding-set=-sys_ptrace",
-                "--inh-caps=-sys_ptrace",
-            ])
-            .args(arguments);
+        command.args([
+            "--reuid",
+            user,
+            "--clear-groups",
+            "--bounding-set=-sys_ptrace",
+        ]);
+        command.arg("--inh-caps=-sys_ptrace").args(arguments);
         command
     };
     let looked = |at: u32| {
-        without(&["head", "-c", "0", &format!("/proc/{at}/mem")])
-            .output()
-            .unwrap()
+        let memory = format!("/proc/{at}/mem");
+        without(&["head", "-c", "0", &memory]).output().unwrap()
     };
     // As that user, a process of one's own that says nothing else about itself is open.
     let mut sleeper = without(&["sleep", "60"]).spawn().unwrap();
-    let is_open = postern_harness::wait_for("a process that can be looked at", || {
-        looked(sleeper.id()).status.success().then_some(true)
+    wait_until("a process that can be looked at", || {
+        looked(sleeper.id()).status.success()
     });
     let closed = looked(pid);
     let _ = sleeper.kill();
     let _ = sleeper.wait();
-    assert!(is_open && !closed.status.success(), "{closed:?}");
+    let said = String::from_utf8_lossy(&closed.stderr).into_owned();
     assert!(
-        String::from_utf8_lossy(&closed.stderr).contains("Permission denied"),
-        "{closed:?}"
+        !closed.status.success() && said.contains("Permission denied"),
+        "{said}"
     );
 }
 
