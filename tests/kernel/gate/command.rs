@@ -30,7 +30,7 @@ fn world(programs: impl FnOnce(&str) -> String, more: &[(&str, &str)]) -> World 
     let mut world = World::prepare(&GateConfig::new("command"));
     let here = world.folder().display().to_string();
     for (name, text) in more.iter().chain(&[("writer", WRITER)]) {
-        install(&world, name, text);
+        world.install(name, text);
     }
     let plan = GateConfig::new("command")
         .firewall("protect = \"none\"")
@@ -40,13 +40,6 @@ fn world(programs: impl FnOnce(&str) -> String, more: &[(&str, &str)]) -> World 
     world
 }
 
-/// Puts a program of root's own into the folder.
-fn install(world: &World, name: &str, text: &str) {
-    let path = world.folder().join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 fn writing() -> World {
     let line = |here: &str, action: &str| {
         format!(
@@ -54,17 +47,6 @@ fn writing() -> World {
         )
     };
     world(|here| line(here, "open") + &line(here, "close"), &[])
-}
-
-fn ran(world: &World) -> Vec<String> {
-    let text = fs::read_to_string(world.folder().join("ran")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
-
-fn wait_for_ran(world: &World, count: usize) -> Vec<String> {
-    wait_for(&format!("{count} runs of the program"), || {
-        Some(ran(world)).filter(|ran| ran.len() >= count)
-    })
 }
 
 fn fail(world: &World, lines: &str) {
@@ -83,15 +65,15 @@ pub(crate) fn command_opens_and_closes(_: &'static str) {
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
     world.first.knock("alice", Family::V4, &["-s", "tcp/23"]);
     world.daemon.wait_for_count("refuse services", 1);
-    assert_eq!(ran(&world), Vec::<String>::new());
+    assert_eq!(world.lines_in("ran"), Vec::<String>::new());
     world.first.knock("alice", Family::V4, &["--for", "2s"]);
     world.first.knock("alice", Family::V6, &["--for", "10m"]);
     world.wait_for_grants(2);
     world.wait_for_grants(1);
-    assert_eq!(wait_for_ran(&world, 3), [OPEN4, OPEN6, CLOSE4]);
+    assert_eq!(world.wait_for_lines_in("ran", 3), [OPEN4, OPEN6, CLOSE4]);
     assert!(world.daemon.stop().success());
     // Nobody would close it after the stop.
-    assert_eq!(ran(&world), [OPEN4, OPEN6, CLOSE4, CLOSE6]);
+    assert_eq!(world.lines_in("ran"), [OPEN4, OPEN6, CLOSE4, CLOSE6]);
 }
 
 pub(crate) fn failed_command_refuses_the_knock(_: &'static str) {
@@ -103,7 +85,7 @@ pub(crate) fn failed_command_refuses_the_knock(_: &'static str) {
         .daemon
         .logged(&["writer failed with exit status 3: the set is busy"]);
     assert!(!said.is_empty(), "{}", world.daemon.log());
-    assert_eq!(ran(&world), [OPEN4, CLOSE4]);
+    assert_eq!(world.lines_in("ran"), [OPEN4, CLOSE4]);
     assert_eq!(world.daemon.grants(), []);
 }
 
@@ -114,13 +96,13 @@ pub(crate) fn command_closes_after_a_kill(_: &'static str) {
     let grants = world.wait_for_grants(2);
     kill(&mut world);
     wait_until("the first grant's end", || now() > grants[0].until);
-    assert_eq!(ran(&world).len(), 2, "nobody is there to close");
+    assert_eq!(world.lines_in("ran").len(), 2, "nobody is there to close");
     world.start_again();
-    assert_eq!(wait_for_ran(&world, 3)[2], CLOSE4);
+    assert_eq!(world.wait_for_lines_in("ran", 3)[2], CLOSE4);
     let left = world.daemon.grants();
     assert_eq!(left, grants[1..], "the other keeps its time");
     world.daemon.asked(&["close", "--all"]);
-    assert_eq!(ran(&world)[3], CLOSE6);
+    assert_eq!(world.lines_in("ran")[3], CLOSE6);
 }
 
 fn kill(world: &mut World) {
@@ -133,7 +115,7 @@ pub(crate) fn failed_close_command_is_retried(_: &'static str) {
     let world = writing();
     fail(&world, "close\nclose\nclose\n");
     world.first.knock("alice", Family::V4, &["--for", "1s"]);
-    assert_eq!(wait_for_ran(&world, 5)[1..], [CLOSE4; 4]);
+    assert_eq!(world.wait_for_lines_in("ran", 5)[1..], [CLOSE4; 4]);
     world.wait_until_closed();
     let failed = ["not closed, trying again", "the set is busy"];
     assert_eq!(world.daemon.wait_for_lines(3, &failed).len(), 3);
@@ -160,7 +142,7 @@ pub(crate) fn damaged_journal_stops_the_start(_: &'static str) {
     fs::write(journal(&world), whole).unwrap();
     let said = world.at_gate(&["flush"]);
     assert!(said.contains("command: closed 1 grant"), "{said}");
-    assert_eq!(ran(&world)[1], CLOSE4);
+    assert_eq!(world.lines_in("ran")[1], CLOSE4);
 }
 
 /// `dist/examples/ipset.sh` with a real set and a real firewall.

@@ -4,7 +4,9 @@
 //! have no names, so that the kernel removes them with their last user. Waits are on conditions, with a deadline.
 //! `main.rs` draws the topology.
 
+use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -106,6 +108,26 @@ impl World {
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Puts a program into the folder.
+    pub fn install(&self, name: &str, script: &str) {
+        let path = self.folder().join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The lines of a file in the folder, none where it is missing.
+    pub fn lines_in(&self, name: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.folder().join(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until a file in the folder has so many lines.
+    pub fn wait_for_lines_in(&self, name: &str, count: usize) -> Vec<String> {
+        wait_for(&format!("{count} lines in {name}"), || {
+            Some(self.lines_in(name)).filter(|lines| lines.len() >= count)
+        })
     }
 
     /// Writes the config anew; posternd reads it at its next start.

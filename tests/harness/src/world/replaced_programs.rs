@@ -1,7 +1,6 @@
 //! A script in the place of the programs of iptables, for one gate alone: it lies over them in a mount namespace of the gate's own.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use super::World;
 use crate::{find, run};
@@ -52,8 +51,7 @@ pub fn replace_iptables(world: &World, script: &str) {
             real,
             "one program has all roles"
         );
-        fs::write(programs.join(role), &script).unwrap();
-        fs::set_permissions(programs.join(role), fs::Permissions::from_mode(0o755)).unwrap();
+        world.install(&format!("programs/{role}"), &script);
     }
     world
         .gate
