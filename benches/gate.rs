@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use postern::adapters::clock;
 use postern::core::gate::{Gate, HintTable, User};
-use postern::model::catalog::NamedServices;
+use postern::model::catalog::Catalog;
 use postern::model::datagram::Datagram;
 use postern::model::mark::StoredMarks;
 use postern::model::policy::{Policy, Quota};
@@ -104,12 +104,7 @@ impl Candidate {
                 policy: policy(n),
             })
             .collect();
-        let mut gate = Gate::new(
-            everyone,
-            NamedServices::new(),
-            WINDOW,
-            StoredMarks::default(),
-        );
+        let mut gate = Gate::new(everyone, Catalog::new(), WINDOW, StoredMarks::default());
         let hint_keys = gate.hint_keys();
         let table = HintTable::build(&hint_keys, gate.table_wanted(START).unwrap());
         gate.install(table);

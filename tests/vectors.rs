@@ -15,7 +15,7 @@ use postern::adapters::config::bundle::Bundle;
 use postern::adapters::config::{self, Loaded};
 use postern::admin::explain::{Account, Cause, Explainer, Outcome as StepOutcome};
 use postern::core::gate::{Decision, Gate, HintTable, User};
-use postern::model::catalog::NamedServices;
+use postern::model::catalog::{Catalog, NamedService};
 use postern::model::datagram::Datagram;
 use postern::model::mark::StoredMarks;
 use postern::model::policy::{MaxPrefix, Policy, Quota};
@@ -80,7 +80,7 @@ fn datagram(vector: &Value) -> Datagram {
 }
 
 /// A policy that allows everything, as in section 7 of proto/README.md.
-fn everything() -> (Policy, NamedServices) {
+fn everything() -> (Policy, Catalog) {
     let all = [
         "tcp/1-65535",
         "udp/1-65535",
@@ -101,28 +101,32 @@ fn everything() -> (Policy, NamedServices) {
             all.iter().map(|service| service.parse().unwrap()).collect(),
         )
     };
-    (policy, NamedServices::new())
+    (policy, Catalog::new())
 }
 
-fn policy_for(vector: &Value) -> (Policy, NamedServices) {
-    let (policy, mut named) = everything();
+fn policy_for(vector: &Value) -> (Policy, Catalog) {
+    let (policy, mut catalog) = everything();
     for item in vector["request"]["items"].as_array().into_iter().flatten() {
         if let Some(name) = item["name"].as_str() {
-            named.insert(name.to_owned(), vec!["tcp/80".parse().unwrap()]);
+            let service = NamedService {
+                ports: vec!["tcp/80".parse().unwrap()],
+                ..NamedService::default()
+            };
+            catalog.insert(name.to_owned(), service);
         }
     }
-    (policy, named)
+    (policy, catalog)
 }
 
 fn judge(vector: &Value) -> Decision {
     let gate_side = &vector["gate"];
-    let (policy, named) = policy_for(vector);
+    let (policy, catalog) = policy_for(vector);
     let window = Duration::from_millis(gate_side["window_ms"].as_u64().unwrap());
     let users = vec![User {
         keys: keys_at_gate(vector),
         policy,
     }];
-    let mut gate = Gate::new(users, named, window, StoredMarks::default());
+    let mut gate = Gate::new(users, catalog, window, StoredMarks::default());
     let datagram = datagram(vector);
     let mut decide = |at: u64| {
         let now = Timestamp::from_millis(at);
@@ -151,11 +155,11 @@ fn any_config() -> Loaded {
 }
 
 fn explain(vector: &Value) -> Account {
-    let (policy, named) = policy_for(vector);
+    let (policy, catalog) = policy_for(vector);
     let mut loaded = any_config();
     loaded.keys = vec![material(vector)];
     loaded.settings.policies = vec![policy];
-    loaded.settings.named = named;
+    loaded.settings.catalog = catalog;
     loaded.settings.gate.name = name_of_gate(vector);
     loaded.settings.gate.window =
         Duration::from_millis(vector["gate"]["window_ms"].as_u64().unwrap());

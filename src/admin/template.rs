@@ -128,6 +128,6 @@ mod tests {
             format!("{gate:?}")
         };
         assert_eq!(without_address(&shown), without_address(&plain));
-        assert_eq!(shown.named.len(), 1);
+        assert_eq!(shown.catalog.len(), 1);
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! A hostile engine can open nothing that the config does not allow that user. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::model::catalog::{Forward, NamedServices, OpenPorts, ServiceOptions, forward_of};
+use crate::model::catalog::{Catalog, Forward, OpenPorts, forward_of};
 use crate::model::grant::Grant;
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
@@ -17,8 +17,7 @@ use crate::model::settings::Settings;
 #[derive(Debug)]
 pub struct Clearance {
     policies: HashMap<String, Policy>,
-    named: NamedServices,
-    options: BTreeMap<String, ServiceOptions>,
+    catalog: Catalog,
     /// Ports of the services with `end_connections`.
     ending: Vec<Ports>,
 }
@@ -31,25 +30,13 @@ impl Clearance {
             .iter()
             .map(|policy| (policy.user.clone(), policy.clone()))
             .collect();
-        let named = settings.named.clone();
-        let ends = |name: &String| {
-            settings
-                .options
-                .get(name)
-                .is_some_and(|options| options.end_connections)
-        };
-        let ending = service::joined(
-            named
-                .iter()
-                .filter(|(name, _)| ends(name))
-                .flat_map(|(_, ports)| ports)
-                .copied()
-                .collect(),
-        );
+        let catalog = settings.catalog.clone();
+        let ending = catalog.values().filter(|service| service.end_connections);
+        let ending = ending.flat_map(|service| service.ports.iter().copied());
+        let ending = service::joined(ending.collect());
         Self {
             policies,
-            named,
-            options: settings.options.clone(),
+            catalog,
             ending,
         }
     }
@@ -57,7 +44,7 @@ impl Clearance {
     /// The ports of an approved request, or the rule that refuses it.
     pub fn open(&self, request: &OpenRequest) -> Result<OpenPorts, Rule> {
         let policy = self.policies.get(&request.user).ok_or(Rule::User)?;
-        policy.check(request, &self.named, &self.options)?;
+        policy.check(request, &self.catalog)?;
         self.ports_of(&request.services)
     }
 
@@ -87,9 +74,8 @@ impl Clearance {
         };
         let services: Vec<Ports> = grant.services.iter().flat_map(both).collect();
         let ends = |forward: &&Forward| {
-            self.options
-                .values()
-                .any(|options| options.end_connections && options.forward == Some(**forward))
+            let mut all = self.catalog.values();
+            all.any(|service| service.end_connections && service.forward == Some(**forward))
         };
         let forwards: Vec<Forward> = grant.forwards.iter().filter(ends).copied().collect();
         (!services.is_empty() || !forwards.is_empty()).then(|| Grant {
@@ -114,7 +100,7 @@ impl Clearance {
         let mut services: Vec<Wanted> = grant.services.iter().copied().map(Wanted::Ports).collect();
         for forward in &grant.forwards {
             // The name may have changed since.
-            let leads_there = |wanted: &&Wanted| forward_of(wanted, &self.options) == Some(forward);
+            let leads_there = |wanted: &&Wanted| forward_of(wanted, &self.catalog) == Some(forward);
             let Some(name) = policy.services.iter().find(leads_there) else {
                 return false;
             };
@@ -131,15 +117,11 @@ impl Clearance {
         // A grant does not record where its address came from.
         [AddressFrom::Claimed, AddressFrom::Observed]
             .into_iter()
-            .any(|from| {
-                policy
-                    .check(&request(from), &self.named, &self.options)
-                    .is_ok()
-            })
+            .any(|from| policy.check(&request(from), &self.catalog).is_ok())
     }
 
     fn ports_of(&self, services: &[Wanted]) -> Result<OpenPorts, Rule> {
-        OpenPorts::of(services, &self.named, &self.options).ok_or(Rule::UnknownService)
+        OpenPorts::of(services, &self.catalog).ok_or(Rule::UnknownService)
     }
 }
 
@@ -147,6 +129,7 @@ impl Clearance {
 mod tests {
     use super::*;
     use crate::core::fixture::{self, request, settings};
+    use crate::model::catalog::NamedService;
     use crate::model::policy::GrantTo;
     use crate::model::time::Timestamp;
 
@@ -159,7 +142,11 @@ mod tests {
             ("carol", &["tcp/22"]),
         ]);
         let web = ["tcp/80", "tcp/443"].map(|port| port.parse().unwrap());
-        settings.named.insert("web".to_owned(), web.to_vec());
+        let web = NamedService {
+            ports: web.to_vec(),
+            ..NamedService::default()
+        };
+        settings.catalog.insert("web".to_owned(), web);
         settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
         settings.policies[1].grant_to = GrantTo::Claimed;
         settings.policies[1].networks = vec!["192.0.2.0/24".parse().unwrap()];
@@ -270,13 +257,13 @@ mod tests {
         settings.policies[0].targets = vec!["10.0.0.0/24".parse().unwrap()];
         let (at, host) = ("tcp/2222".parse().unwrap(), "10.0.0.5".parse().unwrap());
         let forward = Forward::new(at, host, Some(port), true).unwrap();
-        settings.named.insert("inner".to_owned(), vec![forward.at]);
-        let options = ServiceOptions {
+        let inner = NamedService {
+            ports: vec![forward.at],
             forward: Some(forward),
             end_connections,
-            ..ServiceOptions::default()
+            ..NamedService::default()
         };
-        settings.options.insert("inner".to_owned(), options);
+        settings.catalog.insert("inner".to_owned(), inner);
         (Clearance::new(&settings), forward)
     }
 
@@ -329,7 +316,7 @@ mod tests {
             part.map(|part| service::list(&part.services))
         };
         assert_eq!(ends(&settings, &["tcp/22", "tcp/80"]), None);
-        let web = settings.options.entry("web".to_owned()).or_default();
+        let web = settings.catalog.entry("web".to_owned()).or_default();
         web.end_connections = true;
         assert_eq!(ends(&settings, &["tcp/22"]), None);
         let ended = ends(&settings, &["tcp/22", "tcp/80", "tcp/440-450"]);

@@ -31,8 +31,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
             on_stop: OnStop::Keep,
             command: None,
         },
-        named: Default::default(),
-        options: Default::default(),
+        catalog: Default::default(),
         policies: users
             .iter()
             .map(|(name, texts)| Policy::for_user(name, services(texts)))

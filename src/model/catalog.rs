@@ -10,12 +10,14 @@ use crate::model::address::Family;
 use crate::model::command_template::CommandTemplate;
 use crate::model::service::{self, Ports, Wanted};
 
-/// The ports of each named service.
-pub type NamedServices = BTreeMap<String, Vec<Ports>>;
+/// The services of a config, by name.
+pub type Catalog = BTreeMap<String, NamedService>;
 
-/// The rest of a `[service.NAME]` section.
+/// A `[service.NAME]` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServiceOptions {
+pub struct NamedService {
+    /// What it opens.
+    pub ports: Vec<Ports>,
     /// Whether a connection ends with its grant.
     pub end_connections: bool,
     /// Runs after a grant for all ports of the service opens.
@@ -103,17 +105,15 @@ impl Forward {
 
 impl OpenPorts {
     /// What these services open; `None` if the gate has no service of a name.
-    pub(crate) fn of(
-        wanted: &[Wanted],
-        named: &NamedServices,
-        options: &BTreeMap<String, ServiceOptions>,
-    ) -> Option<Self> {
+    pub(crate) fn of(wanted: &[Wanted], catalog: &Catalog) -> Option<Self> {
         let mut open = Self::default();
         for one in wanted {
-            match (one, forward_of(one, options)) {
+            match (one, forward_of(one, catalog)) {
                 (_, Some(forward)) => open.forwards.push(*forward),
                 (Wanted::Ports(ports), None) => open.services.push(*ports),
-                (Wanted::Named(name), None) => open.services.extend_from_slice(named.get(name)?),
+                (Wanted::Named(name), None) => {
+                    open.services.extend_from_slice(&catalog.get(name)?.ports);
+                }
             }
         }
         open.services = service::joined(open.services);
@@ -124,13 +124,10 @@ impl OpenPorts {
 }
 
 /// The forward of a service; `None` if it has none.
-pub(crate) fn forward_of<'a>(
-    wanted: &Wanted,
-    options: &'a BTreeMap<String, ServiceOptions>,
-) -> Option<&'a Forward> {
+pub(crate) fn forward_of<'a>(wanted: &Wanted, catalog: &'a Catalog) -> Option<&'a Forward> {
     match wanted {
         Wanted::Ports(_) => None,
-        Wanted::Named(name) => options.get(name)?.forward.as_ref(),
+        Wanted::Named(name) => catalog.get(name)?.forward.as_ref(),
     }
 }
 
@@ -190,24 +187,20 @@ mod tests {
 
     #[test]
     fn forwarding_service_does_not_open_its_port() {
-        let named: NamedServices = [
-            ("inner".to_owned(), vec!["tcp/2222".parse().unwrap()]),
-            ("web".to_owned(), vec!["tcp/80".parse().unwrap()]),
-        ]
-        .into();
         let inner = forward("tcp/2222", "10.0.0.5", Some(22)).unwrap();
-        let forwarding = ServiceOptions {
-            forward: Some(inner),
-            ..ServiceOptions::default()
+        let service = |ports: &str, forward| NamedService {
+            ports: vec![ports.parse().unwrap()],
+            forward,
+            ..NamedService::default()
         };
-        let options = [
-            ("inner".to_owned(), forwarding),
-            ("web".to_owned(), ServiceOptions::default()),
+        let catalog = [
+            ("inner".to_owned(), service("tcp/2222", Some(inner))),
+            ("web".to_owned(), service("tcp/80", None)),
         ]
         .into();
         let open = |names: &[&str]| {
             let wanted: Vec<Wanted> = names.iter().map(|text| text.parse().unwrap()).collect();
-            OpenPorts::of(&wanted, &named, &options)
+            OpenPorts::of(&wanted, &catalog)
         };
         let opened = open(&["web", "inner", "tcp/22", "inner"]).unwrap();
         assert_eq!(service::list(&opened.services), "tcp/22, tcp/80");

@@ -3,7 +3,6 @@
 //! The gate checks a knock (`proto/README.md`, section 6, step 9); the monitor checks the order again with its
 //! own copy of the policy (invariant 5).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::address::{self, Family};
-use crate::model::catalog::{self, NamedServices, ServiceOptions};
+use crate::model::catalog::{self, Catalog};
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
@@ -97,15 +96,10 @@ impl Policy {
     ///
     /// # Errors
     /// The first rule that refuses it.
-    pub fn check(
-        &self,
-        request: &OpenRequest,
-        named: &NamedServices,
-        options: &BTreeMap<String, ServiceOptions>,
-    ) -> Result<(), Rule> {
+    pub fn check(&self, request: &OpenRequest, catalog: &Catalog) -> Result<(), Rule> {
         self.check_address(request)?;
         self.check_target(request)?;
-        self.check_services(request, named, options)?;
+        self.check_services(request, catalog)?;
         // Time counts in milliseconds: a shorter grant would end at once.
         if request.duration > self.max_duration || time::millis(request.duration) == 0 {
             return Err(Rule::Duration);
@@ -166,22 +160,14 @@ impl Policy {
     }
 
     /// A forwarding service is allowed by its name only: its port at the gate means nothing without the forward.
-    fn check_services(
-        &self,
-        request: &OpenRequest,
-        named: &NamedServices,
-        options: &BTreeMap<String, ServiceOptions>,
-    ) -> Result<(), Rule> {
+    fn check_services(&self, request: &OpenRequest, catalog: &Catalog) -> Result<(), Rule> {
         if request.services.is_empty() {
             return Err(Rule::Service);
         }
         let plain = |list: &[Wanted]| {
-            let plain: Vec<Wanted> = list
-                .iter()
-                .filter(|one| catalog::forward_of(one, options).is_none())
-                .cloned()
-                .collect();
-            ports_of(&plain, named).ok_or(Rule::UnknownService)
+            let mut plain = list.to_vec();
+            plain.retain(|one| catalog::forward_of(one, catalog).is_none());
+            ports_of(&plain, catalog).ok_or(Rule::UnknownService)
         };
         let allowed = service::joined(plain(&self.services)?);
         if !plain(&request.services)?
@@ -191,7 +177,7 @@ impl Policy {
             return Err(Rule::Service);
         }
         for wanted in &request.services {
-            let Some(forward) = catalog::forward_of(wanted, options) else {
+            let Some(forward) = catalog::forward_of(wanted, catalog) else {
                 continue;
             };
             match request.target {
@@ -208,12 +194,12 @@ impl Policy {
 }
 
 /// The ports of a list of services; `None` if the gate has no service of a name.
-pub(crate) fn ports_of(wanted: &[Wanted], named: &NamedServices) -> Option<Vec<Ports>> {
+pub(crate) fn ports_of(wanted: &[Wanted], catalog: &Catalog) -> Option<Vec<Ports>> {
     let mut all = Vec::with_capacity(wanted.len());
     for one in wanted {
         match one {
             Wanted::Ports(ports) => all.push(*ports),
-            Wanted::Named(name) => all.extend_from_slice(named.get(name)?),
+            Wanted::Named(name) => all.extend_from_slice(&catalog.get(name)?.ports),
         }
     }
     Some(all)
@@ -234,6 +220,7 @@ impl fmt::Display for Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::catalog::NamedService;
 
     fn request(allow: &str, services: &[&str]) -> OpenRequest {
         OpenRequest {
@@ -256,11 +243,13 @@ mod tests {
 
     /// Checks at a gate with the services web and dns.
     fn check(policy: &Policy, request: &OpenRequest) -> Result<(), Rule> {
-        let ports = |text: &str| vec![text.parse().unwrap()];
-        let mut web = ports("tcp/80");
-        web.extend(ports("tcp/443"));
-        let named = [("web".to_owned(), web), ("dns".to_owned(), ports("udp/53"))];
-        policy.check(request, &named.into(), &Default::default())
+        let catalog = [("web", &["tcp/80", "tcp/443"][..]), ("dns", &["udp/53"])];
+        let service = |ports: &[&str]| NamedService {
+            ports: ports.iter().map(|text| text.parse().unwrap()).collect(),
+            ..NamedService::default()
+        };
+        let catalog = catalog.map(|(name, ports)| (name.to_owned(), service(ports)));
+        policy.check(request, &catalog.into())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use postern_proto::GateName;
 
 use crate::model::address;
-use crate::model::catalog::{Forward, NamedServices, OpenPorts, ServiceOptions};
+use crate::model::catalog::{Catalog, Forward, OpenPorts};
 use crate::model::command_template::CommandTemplate;
 use crate::model::endpoint::Endpoint;
 use crate::model::policy::Policy;
@@ -131,9 +131,7 @@ pub struct Settings {
     pub gate: Gate,
     pub firewall: Firewall,
     pub metrics: Metrics,
-    pub named: NamedServices,
-    /// The rest of those sections, by name.
-    pub options: BTreeMap<String, ServiceOptions>,
+    pub catalog: Catalog,
     /// One policy for each user, in the order of the files; names are unique.
     pub policies: Vec<Policy>,
     /// Disabled users: the gate drops their knocks, and their services stay closed.
@@ -187,7 +185,7 @@ impl Settings {
     pub fn protection(&self) -> Protection {
         let at_gate = self
             .everyone()
-            .filter_map(|policy| crate::model::policy::ports_of(&policy.services, &self.named))
+            .filter_map(|policy| crate::model::policy::ports_of(&policy.services, &self.catalog))
             .flatten();
         let (behind, forwards) = self.behind();
         Protection {
@@ -214,8 +212,7 @@ impl Settings {
         let mut behind: BTreeMap<IpNet, Vec<Ports>> = BTreeMap::new();
         let mut forwards = Vec::new();
         for policy in self.everyone() {
-            let open =
-                OpenPorts::of(&policy.services, &self.named, &self.options).unwrap_or_default();
+            let open = OpenPorts::of(&policy.services, &self.catalog).unwrap_or_default();
             for target in &policy.targets {
                 behind
                     .entry(target.trunc())

@@ -43,7 +43,7 @@ fn core(kept: StoredMarks) -> Core {
             keys: keys(),
             policy,
         }],
-        settings.named,
+        settings.catalog,
         settings.gate.window,
         kept,
     );

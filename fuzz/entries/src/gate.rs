@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use postern::core::gate::{Admission, ApprovedRequest, Decision, Gate, HintTable, OldKeys, User};
-use postern::model::catalog::NamedServices;
+use postern::model::catalog::Catalog;
 use postern::model::datagram::Datagram;
 use postern::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use postern::model::policy::{Policy, Quota};
@@ -143,7 +143,7 @@ fn gate(kept: StoredMarks) -> Gate {
         keys: derived(USERS),
         until: Timestamp::from_millis(OLD_UNTIL),
     };
-    Gate::new(users, NamedServices::new(), WINDOW, kept).with_old_keys([old])
+    Gate::new(users, Catalog::new(), WINDOW, kept).with_old_keys([old])
 }
 
 impl Machine {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use ipnet::IpNet;
 use postern::core::gate::{ApprovedRequest, Decision, Gate, HintTable, User};
-use postern::model::catalog::NamedServices;
+use postern::model::catalog::{Catalog, NamedService};
 use postern::model::datagram::Datagram;
 use postern::model::mark::StoredMarks;
 use postern::model::policy::{MaxPrefix, Policy, Quota};
@@ -365,17 +365,18 @@ fn gate() -> Gate {
                 .collect(),
         )
     };
-    let web = other::WEB
-        .iter()
-        .map(|text| text.parse().expect("ports"))
-        .collect();
-    let named = NamedServices::from([("web".to_owned(), web)]);
+    let ports = other::WEB.iter().map(|text| text.parse().expect("ports"));
+    let web = NamedService {
+        ports: ports.collect(),
+        ..NamedService::default()
+    };
+    let catalog = Catalog::from([("web".to_owned(), web)]);
     let mut gate = Gate::new(
         vec![User {
             keys: packet::keys(),
             policy,
         }],
-        named,
+        catalog,
         Duration::from_millis(other::WINDOW),
         StoredMarks::default(),
     );

@@ -55,8 +55,7 @@ impl MainFile {
             gate: self.gate?,
             firewall: self.firewall,
             metrics: self.metrics,
-            named: self.services.named,
-            options: self.services.options,
+            catalog: self.services.catalog,
             policies,
             disabled,
         })

@@ -1,6 +1,6 @@
 //! The `[service.NAME]` sections.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use toml::de::DeValue;
@@ -10,7 +10,7 @@ use super::firewall::program;
 use super::problem::{Refusal, is_not, refusal};
 use super::values;
 use crate::model::address;
-use crate::model::catalog::{Forward, ForwardError, NamedServices, ServiceOptions};
+use crate::model::catalog::{Catalog, Forward, ForwardError, NamedService};
 use crate::model::service::Ports;
 use crate::model::settings::DriverKind;
 
@@ -25,8 +25,7 @@ const KEYS: [&str; 6] = [
 
 #[derive(Default)]
 pub(super) struct Services {
-    pub(super) named: NamedServices,
-    pub(super) options: BTreeMap<String, ServiceOptions>,
+    pub(super) catalog: Catalog,
     /// All names, also of refused services, so that a user of one gets no second problem.
     pub(super) names: BTreeSet<String>,
 }
@@ -59,20 +58,19 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
             }
             check_forward(&fields, forward, &mut forwards);
         }
-        let options = ServiceOptions {
+        if ports.as_ref().is_some_and(Vec::is_empty) {
+            let cure = "write ports = [\"tcp/80\"], or remove the service";
+            fields.refuse("ports", format!("service {name:?} has no ports"), cure);
+        }
+        let ports = ports.into_iter().flatten().map(|(_, ports)| ports);
+        let service = NamedService {
+            ports: ports.collect(),
             end_connections: fields.flag("end_connections").unwrap_or_default(),
             forward,
             on_open: program(&fields, "on_open"),
             on_close: program(&fields, "on_close"),
         };
-        services.options.insert(name.to_owned(), options);
-        let Some(ports) = ports else { continue };
-        if ports.is_empty() {
-            let cure = "write ports = [\"tcp/80\"], or remove the service";
-            fields.refuse("ports", format!("service {name:?} has no ports"), cure);
-        }
-        let ports = ports.into_iter().map(|(_, ports)| ports).collect();
-        services.named.insert(name.to_owned(), ports);
+        services.catalog.insert(name.to_owned(), service);
     }
     services
 }

@@ -93,14 +93,14 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
 }
 
 fn check_hooks(settings: &Settings, findings: &mut Findings) {
-    for (service, options) in &settings.options {
+    for (name, service) in &settings.catalog {
         for (key, template) in [
-            ("on_open", &options.on_open),
-            ("on_close", &options.on_close),
+            ("on_open", &service.on_open),
+            ("on_close", &service.on_close),
         ] {
             let program = template.as_ref().map(|template| template.program());
             if let Some(why) = program.and_then(program_fault) {
-                let what = format!("{key} of service {service} cannot be run safely");
+                let what = format!("{key} of service {name} cannot be run safely");
                 findings.add(Finding::warning("hook-unfit", what).detail(why));
             }
         }

@@ -9,7 +9,7 @@ use super::account::{Account, Cause, Verdict};
 use super::known_keys::{KnownKeys, Maker};
 use super::refusals::{self, Asked};
 use crate::adapters::config::{Loaded, OldKey};
-use crate::core::gate::approve::{Services, approve};
+use crate::core::gate::approve::approve;
 use crate::core::gate::{Admission, Decision, Gate, HintTable, Refusal, Seen};
 use crate::model::datagram::Datagram;
 use crate::model::mark::StoredMarks;
@@ -174,7 +174,8 @@ impl Explainer {
         let Ok(request) = inside else { return };
         let is_replay = matches!(account.cause, Cause::Replay { .. });
         if matches!(account.verdict, Verdict::Drop(_)) && !is_replay {
-            let refused = approve(&request, datagram.source(), policy, self.services()).err();
+            let refused =
+                approve(&request, datagram.source(), policy, &self.settings.catalog).err();
             account.besides = refused.map(|rule| (rule, why(rule, &request)));
         }
         account.clipped = refusals::clipped(&request, policy);
@@ -218,16 +219,10 @@ impl Explainer {
         let policy = self.policy(maker.user)?;
         let mut addresses = policy.networks.iter().map(first_host);
         let first = addresses.next()?;
-        let allowed = |source: &IpAddr| approve(&request, *source, policy, self.services()).is_ok();
+        let allowed =
+            |source: &IpAddr| approve(&request, *source, policy, &self.settings.catalog).is_ok();
         let found = std::iter::once(first).chain(addresses).find(allowed);
         Some(found.unwrap_or(first))
-    }
-
-    fn services(&self) -> Services<'_> {
-        Services {
-            named: &self.settings.named,
-            options: &self.settings.options,
-        }
     }
 }
 

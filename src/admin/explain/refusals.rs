@@ -128,13 +128,13 @@ impl Asked<'_> {
     }
 
     fn unknown_services(self) -> String {
-        let named = &self.settings.named;
+        let catalog = &self.settings.catalog;
         let wanted = approve::wanted(self.request);
         let unknown =
-            |wanted: &&Wanted| matches!(wanted, Wanted::Named(name) if !named.contains_key(name));
+            |wanted: &&Wanted| matches!(wanted, Wanted::Named(name) if !catalog.contains_key(name));
         let all = wanted.iter().chain(&self.policy.services);
         let unknown = service::list(&all.filter(unknown).collect::<Vec<_>>());
-        let known = list_or(&named.keys().collect::<Vec<_>>(), "none");
+        let known = list_or(&catalog.keys().collect::<Vec<_>>(), "none");
         format!(
             "{unknown} is not defined here, defined are: {known}; check the spelling, or add a section [service.{unknown}]"
         )
@@ -148,7 +148,7 @@ impl Asked<'_> {
             target.is_some_and(|target| targets.iter().any(|network| network.contains(&target)));
         if is_listed {
             let mut forwards = approve::wanted(self.request);
-            forwards.retain(|one| forward_of(one, &self.settings.options).is_some());
+            forwards.retain(|one| forward_of(one, &self.settings.catalog).is_some());
             let forwards = service::list(&forwards);
             let cure = "leave the target out";
             return format!(
@@ -166,7 +166,7 @@ impl Asked<'_> {
         let allowed = wanted
             .iter()
             .filter(|one| self.policy.services.contains(one));
-        let forwards = allowed.filter_map(|one| forward_of(one, &self.settings.options));
+        let forwards = allowed.filter_map(|one| forward_of(one, &self.settings.catalog));
         let mut hosts: Vec<IpAddr> = forwards.map(|forward| forward.host).collect();
         hosts.splice(..0, self.request.target.map(address::from_knock));
         service::list(&hosts)
@@ -179,8 +179,7 @@ impl Asked<'_> {
                 target: None,
                 ..open.clone()
             };
-            let Settings { named, options, .. } = self.settings;
-            self.policy.check(&alone, named, options) == Err(Rule::Service)
+            self.policy.check(&alone, &self.settings.catalog) == Err(Rule::Service)
         };
         service::list(&open.services.iter().filter(refused).collect::<Vec<_>>())
     }

@@ -2,7 +2,6 @@
 //!
 //! Settles the allow address, the target and the duration (section 5), then asks the policy.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,30 +9,23 @@ use postern_proto::{Action, Allow, Item, Request};
 
 use super::decision::ApprovedRequest;
 use crate::model::address;
-use crate::model::catalog::{NamedServices, ServiceOptions};
+use crate::model::catalog::Catalog;
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
-
-/// What a policy is checked against, besides the user's own entries.
-#[derive(Debug, Clone, Copy)]
-pub struct Services<'a> {
-    pub named: &'a NamedServices,
-    pub options: &'a BTreeMap<String, ServiceOptions>,
-}
 
 /// What the request may do by the policy alone, without code and quota, or the rule that refuses it.
 pub fn approve(
     request: &Request,
     source: IpAddr,
     policy: &Policy,
-    services: Services<'_>,
+    catalog: &Catalog,
 ) -> Result<ApprovedRequest, Rule> {
     match request.action {
         Action::Open => {
             let open = open_request(request, source, policy)?;
-            policy.check(&open, services.named, services.options)?;
+            policy.check(&open, catalog)?;
             Ok(ApprovedRequest::Open(open))
         }
         Action::Close => Ok(ApprovedRequest::Close(CloseRequest {

@@ -1,19 +1,18 @@
 //! The decision on one datagram: proto/README.md section 6, steps 1 to 10, in that order.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use postern_proto::{CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
-use super::approve::{self, Services};
+use super::approve;
 use super::code;
 use super::decision::{Admission, Decision, Refusal, Rejection};
 use super::hints::{self, HintKeys, HintTable};
 use super::quota::GateClock;
 use super::replay::ReplayWindow;
 use super::users::{OldKeys, User, Users};
-use crate::model::catalog::{NamedServices, ServiceOptions};
+use crate::model::catalog::Catalog;
 use crate::model::counters::ReasonCounters;
 use crate::model::datagram::Datagram;
 use crate::model::mark::{MarkRecord, StoredMarks};
@@ -24,8 +23,7 @@ use crate::model::time::Timestamp;
 #[derive(Debug)]
 pub struct Gate {
     pub(super) users: Users,
-    named: NamedServices,
-    options: BTreeMap<String, ServiceOptions>,
+    catalog: Catalog,
     window: Duration,
     pub(super) hints: HintTable,
     pub(super) replay: ReplayWindow,
@@ -55,29 +53,17 @@ impl Gate {
             keys: derived(material),
             policy,
         });
-        let mut gate = Self::new(
-            users.collect(),
-            settings.named,
-            settings.gate.window,
-            StoredMarks::default(),
-        );
-        gate.options = settings.options;
-        gate.with_old_keys(old)
+        let (catalog, window) = (settings.catalog, settings.gate.window);
+        Self::new(users.collect(), catalog, window, StoredMarks::default()).with_old_keys(old)
     }
 
     /// A gate with these users and with the marks that the store kept. It admits nobody before the first
     /// [`Gate::install`].
-    pub fn new(
-        users: Vec<User>,
-        named: NamedServices,
-        window: Duration,
-        kept: StoredMarks,
-    ) -> Self {
+    pub fn new(users: Vec<User>, catalog: Catalog, window: Duration, kept: StoredMarks) -> Self {
         let quota_clock = GateClock::default();
         Self {
             users: Users::new(users, &quota_clock),
-            named,
-            options: BTreeMap::new(),
+            catalog,
             window,
             hints: HintTable::empty(),
             replay: ReplayWindow::new(window, kept),
@@ -177,12 +163,8 @@ impl Gate {
         self.replay.unseen(&record)?;
 
         // Section 6, step 9: policy, then code. Step 10: quota.
-        let services = Services {
-            named: &self.named,
-            options: &self.options,
-        };
         let source = datagram.source();
-        let approved = approve::approve(&request, source, &user.policy, services)
+        let approved = approve::approve(&request, source, &user.policy, &self.catalog)
             .and_then(|approved| {
                 code::check(user.codes.as_ref(), now, request.code(), &approved)?;
                 self.quota_clock.set(now);

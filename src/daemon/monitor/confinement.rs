@@ -29,10 +29,8 @@ const KEPT: [Capability; 8] = [
 ];
 
 pub(super) fn runs_config_programs(settings: &Settings) -> bool {
-    let hooks = settings
-        .options
-        .values()
-        .any(|options| options.on_open.is_some() || options.on_close.is_some());
+    let mut services = settings.catalog.values();
+    let hooks = services.any(|service| service.on_open.is_some() || service.on_close.is_some());
     hooks || settings.firewall.backend == DriverKind::Command
 }
 

@@ -116,7 +116,7 @@ fn gate() -> Gate {
             keys: keys(),
             policy,
         }],
-        LOADED.settings.named.clone(),
+        LOADED.settings.catalog.clone(),
         WINDOW,
         StoredMarks::default(),
     );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postern_proto::{CodeKey, Hint, KeyMaterial, PresharedKey};
 
 use super::*;
-use crate::model::catalog::ServiceOptions;
+use crate::model::catalog::NamedService;
 use crate::model::command_template::CommandTemplate;
 use crate::model::time::parse_time;
 
@@ -15,9 +15,8 @@ fn every_key_reaches_the_settings() {
     let settings = settings(&text);
     let (gate, firewall, user) = (&settings.gate, &settings.firewall, &settings.policies[0]);
     let addresses: Vec<String> = gate.addresses.iter().map(ToString::to_string).collect();
-    let named =
-        |(name, options): (&String, &ServiceOptions)| (name.clone(), options.end_connections);
-    let ending: Vec<(String, bool)> = settings.options.iter().map(named).collect();
+    let named = |(name, service): (&String, &NamedService)| (name.clone(), service.end_connections);
+    let ending: Vec<(String, bool)> = settings.catalog.iter().map(named).collect();
     for (found, expected) in [
         (
             format!("{:?} {:?}", gate.ports, gate.window),
@@ -71,9 +70,9 @@ fn forwards_reach_the_protection() {
     let text = include_str!("forwards.toml").replace("KEY", KEY);
     let settings = settings(&text);
     let forwards = settings
-        .options
+        .catalog
         .values()
-        .filter_map(|options| options.forward);
+        .filter_map(|service| service.forward);
     let forwards: Vec<String> = forwards.map(|forward| forward.to_string()).collect();
     let expected = [
         "tcp/2222 forwarded to 10.0.0.5:22 (masqueraded)",
@@ -82,7 +81,7 @@ fn forwards_reach_the_protection() {
         "tcp/99 forwarded to 10.0.0.9:99",
     ];
     assert_eq!(forwards, expected);
-    assert!(settings.options["web"].forward.is_none());
+    assert!(settings.catalog["web"].forward.is_none());
     let protection = settings.protection();
     let services = crate::model::service::list(&protection.services);
     assert_eq!(services, "tcp/22, tcp/80, tcp/2222, udp/5000-5010");
@@ -159,10 +158,10 @@ fn programs_reach_the_settings() {
     assert_eq!(programs.close, program(&["/c"]));
     assert_eq!(programs.list, Some(program(&["/l", "all"])));
     assert_eq!(programs.deadline, Duration::from_secs(30));
-    let ssh = &read.options["ssh"];
+    let ssh = &read.catalog["ssh"];
     assert_eq!(ssh.on_open, Some(program(&["/h", "{user}"])));
     assert_eq!(ssh.on_close, Some(program(&["/h"])));
-    assert_eq!(read.options["web"].on_open, None);
+    assert_eq!(read.catalog["web"].on_open, None);
 
     let sparse = format!("{command}open = [\"/o\"]\nclose = [\"/c\"]\nlist = []");
     let programs = settings(&with(&sparse, "")).firewall.command.unwrap();

@@ -101,7 +101,8 @@ impl<'a> HostView<'a> {
             .policies
             .iter()
             .filter(|policy| choose(policy));
-        let ports = policies.filter_map(|policy| ports_of(&policy.services, &self.settings.named));
+        let ports =
+            policies.filter_map(|policy| ports_of(&policy.services, &self.settings.catalog));
         joined(ports.flatten().collect())
     }
 

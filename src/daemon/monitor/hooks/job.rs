@@ -31,17 +31,16 @@ pub(super) struct HookedService {
 
 impl HookedService {
     pub(super) fn all(settings: &Settings) -> Vec<Self> {
-        let with_hooks = settings
-            .options
-            .iter()
-            .filter(|(_, options)| options.on_open.is_some() || options.on_close.is_some());
+        let all = settings.catalog.iter();
+        let with_hooks =
+            all.filter(|(_, service)| service.on_open.is_some() || service.on_close.is_some());
         with_hooks
-            .map(|(name, options)| Self {
+            .map(|(name, service)| Self {
                 name: name.clone(),
-                ports: settings.named.get(name).cloned().unwrap_or_default(),
-                forward: options.forward,
-                on_open: options.on_open.clone(),
-                on_close: options.on_close.clone(),
+                ports: service.ports.clone(),
+                forward: service.forward,
+                on_open: service.on_open.clone(),
+                on_close: service.on_close.clone(),
             })
             .collect()
     }

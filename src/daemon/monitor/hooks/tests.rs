@@ -61,10 +61,10 @@ fn config() -> Settings {
         ("web", &["tcp/80", "tcp/443"], false),
     ] {
         let ports = ports.iter().map(|text| text.parse().unwrap());
-        settings.named.insert(name.to_owned(), ports.collect());
-        let options = settings.options.entry(name.to_owned()).or_default();
-        options.on_open = on_open.then(|| template("/open"));
-        options.on_close = Some(template("/close"));
+        let service = settings.catalog.entry(name.to_owned()).or_default();
+        service.ports = ports.collect();
+        service.on_open = on_open.then(|| template("/open"));
+        service.on_close = Some(template("/close"));
     }
     settings
 }
