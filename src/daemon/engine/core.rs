@@ -20,7 +20,7 @@ use crate::model::datagram::Datagram;
 use crate::model::grant::Grant;
 use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::reason::{Drop, Reason, Rule};
-use crate::model::time::Timestamp;
+use crate::model::time::{Timestamp, millis};
 
 /// Knocks between the gate and the firewall. If there are more, something is stuck, and the next knock is refused.
 const PENDING_MAX: usize = 4096;
@@ -100,11 +100,8 @@ impl Core {
                         times,
                     });
                 }
-                self.refuse(
-                    user_of(&request),
-                    Rule::Store,
-                    "too many knocks are pending",
-                );
+                let why = "too many knocks are pending";
+                self.refuse(user_of(&request), Rule::Store, why);
             }
         }
         None
@@ -117,12 +114,8 @@ impl Core {
             self.refuse(user_of(&request), Rule::Store, why);
             return None;
         }
-        self.ordered.insert(
-            ticket,
-            Waiting::Knock {
-                user: user_of(&request).to_owned(),
-            },
-        );
+        let user = user_of(&request).to_owned();
+        self.ordered.insert(ticket, Waiting::Knock { user });
         Some(match request {
             ApprovedRequest::Open(request) => Order::Open { ticket, request },
             ApprovedRequest::Close(request) => Order::Close { ticket, request },
@@ -131,16 +124,13 @@ impl Core {
 
     pub fn order_failed(&mut self, order: &Order, why: &str) {
         let Some(ticket) = order.ticket() else { return };
+        let (rule, why) = (Rule::Firewall, why.to_owned());
         warn!(
             ticket,
-            rule = Rule::Firewall.name(),
+            rule = rule.name(),
             "an order could not be sent: {why}"
         );
-        self.reported(Report::Refused {
-            ticket,
-            rule: Rule::Firewall,
-            why: why.to_owned(),
-        });
+        self.reported(Report::Refused { ticket, rule, why });
     }
 
     pub fn reported(&mut self, report: Report) {
@@ -155,51 +145,41 @@ impl Core {
                 debug!(user, rule = rule.name(), why, "not done");
             }
             (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
-            (
-                Some(Waiting::Client { client, mut grants }),
-                Report::Grants {
-                    grants: part, more, ..
-                },
-            ) => {
-                grants.extend(part);
-                if more {
-                    self.ordered
-                        .insert(ticket, Waiting::Client { client, grants });
-                } else {
-                    control::answer(client, &Answer::Grants(grants));
-                }
-            }
-            (Some(Waiting::Client { client, .. }), Report::Closed { count, .. }) => {
-                control::answer(client, &Answer::Closed(count))
-            }
-            (Some(Waiting::Client { client, .. }), Report::Confirmed { trial, .. }) => {
-                control::answer(client, &Answer::Confirmed(trial))
-            }
-            (Some(Waiting::Client { client, .. }), Report::Reloaded { outcome, .. }) => {
-                control::answer(client, &Answer::Reloaded(outcome))
-            }
-            (Some(Waiting::Client { client, .. }), Report::Measured { tally, .. }) => {
-                control::answer(client, &Answer::Metrics(self.metrics(tally)));
-            }
             (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => {
                 drop(reply.try_send(self.metrics(tally)))
             }
             (Some(Waiting::Reader { .. }), report) => {
                 debug!(?report, "the metrics could not be read")
             }
-            (Some(Waiting::Client { client, .. }), Report::Refused { why, .. }) => {
-                control::answer(client, &Answer::Failed(why))
-            }
-            (
-                Some(Waiting::Client { client, .. }),
-                Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure,
-            ) => {
-                control::answer(
-                    client,
-                    &Answer::Failed("the monitor answered something else".to_owned()),
-                );
+            (Some(Waiting::Client { client, grants }), report) => {
+                self.answer(ticket, client, grants, report);
             }
         }
+    }
+
+    fn answer(&mut self, ticket: u64, client: Client, mut grants: Vec<Grant>, report: Report) {
+        let answer = match report {
+            Report::Grants {
+                grants: part, more, ..
+            } => {
+                grants.extend(part);
+                if more {
+                    let waiting = Waiting::Client { client, grants };
+                    self.ordered.insert(ticket, waiting);
+                    return;
+                }
+                Answer::Grants(grants)
+            }
+            Report::Closed { count, .. } => Answer::Closed(count),
+            Report::Confirmed { trial, .. } => Answer::Confirmed(trial),
+            Report::Reloaded { outcome, .. } => Answer::Reloaded(outcome),
+            Report::Measured { tally, .. } => Answer::Metrics(self.metrics(tally)),
+            Report::Refused { why, .. } => Answer::Failed(why),
+            Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure => {
+                Answer::Failed("the monitor answered something else".to_owned())
+            }
+        };
+        control::answer(client, &answer);
     }
 
     pub fn is_idle(&self) -> bool {
@@ -207,14 +187,9 @@ impl Core {
     }
 
     /// A question of the administrator is answered at once, or after the returned order.
-    pub fn question(
-        &mut self,
-        now: Timestamp,
-        question: Question,
-        client: Client,
-    ) -> Option<Order> {
+    pub fn question(&mut self, now: Timestamp, asked: Question, client: Client) -> Option<Order> {
         let ticket = self.ticket();
-        let order = match question {
+        let order = match asked {
             Question::Status => {
                 control::answer(client, &Answer::Status(Box::new(self.status(now))));
                 return None;
@@ -229,13 +204,9 @@ impl Core {
             Question::Reload => Order::Reload { ticket },
             Question::Metrics => Order::Measure { ticket },
         };
-        self.ordered.insert(
-            ticket,
-            Waiting::Client {
-                client,
-                grants: Vec::new(),
-            },
-        );
+        let grants = Vec::new();
+        self.ordered
+            .insert(ticket, Waiting::Client { client, grants });
         Some(order)
     }
 
@@ -246,46 +217,33 @@ impl Core {
     }
 
     fn metrics(&mut self, tally: MonitorCounters) -> String {
-        let captures = self
-            .health
-            .captures()
-            .into_iter()
-            .map(|capture| capture.name)
-            .collect();
-        Snapshot {
+        let captures = self.health.captures().into_iter();
+        let snapshot = Snapshot {
+            captures: captures.map(|capture| capture.name).collect(),
             figures: Some(self.figures()),
-            captures,
             tally,
-        }
-        .open_metrics()
+        };
+        snapshot.open_metrics()
     }
 
     pub fn status(&mut self, now: Timestamp) -> Status {
         let counters = self.health.with_kernel(self.gate.counters());
         let given = counters.iter().filter(|(_, count)| *count > 0);
         let (spent, more_quotas) = self.gate.spent(now, QUOTAS_MAX);
-        let quota = |Spent {
-                         user,
-                         quota,
-                         left,
-                         whole,
-                         ..
-                     }: Spent| QuotaStatus {
-            user,
-            quota: quota.to_string(),
-            left,
-            whole,
+        let quota = |spent: Spent| QuotaStatus {
+            user: spent.user,
+            quota: spent.quota.to_string(),
+            left: spent.left,
+            whole: spent.whole,
         };
         let uptime = now.since(self.started);
         Status {
             version: control::VERSION,
             gate: self.gate_name.clone(),
             backend: self.health.backend.clone(),
-            daemon_uptime_ms: crate::model::time::millis(
-                self.health.daemon_uptime.saturating_add(uptime),
-            ),
-            uptime_ms: crate::model::time::millis(uptime),
-            clock_ahead_ms: crate::model::time::millis(self.gate.times().floor.since(now)),
+            daemon_uptime_ms: millis(self.health.daemon_uptime.saturating_add(uptime)),
+            uptime_ms: millis(uptime),
+            clock_ahead_ms: millis(self.gate.times().floor.since(now)),
             users: self.gate.users(),
             marks: self.gate.marks(),
             admitted: counters.admitted,
@@ -302,30 +260,18 @@ impl Core {
 
     /// What the engine counts.
     pub fn figures(&mut self) -> EngineCounters {
-        let told = |capture: CaptureStatus| {
-            let CaptureStatus {
-                listening,
-                received,
-                dropped,
-                ..
-            } = capture;
-            CaptureCounters {
-                listening,
-                received,
-                dropped,
-            }
+        let told = |capture: CaptureStatus| CaptureCounters {
+            listening: capture.listening,
+            received: capture.received,
+            dropped: capture.dropped,
         };
-        let captures = self.health.captures().into_iter().map(told).collect();
-        let gate = &self.gate;
-        let (users, marks, hints) = (gate.users(), gate.marks(), gate.hint_rows());
-        let counters = self.health.with_kernel(gate.counters());
         EngineCounters {
             started: self.started,
-            users,
-            marks,
-            hints,
-            counters,
-            captures,
+            users: self.gate.users(),
+            marks: self.gate.marks(),
+            hints: self.gate.hint_rows(),
+            counters: self.health.with_kernel(self.gate.counters()),
+            captures: self.health.captures().into_iter().map(told).collect(),
         }
     }
 
@@ -344,10 +290,8 @@ impl Core {
 
     /// A refused knock is one line at info. A flood of them is only counted.
     fn log_refused(&mut self, now: Timestamp, datagram: &Datagram, refusal: &Refusal) {
-        if self
-            .refused_lines
-            .may_log(now, Reason::Refuse(refusal.rule))
-        {
+        let reason = Reason::Refuse(refusal.rule);
+        if self.refused_lines.may_log(now, reason) {
             info!(
                 user = refusal.user, source = %datagram.source(), rule = refusal.rule.name(),
                 "refused: {} asked to {}: {}", refusal.user, refusal.asked, refusal.rule.sentence()
@@ -357,11 +301,11 @@ impl Core {
 
     fn refuse(&mut self, user: &str, rule: Rule, why: &str) {
         self.gate.count(rule);
+        let sentence = rule.sentence();
         warn!(
             user,
             rule = rule.name(),
-            "refused: {user}: {}: {why}",
-            rule.sentence()
+            "refused: {user}: {sentence}: {why}"
         );
     }
 }

@@ -63,10 +63,10 @@ impl Health {
     }
 
     pub(crate) fn read_drops(&mut self) {
-        self.captures
-            .iter_mut()
-            .filter_map(|capture| capture.drops.as_mut())
-            .for_each(|drops| _ = drops.count());
+        let captures = self.captures.iter_mut();
+        for drops in captures.filter_map(|capture| capture.drops.as_mut()) {
+            drops.count();
+        }
     }
 
     pub(crate) fn captures(&mut self) -> Vec<CaptureStatus> {
@@ -83,11 +83,9 @@ impl Health {
     /// The gate's counters, with what the kernel dropped for the same reasons.
     pub(crate) fn with_kernel(&self, counters: &ReasonCounters) -> ReasonCounters {
         let mut all = counters.clone();
-        let dropped = self
-            .kernel
-            .as_ref()
-            .and_then(|kernel| kernel.count().ok())
-            .unwrap_or_default();
+        let kernel = self.kernel.as_ref();
+        let dropped = kernel.and_then(|kernel| kernel.count().ok());
+        let dropped = dropped.unwrap_or_default();
         all.add(Reason::Drop(Drop::Length), dropped.length);
         all.add(Reason::Drop(Drop::UnknownHint), dropped.unknown_hint);
         all

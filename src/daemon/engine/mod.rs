@@ -64,17 +64,11 @@ fn start_threads(
     let (commits, committed) = sync_channel(QUEUE);
     let (tables, wanted) = sync_channel(1);
     threads::store(parts.store, committed, events.clone())?;
-    threads::tables(
-        core.gate().hint_keys(),
-        wanted,
-        parts.prefilter,
-        events.clone(),
-    )?;
-    threads::reports(
-        link.try_clone()
-            .map_err(ExitError::system("the link to the monitor"))?,
-        events.clone(),
-    )?;
+    let keys = core.gate().hint_keys();
+    threads::tables(keys, wanted, parts.prefilter, events.clone())?;
+    let second = link.try_clone();
+    let second = second.map_err(ExitError::system("the link to the monitor"))?;
+    threads::reports(second, events.clone())?;
     let orders = threads::orders(link, QUEUE, events.clone())?;
     if let Some(listener) = parts.metrics {
         threads::metrics(listener, events.clone())?;
@@ -83,13 +77,8 @@ fn start_threads(
     let control = threads::control(parts.control, events.clone());
     for (name, capture) in parts.captures {
         let (number, received) = core.health().add_capture(name, capture.drops());
-        threads::capture(
-            capture,
-            number,
-            received,
-            Arc::clone(&finish),
-            events.clone(),
-        )?;
+        let finish = Arc::clone(&finish);
+        threads::capture(capture, number, received, finish, events.clone())?;
     }
     let engine = Engine {
         core,
@@ -101,10 +90,8 @@ fn start_threads(
         finish,
         control,
     };
-    engine
-        .orders
-        .send(&Order::Ready)
-        .map_err(|why| ExitError::new(FAILED, why))?;
+    let ready = engine.orders.send(&Order::Ready);
+    ready.map_err(|why| ExitError::new(FAILED, why))?;
     Ok((engine, inbox))
 }
 

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use crate::adapters::capture::hint_filter::{FilterCounters, Hints};
 use crate::adapters::capture::packet;
 use crate::core::gate::HintTable;
-use crate::model::exit::{ExitError, SYSTEM};
+use crate::model::exit::ExitError;
 
 #[derive(Debug)]
 pub(super) struct Prefilter {
@@ -25,24 +25,18 @@ impl Prefilter {
         ports: &[u16],
     ) -> Result<(Self, FilterCounters), ExitError> {
         let [hints, counters] = maps;
-        let hints =
-            Hints::adopt(hints).map_err(ExitError::system("taking over the hint filter"))?;
-        let drops = FilterCounters::adopt(counters)
-            .map_err(ExitError::system("taking over the hint filter"))?;
-        let sockets = sockets
-            .iter()
-            .map(|socket| socket.try_clone_to_owned())
-            .collect::<Result<_, _>>();
-        let sockets = sockets.map_err(ExitError::system("duplicating the packet sockets"))?;
-        Ok((
-            Self {
-                hints,
-                sockets,
-                ports: ports.to_vec(),
-                is_replaced: false,
-            },
-            drops,
-        ))
+        let failed = || ExitError::system("taking over the hint filter");
+        let hints = Hints::adopt(hints).map_err(failed())?;
+        let drops = FilterCounters::adopt(counters).map_err(failed())?;
+        let sockets = sockets.iter().map(|socket| socket.try_clone_to_owned());
+        let sockets = sockets.collect::<Result<_, _>>();
+        let prefilter = Self {
+            hints,
+            sockets: sockets.map_err(ExitError::system("duplicating the packet sockets"))?,
+            ports: ports.to_vec(),
+            is_replaced: false,
+        };
+        Ok((prefilter, drops))
     }
 
     pub(super) fn load(&mut self, table: &HintTable) -> Result<(), ExitError> {
@@ -59,14 +53,11 @@ impl Prefilter {
                     "the kernel's hint filter cannot be updated ({error}): the engine checks every datagram itself from now on"
                 );
                 self.is_replaced = true;
-                self.sockets
-                    .iter()
-                    .try_for_each(|socket| {
-                        packet::attach_classic_filter(&socket.as_fd(), &self.ports)
-                    })
-                    .map_err(|error| {
-                        ExitError::new(SYSTEM, format!("putting the classic filter back: {error}"))
-                    })
+                let mut sockets = self.sockets.iter();
+                let attached = sockets.try_for_each(|socket| {
+                    packet::attach_classic_filter(&socket.as_fd(), &self.ports)
+                });
+                attached.map_err(ExitError::system("putting the classic filter back"))
             }
         }
     }

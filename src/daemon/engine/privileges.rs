@@ -27,9 +27,10 @@ pub(crate) fn lock_memory() -> Option<String> {
         return Some("memory can't be locked (RLIMIT_MEMLOCK): keys may be swapped out".to_owned());
     }
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    mlockall(all)
-        .err()
-        .map(|error| format!("memory can't be locked ({error}): keys may be swapped out"))
+    let error = mlockall(all).err()?;
+    Some(format!(
+        "memory can't be locked ({error}): keys may be swapped out"
+    ))
 }
 
 /// As [`give_up`], for a process that may outlive its parent.
@@ -51,14 +52,15 @@ pub(crate) fn drop_rights(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
         caps::clear(None, set).map_err(ExitError::system("dropping capabilities"))?;
     }
     thread::set_no_new_privs(true).map_err(ExitError::system("setting no_new_privs"))?;
-    process::setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )
-    .map_err(ExitError::system("forbidding core dumps"))?;
-    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    forbid_core_dumps()
+}
+
+pub(crate) fn forbid_core_dumps() -> Result<(), ExitError> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let set = process::setrlimit(Resource::Core, none);
+    set.and_then(|()| process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
         .map_err(ExitError::system("forbidding core dumps"))
 }

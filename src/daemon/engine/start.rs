@@ -49,10 +49,8 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     for gap in sandbox::engine(&start.state_dir).map_err(|error| ExitError::new(SYSTEM, error))? {
         info!("{}", sandbox::told(&format!("the engine: {gap}")));
     }
-    debug!(
-        locked = locked.is_none(),
-        "the engine has given up all rights"
-    );
+    let locked = locked.is_none();
+    debug!(locked, "the engine has given up all rights");
     let mut descriptors = descriptors.into_iter();
     let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
         let what = "the monitor handed over too few descriptors";
@@ -67,34 +65,24 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     } = load(config)?;
     let ports = settings.gate.ports.clone();
     let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
-    let metrics = start
-        .metrics
-        .then(|| descriptors.next())
-        .flatten()
-        .map(TcpListener::from);
+    let metrics = start.metrics.then(|| descriptors.next()).flatten();
     let maps = start
         .hint_filter
-        .then(|| descriptors.next().zip(descriptors.next()))
-        .flatten();
-    let (mut prefilter, drops) = match maps {
-        Some((hints, counters)) => {
-            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
-            let (prefilter, drops) = Prefilter::adopt([hints, counters], &sockets, &ports)?;
-            (Some(prefilter), Some(drops))
-        }
-        None => (None, None),
-    };
+        .then(|| descriptors.next().zip(descriptors.next()));
+    let adopted = maps.flatten().map(|(hints, counters)| {
+        let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
+        Prefilter::adopt([hints, counters], &sockets, &ports)
+    });
+    let (mut prefilter, drops) = adopted.transpose()?.unzip();
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
     let mut gate = gate_of(settings, keys, &old_keys).with_codes(codes);
     drop(old_keys);
     zeroize::zeroize_stack::<{ config::STACK }>();
     install_table(&mut gate, prefilter.as_mut())?;
     // After the hint table is in the kernel, so that no knock is lost.
-    let captures = start
-        .captures
-        .into_iter()
-        .zip(sockets)
-        .map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
+    let captures = start.captures.into_iter().zip(sockets);
+    let captures =
+        captures.map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
     let captures = captures.collect::<Result<_, ExitError>>()?;
     if !wait_for_go(link)? {
         return Ok(None);
@@ -111,7 +99,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         store,
         captures,
         control: UnixListener::from(control),
-        metrics,
+        metrics: metrics.map(TcpListener::from),
         prefilter,
     }))
 }
@@ -138,16 +126,14 @@ fn wait_for_go(link: &Link) -> Result<bool, ExitError> {
         return Ok(false);
     }
     let mut buffer = vec![0; MESSAGE_MAX];
-    match link
-        .receive(&mut buffer)
-        .map_err(ExitError::system("waiting for the monitor to say go"))?
-    {
+    let received = link.receive(&mut buffer);
+    match received.map_err(ExitError::system("waiting for the monitor to say go"))? {
         Received::Message(len) => match order::decode(buffer.get(..len).unwrap_or_default()) {
             Ok(Report::Go) => Ok(true),
-            Ok(other) => Err(ExitError::new(
-                SYSTEM,
-                format!("the monitor sent {other:?} instead of go"),
-            )),
+            Ok(other) => {
+                let what = format!("the monitor sent {other:?} instead of go");
+                Err(ExitError::new(SYSTEM, what))
+            }
             Err(error) => Err(ExitError::new(SYSTEM, error)),
         },
         Received::Nothing | Received::Gone => Ok(false),
@@ -156,11 +142,9 @@ fn wait_for_go(link: &Link) -> Result<bool, ExitError> {
 
 fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), ExitError> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    let (received, descriptors) =
-        link.receive_descriptors(&mut buffer)
-            .map_err(ExitError::system(
-                "waiting for the monitor (the engine is started by `posternd run`, not by hand)",
-            ))?;
+    let waiting = "waiting for the monitor (the engine is started by `posternd run`, not by hand)";
+    let received = link.receive_descriptors(&mut buffer);
+    let (received, descriptors) = received.map_err(ExitError::system(waiting))?;
     let Received::Message(len) = received else {
         let what = "the monitor was gone before the engine had started";
         return Err(ExitError::new(SYSTEM, what));

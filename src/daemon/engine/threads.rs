@@ -138,16 +138,13 @@ fn commit(
     commits: &Receiver<Commit>,
     events: &Events,
 ) -> Option<String> {
-    let group: Vec<Commit> = std::iter::once(first)
-        .chain(commits.try_iter().take(GROUP - 1))
-        .collect();
+    let mut group = vec![first];
+    group.extend(commits.try_iter().take(GROUP - 1));
     let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
     let times = group.last().map(|commit| commit.times).unwrap_or_default();
     let start = clock::instant();
-    let failure = store
-        .commit(&records, times)
-        .err()
-        .map(|error| error.to_string());
+    let failure = store.commit(&records, times).err();
+    let failure = failure.map(|error| error.to_string());
     let took = clock::elapsed(start);
     let tickets = group.iter().map(|commit| commit.ticket).collect();
     // If the loop is gone, the engine ends anyway.
@@ -184,21 +181,17 @@ impl Orders {
 pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, ExitError> {
     let (queue, orders) = sync_channel::<Order>(most);
     let waiting = Arc::new(AtomicUsize::new(0));
-    let (own, left) = (
-        link.try_clone()
-            .map_err(ExitError::system("the link to the monitor"))?,
-        Arc::clone(&waiting),
-    );
+    let own = link.try_clone();
+    let own = own.map_err(ExitError::system("the link to the monitor"))?;
+    let left = Arc::clone(&waiting);
     start(move || {
         for order in orders {
-            let sent = order::encode(&order)
-                .map_err(|error| error.to_string())
-                .and_then(|bytes| own.send(&bytes).map_err(|error| error.to_string()));
+            let sent = order::encode(&order).map_err(|error| error.to_string());
+            let sent = sent.and_then(|bytes| own.send(&bytes).map_err(|error| error.to_string()));
             left.fetch_sub(1, Ordering::AcqRel);
             if let Err(why) = sent {
-                let _ = events.send(Event::Failed(format!(
-                    "sending an order to the monitor: {why}"
-                )));
+                let what = format!("sending an order to the monitor: {why}");
+                let _ = events.send(Event::Failed(what));
                 return;
             }
         }
@@ -255,9 +248,8 @@ pub(super) fn control(listener: UnixListener, events: Events) -> Option<ControlT
     let log_failure = |error: &dyn std::fmt::Display| {
         warn!("the control socket failed, `posternd status` will not answer: {error}")
     };
-    let server = Server::new(listener)
-        .map_err(|error| log_failure(&error))
-        .ok()?;
+    let server = Server::new(listener);
+    let server = server.map_err(|error| log_failure(&error)).ok()?;
     let closer = server.closer();
     let thread = start(move || {
         let take = |question, client| events.send(Event::Question(question, client)).is_ok();
@@ -305,11 +297,11 @@ pub(super) fn tables(
     start(move || {
         for steps in wanted {
             let table = HintTable::build(&keys, steps);
-            let held = prefilter
-                .as_mut()
-                .map_or(Ok(()), |prefilter| prefilter.load(&table));
-            let event =
-                held.map_or_else(|stop| Event::Failed(stop.message), |()| Event::Table(table));
+            let loaded = prefilter.as_mut().map(|prefilter| prefilter.load(&table));
+            let event = match loaded {
+                Some(Err(stop)) => Event::Failed(stop.message),
+                Some(Ok(())) | None => Event::Table(table),
+            };
             if events.send(event).is_err() {
                 return;
             }

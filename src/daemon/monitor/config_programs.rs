@@ -21,10 +21,10 @@ struct Checked(Programs);
 
 impl Run for Checked {
     fn run(&mut self, call: &Call<'_>) -> Result<Ran, RunError> {
-        program_fault(call.program).map_or_else(
-            || self.0.run(call),
-            |fault| Err(RunError::Start(fault.to_string())),
-        )
+        match program_fault(call.program) {
+            Some(fault) => Err(RunError::Start(fault.to_string())),
+            None => self.0.run(call),
+        }
     }
 }
 
@@ -36,14 +36,10 @@ pub(super) fn command_driver(settings: &Settings) -> Result<Box<dyn FirewallDriv
     })?;
     let run = Checked(Programs::with_deadline(programs.deadline));
     let folder = directories::prepare_monitor(&settings.gate.state_dir)?;
-    let driver = Command::open(
-        programs,
-        Box::new(run),
-        Box::new(JournalFile::new(folder.join(GRANTS))),
-    );
-    Ok(Box::new(
-        driver.map_err(|error| ExitError::new(UNAVAILABLE, error))?,
-    ))
+    let journal = JournalFile::new(folder.join(GRANTS));
+    let driver = Command::open(programs, Box::new(run), Box::new(journal));
+    let driver = driver.map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+    Ok(Box::new(driver))
 }
 
 pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
@@ -56,22 +52,17 @@ pub(super) fn close_leftovers(settings: &Settings) -> Result<usize, ExitError> {
     if settings.firewall.command.is_none() {
         let count = crate::model::time::count(left, "grant");
         let what = format!(
-            "{} names {count} that [firewall.command] opened, and there is no such section now",
+            "{} names {count} that [firewall.command] opened",
             path.display()
         );
-        return Err(ExitError::new(
-            FAILED,
-            format!(
-                "{what}; put it back and run posternd flush, or close them by hand and remove the file"
-            ),
-        ));
+        let cure = "put it back and run posternd flush, or close them by hand and remove the file";
+        let what = format!("{what}, and there is no such section now; {cure}");
+        return Err(ExitError::new(FAILED, what));
     }
     let mut driver = command_driver(settings)?;
     driver.tick(crate::adapters::clock::wall());
-    driver
-        .remove()
-        .map(|()| left)
-        .map_err(|error| ExitError::new(FAILED, error))
+    let removed = driver.remove().map(|()| left);
+    removed.map_err(|error| ExitError::new(FAILED, error))
 }
 
 pub(super) fn hooks(

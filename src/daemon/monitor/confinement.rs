@@ -6,12 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability, CapsHashSet};
-use rustix::process::{self, DumpableBehavior, Resource, Rlimit};
+use rustix::process::{self, Resource, Rlimit};
 use tracing::{debug, info};
 
 use crate::adapters::firewall::iptables;
 use crate::adapters::process as programs;
 use crate::adapters::sandbox::{self, Paths};
+use crate::daemon::engine::privileges;
 use crate::daemon::monitor::directories;
 use crate::model::exit::{ExitError, SYSTEM};
 use crate::model::settings::{DriverKind, Settings};
@@ -37,14 +38,7 @@ pub(super) fn runs_config_programs(settings: &Settings) -> bool {
 /// Enters the sandbox. `backend` is the driver's name. Returns a line for each right that could not be given up.
 pub fn enter(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, ExitError> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
-    let no_core = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    process::setrlimit(Resource::Core, no_core)
-        .map_err(ExitError::system("forbidding core dumps"))?;
-    process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(ExitError::system("forbidding core dumps"))?;
+    privileges::forbid_core_dumps()?;
     gaps.extend(give_up(settings, config, backend)?);
     Ok(gaps)
 }
@@ -92,30 +86,23 @@ fn allow_locking() -> Option<String> {
 
 fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<String>, ExitError> {
     if runs_config_programs(settings) {
-        return Ok(vec![
-            "the monitor keeps all its rights, because programs of the config run with them"
-                .to_owned(),
-        ]);
+        let why = "because programs of the config run with them";
+        return Ok(vec![format!("the monitor keeps all its rights, {why}")]);
     }
-    let mut gaps: Vec<String> = keep_capabilities()
-        .err()
-        .map(|error| format!("the monitor keeps all its capabilities: {error}"))
-        .into_iter()
-        .collect();
+    let mut gaps = Vec::new();
+    if let Err(error) = keep_capabilities() {
+        gaps.push(format!("the monitor keeps all its capabilities: {error}"));
+    }
     let native = backend == "nftables";
-    gaps.extend(
-        sandbox::monitor(&paths(settings, config, native), native)
-            .map_err(|error| ExitError::new(SYSTEM, error))?,
-    );
+    let left = sandbox::monitor(&paths(settings, config, native), native);
+    gaps.extend(left.map_err(|error| ExitError::new(SYSTEM, error))?);
     Ok(gaps)
 }
 
 fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = KEPT
-        .into_iter()
-        .filter(|capability| permitted.contains(capability))
-        .collect();
+    let kept = KEPT.into_iter();
+    let kept: CapsHashSet = kept.filter(|one| permitted.contains(one)).collect();
     for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
         caps::drop(None, CapSet::Bounding, *capability)?;
     }
@@ -133,17 +120,15 @@ fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
     ];
     write.extend(folder(&gate.control_socket));
     write.extend(settings.metrics.file.as_deref().and_then(folder));
-    let mut execute = vec![
-        PathBuf::from("/lib"),
-        PathBuf::from("/lib64"),
-        PathBuf::from("/usr/lib"),
-        PathBuf::from("/usr/lib64"),
-    ];
+    let mut execute = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"]
+        .map(PathBuf::from)
+        .to_vec();
     execute.extend(std::env::current_exe());
     if !native {
         // The firewall's programs and their lock. Whole folders, because an update replaces the files.
+        let programs = iptables::Paths::locate(programs::find);
         execute.extend(
-            iptables::Paths::locate(programs::find)
+            programs
                 .map(|programs| programs.folders())
                 .unwrap_or_default(),
         );

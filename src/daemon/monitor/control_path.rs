@@ -19,23 +19,18 @@ pub(crate) struct ControlPath {
 pub(crate) fn control_path(config: &Path) -> Result<ControlPath, ExitError> {
     let named = match disk::read_config(config) {
         Ok(main) => config::control_socket(&main).map_err(|problems| problems.to_string()),
-        Err(error)
-            if matches!(
-                error.kind(),
-                FileErrorKind::NotFound | FileErrorKind::Permission
-            ) =>
-        {
-            return Err(disk::unreadable(error));
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    Ok(match named {
-        Ok(path) => ControlPath { path, doubt: None },
-        Err(why) => ControlPath {
-            path: PathBuf::from(config::CONTROL_SOCKET),
-            doubt: Some(why),
+        Err(error) => match error.kind() {
+            FileErrorKind::NotFound | FileErrorKind::Permission => {
+                return Err(disk::unreadable(error));
+            }
+            _ => Err(error.to_string()),
         },
-    })
+    };
+    let (path, doubt) = match named {
+        Ok(path) => (path, None),
+        Err(why) => (PathBuf::from(config::CONTROL_SOCKET), Some(why)),
+    };
+    Ok(ControlPath { path, doubt })
 }
 
 /// The error when no daemon answers. It includes what is wrong with the config, which may keep the daemon from starting or name

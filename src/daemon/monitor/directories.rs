@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{getegid, geteuid};
+
 use super::rights::RunAs;
 use crate::adapters::files;
 use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
@@ -15,10 +17,7 @@ pub(crate) fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError
     let failed = |what: &str| format!("{}: {what}", path.display());
     let found =
         fs::metadata(path).map_err(ExitError::system(failed("looking at the state directory")))?;
-    let me = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    let me = (geteuid().as_raw(), getegid().as_raw());
     let (uid, gid) = run_as.ids.unwrap_or(me);
     if (found.uid(), found.gid(), found.mode() & 0o7777) == (uid, gid, 0o700) {
         return Ok(());
@@ -28,26 +27,22 @@ pub(crate) fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError
     if found.uid() != me.0 {
         give(path, me).map_err(ExitError::system(failed("taking over the state directory")))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(ExitError::system(
-        failed("closing the state directory to others"),
-    ))?;
-    for entry in fs::read_dir(path)
-        .map_err(ExitError::system(failed("reading the state directory")))?
-        .flatten()
-    {
+    let closed = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    closed.map_err(ExitError::system(failed(
+        "closing the state directory to others",
+    )))?;
+    let entries = fs::read_dir(path);
+    let entries = entries.map_err(ExitError::system(failed("reading the state directory")))?;
+    for entry in entries.flatten() {
         // A hostile engine may have left links to files of others.
-        if entry
-            .metadata()
-            .is_ok_and(|found| found.is_file() && found.nlink() == 1)
-        {
-            give(&entry.path(), (uid, gid)).map_err(ExitError::system(failed(
-                "giving the state to the engine's user",
-            )))?;
+        let found = entry.metadata();
+        if found.is_ok_and(|found| found.is_file() && found.nlink() == 1) {
+            let doing = failed("giving the state to the engine's user");
+            give(&entry.path(), (uid, gid)).map_err(ExitError::system(doing))?;
         }
     }
-    give(path, (uid, gid)).map_err(ExitError::system(failed(
-        "giving the state directory to the engine's user",
-    )))
+    let doing = failed("giving the state directory to the engine's user");
+    give(path, (uid, gid)).map_err(ExitError::system(doing))
 }
 
 /// The monitor's own directory. It is beside the engine's, because the owner of a directory can replace the files in it.
@@ -62,10 +57,11 @@ pub(crate) fn prepare_monitor(state_dir: &Path) -> Result<PathBuf, ExitError> {
     let path = monitor_path(state_dir);
     make_dir(&path, 0o700)?;
     let failed = |what: &str| format!("{}: {what}", path.display());
-    let found = fs::symlink_metadata(&path).map_err(ExitError::system(failed(
+    let found = fs::symlink_metadata(&path);
+    let found = found.map_err(ExitError::system(failed(
         "looking at the monitor's directory",
     )))?;
-    let me = rustix::process::geteuid().as_raw();
+    let me = geteuid().as_raw();
     if !found.is_dir() || found.uid() != me {
         let what =
             format!("must be a directory of user {me} and is not; move it away and start again");
@@ -78,10 +74,8 @@ pub(crate) fn prepare_monitor(state_dir: &Path) -> Result<PathBuf, ExitError> {
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), ExitError> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(ExitError::system(format!(
-        "making the directory {}",
-        path.display()
-    )))
+    let doing = format!("making the directory {}", path.display());
+    made.map_err(ExitError::system(doing))
 }
 
 /// Locks the control socket's path for one daemon, as long as the returned file is open.
@@ -96,16 +90,14 @@ pub(crate) fn lock(control_socket: &Path) -> Result<File, ExitError> {
         .map_err(ExitError::system(format!("opening {}", path.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ExitError::new(
-            FAILED,
-            format!(
-                "another posternd is running ({} is locked); stop it first, or give this one another control_socket",
-                path.display()
-            ),
-        )),
-        Err(TryLockError::Error(error)) => Err(ExitError::new(
-            SYSTEM,
-            format!("locking {}: {error}", path.display()),
-        )),
+        Err(TryLockError::WouldBlock) => {
+            let what = format!("another posternd is running ({} is locked)", path.display());
+            let cure = "stop it first, or give this one another control_socket";
+            Err(ExitError::new(FAILED, format!("{what}; {cure}")))
+        }
+        Err(TryLockError::Error(error)) => {
+            let what = format!("locking {}: {error}", path.display());
+            Err(ExitError::new(SYSTEM, what))
+        }
     }
 }

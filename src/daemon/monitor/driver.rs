@@ -61,10 +61,8 @@ pub(super) fn remove_leftovers(settings: &Settings, chosen: &str) {
         if other.name() != chosen
             && let Err(error) = other.remove()
         {
-            warn!(
-                "what {} left from an earlier run could not be removed: {error}",
-                other.name()
-            );
+            let name = other.name();
+            warn!("what {name} left from an earlier run could not be removed: {error}");
         }
     }
 }

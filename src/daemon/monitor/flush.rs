@@ -28,10 +28,8 @@ pub(crate) fn flush(config: &Path) -> Result<Flushed, ExitError> {
     let loaded = disk::load(config).map(|(_, settings)| settings);
     let socket = control_path(config);
     // The lock keeps a daemon from starting meanwhile.
-    let lock = socket
-        .as_ref()
-        .ok()
-        .map(|socket| directories::lock(&socket.path));
+    let lock = socket.as_ref().ok();
+    let lock = lock.map(|socket| directories::lock(&socket.path));
     let is_running = lock.as_ref().is_some_and(Result::is_err);
     let is_missing = matches!(config.try_exists(), Ok(false));
     let is_known = is_running || is_missing || socket.is_ok_and(|socket| socket.doubt.is_none());
@@ -48,9 +46,8 @@ pub(crate) fn flush(config: &Path) -> Result<Flushed, ExitError> {
         let Ok(mut backend) = native(kind) else {
             continue;
         };
-        backend
-            .remove()
-            .map_err(|error| ExitError::new(FAILED, error))?;
+        let removed = backend.remove();
+        removed.map_err(|error| ExitError::new(FAILED, error))?;
         flushed.backends.push(backend.name());
     }
     if flushed.backends.is_empty() {
@@ -66,15 +63,10 @@ fn undone(wrong: &ExitError, is_known: bool) -> ExitError {
         0 => String::new(),
         more => format!(" (and {more} more: posternd check)"),
     };
-    let daemon = if is_known {
-        ""
-    } else {
-        ", and whether a daemon runs is not known"
+    let daemon = match is_known {
+        true => "",
+        false => ", and whether a daemon runs is not known",
     };
-    ExitError::new(
-        wrong.code,
-        format!(
-            "{first}{more}; so what [firewall.command] opened, if it is there, was not closed{daemon}"
-        ),
-    )
+    let what = "so what [firewall.command] opened, if it is there, was not closed";
+    ExitError::new(wrong.code, format!("{first}{more}; {what}{daemon}"))
 }

@@ -10,8 +10,8 @@ pub(super) fn reports<'a>(ticket: u64, grants: impl Iterator<Item = &'a Grant>) 
     let mut size = HEAD;
     for grant in grants {
         size = size.saturating_add(length(grant));
-        let fits =
-            |part: &&mut Vec<Grant>| part.is_empty() || (part.len() < PAGE && size < MESSAGE_MAX);
+        let has_room = size < MESSAGE_MAX;
+        let fits = |part: &&mut Vec<Grant>| part.is_empty() || (part.len() < PAGE && has_room);
         match parts.last_mut().filter(fits) {
             Some(part) => part.push(grant.clone()),
             None => {

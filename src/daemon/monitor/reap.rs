@@ -14,10 +14,10 @@ pub(super) fn orphans(own: &[u32]) {
         return;
     }
     let children = files::read_system(Path::new("/proc/self/task/1/children")).unwrap_or_default();
-    let orphans = children
+    let children = children
         .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .filter(|pid: &u32| !own.contains(pid));
+        .filter_map(|pid| pid.parse().ok());
+    let orphans = children.filter(|pid: &u32| !own.contains(pid));
     for pid in orphans.filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
         // The next turn tries again with those that still run.
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);

@@ -62,9 +62,8 @@ fn mapped(map: &str, id: u32) -> bool {
         return true;
     };
     rows.lines().any(|row| {
-        let mut numbers = row
-            .split_whitespace()
-            .filter_map(|number| number.parse::<u64>().ok());
+        let numbers = row.split_whitespace();
+        let mut numbers = numbers.filter_map(|number| number.parse::<u64>().ok());
         match (numbers.next(), numbers.nth(1)) {
             (Some(first), Some(count)) => {
                 (first..first.saturating_add(count)).contains(&u64::from(id))

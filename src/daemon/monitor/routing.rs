@@ -28,15 +28,10 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
 
 fn warnings_by(settings: &Settings, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let behind = settings.protection().behind;
-    let is_needed = |v6: bool| {
-        behind
-            .iter()
-            .any(|(network, _)| network.addr().is_ipv6() == v6)
-    };
+    let is_needed = |v6: bool| behind.iter().any(|(net, _)| net.addr().is_ipv6() == v6);
     let is_off = |path: &str| read(path).is_none_or(|text| text.trim() == "0");
-    let off = SWITCHES
-        .iter()
-        .filter(|(v6, _, path, _)| is_needed(*v6) && is_off(path));
+    let switches = SWITCHES.iter();
+    let off = switches.filter(|(v6, _, path, _)| is_needed(*v6) && is_off(path));
     off.map(|(_, family, _, name)| {
         format!("hosts behind the gate cannot be reached: the kernel does not forward {family}; turn it on with sysctl -w {name}=1")
     })

@@ -17,6 +17,7 @@ use crate::adapters::config::disk;
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::conntrack::kernel::KernelConntrack;
 use crate::model::exit::{ExitError, UNAVAILABLE};
+use crate::model::service;
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time::{count, human};
 
@@ -56,8 +57,9 @@ fn start(
     log_start(&settings, backend, &run_as);
     if let Some(length) = trial {
         executor.begin_trial(clock.now().plus(length));
+        let unless = "unless a knock is admitted or `posternd confirm` comes before";
         warn!(
-            "on trial for {}: everything is taken back unless a knock is admitted or `posternd confirm` comes before",
+            "on trial for {}: everything is taken back {unless}",
             human(length)
         );
     }
@@ -92,15 +94,13 @@ fn log_start(settings: &Settings, backend: &str, run_as: &RunAs) {
         (CaptureKind::Packet, Interfaces::Any) => "every interface".to_owned(),
         (CaptureKind::Packet, Interfaces::Named(names)) => names.join(", "),
     };
-    let ports: Vec<String> = gate.ports.iter().map(ToString::to_string).collect();
+    let (name, ports) = (gate.name.as_str(), service::list(&gate.ports));
     let users = settings.policies.len();
     info!(
-        gate = gate.name.as_str(),
+        gate = name,
         users,
         backend,
-        "gate {}: listening for knocks to UDP port {} on {sources}, {}, firewall by {backend}",
-        gate.name.as_str(),
-        ports.join(", "),
+        "gate {name}: listening for knocks to UDP port {ports} on {sources}, {}, firewall by {backend}",
         count(users, "user"),
     );
     if let Some(note) = &run_as.note {

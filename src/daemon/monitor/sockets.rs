@@ -12,12 +12,9 @@ use crate::model::exit::ExitError;
 use crate::model::settings::{CaptureKind, Gate, Interfaces};
 
 pub(super) fn control_socket(path: &Path) -> Result<OwnedFd, ExitError> {
-    control::bind(path)
-        .map(OwnedFd::from)
-        .map_err(ExitError::system(format!(
-            "binding the control socket {}",
-            path.display()
-        )))
+    let doing = format!("binding the control socket {}", path.display());
+    let socket = control::bind(path).map(OwnedFd::from);
+    socket.map_err(ExitError::system(doing))
 }
 
 /// Listens for readers of the metrics. The socket in `bound` is used again, because an address can be bound only once.

@@ -16,7 +16,7 @@ use crate::daemon::monitor::signals::Signals;
 use crate::daemon::monitor::status::{MonitorStatus, StatusReporter};
 use crate::daemon::monitor::supervisor::Supervisor;
 use crate::daemon::monitor::supervisor::reload_requests::ReloadRequests;
-use crate::model::exit::{ExitError, FAILED, SYSTEM};
+use crate::model::exit::{ExitError, FAILED};
 use crate::model::settings::OnStop;
 
 #[cfg(test)]
@@ -155,38 +155,27 @@ impl Monitor {
 
     /// Waits for an order, a signal, the end of a grant, the next check of the firewall or the next status report.
     fn wait(&self) -> Result<(), ExitError> {
-        let longest = if self.supervisor.is_idle() {
-            WAIT_WITHOUT_ENGINE
-        } else {
-            EXPENSIVE_PAUSE
+        let longest = match self.supervisor.is_idle() {
+            true => WAIT_WITHOUT_ENGINE,
+            false => EXPENSIVE_PAUSE,
         };
         let next_end = self.executor.next_end();
         let next_end = next_end.map(|end| end.since(self.clock.now()));
-        let reload = self
-            .reloads
-            .due_in()
-            .filter(|_| self.supervisor.is_settled());
-        let time = [next_end, reload]
-            .into_iter()
-            .flatten()
-            .fold(longest, Duration::min)
-            .min(self.firewall_watch.due_in())
-            .min(self.reporter.beat());
+        let reload = self.reloads.due_in();
+        let reload = reload.filter(|_| self.supervisor.is_settled());
+        let due = [next_end, reload].into_iter().flatten();
+        let others = [self.firewall_watch.due_in(), self.reporter.beat()];
+        let time = due.chain(others).fold(longest, Duration::min);
         // One millisecond more, so that the loop does not wake just before the deadline.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
-        let mut descriptors: Vec<PollFd<'_>> = self
-            .signals
-            .streams()
+        let signals = self.signals.streams();
+        let mut descriptors = signals
             .map(|stream| PollFd::new(stream, PollFlags::IN))
-            .into_iter()
-            .chain(self.supervisor.poll_fds())
-            .collect();
+            .to_vec();
+        descriptors.extend(self.supervisor.poll_fds());
         match poll(&mut descriptors, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(ExitError::new(
-                SYSTEM,
-                format!("waiting for orders: {error}"),
-            )),
+            Err(error) => Err(ExitError::system("waiting for orders")(error)),
         }
     }
 

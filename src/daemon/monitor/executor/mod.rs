@@ -70,10 +70,8 @@ impl Executor {
     pub fn serve(&mut self, now: Timestamp, mut orders: Vec<Order>) -> Vec<Report> {
         // If one order closes a grant and a later one opens it, the ledger must know of the close before it plans the other.
         let first_close = orders.iter().position(closes).unwrap_or(orders.len());
-        let open_after_close = orders
-            .iter()
-            .skip(first_close)
-            .position(|order| matches!(order, Order::Open { .. }));
+        let mut after = orders.iter().skip(first_close);
+        let open_after_close = after.position(|order| matches!(order, Order::Open { .. }));
         let later = open_after_close.map(|at| orders.split_off(first_close.saturating_add(at)));
         let mut reports = self.serve_batch(now, orders);
         if let Some(later) = later {
@@ -85,18 +83,17 @@ impl Executor {
     fn serve_batch(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
         let expired = self.expired(now);
         let mut closing: BTreeSet<GrantId> = expired.iter().map(Change::id).collect();
-        let plans: Vec<Plan> = orders
-            .into_iter()
-            .filter_map(|order| self.plan(now, order, &mut closing))
-            .collect();
+        let orders = orders.into_iter();
+        let plans = orders.filter_map(|order| self.plan(now, order, &mut closing));
+        let plans: Vec<Plan> = plans.collect();
         let planned = plans.iter().flat_map(Plan::changes);
         let changes: Vec<Change> = expired.iter().chain(planned).cloned().collect();
         let mut results = self.grants.apply(now, &changes).into_iter();
         for (change, result) in expired.iter().zip(results.by_ref()) {
             log_closed(change, &result, EXPIRED);
         }
+        let plans = plans.into_iter();
         plans
-            .into_iter()
             .flat_map(|plan| self.report(plan, &mut results))
             .collect()
     }
@@ -155,11 +152,8 @@ impl Executor {
         let ports = match self.grants.clearance.open(&request) {
             Ok(ports) => ports,
             Err(rule) => {
-                warn!(
-                    user = request.user,
-                    rule = rule.name(),
-                    "an order was refused that the gate should not have given: {request}"
-                );
+                let what = "an order was refused that the gate should not have given";
+                warn!(user = request.user, rule = rule.name(), "{what}: {request}");
                 return refused(ticket, rule, rule.sentence());
             }
         };
@@ -171,12 +165,13 @@ impl Executor {
         match self.grants.ledger.open(now, &request, ports) {
             Ok(change) => Plan::Open { ticket, change },
             Err(full) => {
+                let rule = Rule::Firewall;
                 warn!(
                     user = request.user,
-                    rule = Rule::Firewall.name(),
+                    rule = rule.name(),
                     "not open: {request}: {full}"
                 );
-                refused(ticket, Rule::Firewall, &full.to_string())
+                refused(ticket, rule, &full.to_string())
             }
         }
     }
@@ -203,11 +198,11 @@ impl Executor {
         &mut self,
         ticket: u64,
         change: Change,
-        result: Result<(), FirewallError>,
+        done: Result<(), FirewallError>,
     ) -> Report {
         let (Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) =
             change;
-        match result {
+        match done {
             Ok(()) => {
                 self.pass_trial("a knock was admitted");
                 info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
@@ -320,9 +315,10 @@ impl Executor {
     pub(crate) fn leave_open(&mut self, now: Timestamp) -> usize {
         if let Err(why) = self.grants.backend.kernel_expiry() {
             let all = self.grants.ledger.close_where(|_| true);
+            let (grants, what) = (all.len(), "every grant is closed before posternd stops");
             info!(
-                grants = all.len(),
-                "every grant is closed before posternd stops, because the kernel does not end them: {why}"
+                grants,
+                "{what}, because the kernel does not end them: {why}"
             );
             for (change, result) in all.iter().zip(self.grants.apply(now, &all)) {
                 log_closed(change, &result, "posternd stops");

@@ -63,8 +63,9 @@ impl OpenGrants {
         // Again, for connections that were opened in between.
         adopt(connections.as_deref_mut(), &protection.services);
         if !kept.is_empty() {
+            let grants = kept.len();
             info!(
-                grants = kept.len(),
+                grants,
                 "grants of the last run are still open and stay until their time"
             );
         }
@@ -92,27 +93,22 @@ impl OpenGrants {
         self.backend.tick(now);
         let clearance = Clearance::new(settings);
         let protection = settings.protection();
-        let (stay, lost): (Vec<Grant>, Vec<Grant>) = self
-            .ledger
-            .grants()
-            .cloned()
-            .partition(|grant| clearance.still_allows(grant));
-        let newly_protected = if protection.services == self.protection.services {
-            &[]
-        } else {
-            protection.services.as_slice()
+        let grants = self.ledger.grants().cloned();
+        let (stay, lost): (Vec<Grant>, Vec<Grant>) =
+            grants.partition(|grant| clearance.still_allows(grant));
+        let newly_protected = match protection.services == self.protection.services {
+            true => &[],
+            false => protection.services.as_slice(),
         };
         adopt(self.connections.as_deref_mut(), newly_protected);
         self.backend.install(&protection, &stay)?;
         adopt(self.connections.as_deref_mut(), newly_protected);
         // The old config knows users and services that the new one may have lost.
-        let ended: Vec<Grant> = lost
-            .iter()
-            .filter_map(|grant| {
-                let by_old = self.clearance.ends_connections(grant);
-                by_old.or_else(|| clearance.ends_connections(grant))
-            })
-            .collect();
+        let ends = |grant: &Grant| {
+            let by_old = self.clearance.ends_connections(grant);
+            by_old.or_else(|| clearance.ends_connections(grant))
+        };
+        let ended: Vec<Grant> = lost.iter().filter_map(ends).collect();
         let closed = lost.len();
         for grant in lost {
             self.done(&Change::Close(grant));
@@ -136,10 +132,9 @@ impl OpenGrants {
         }
         self.backend.tick(now);
         // A driver finds what it closes by its expiry time, so stale times are written anew first.
-        let ready = if self.are_ends_stale {
-            self.restore(now)
-        } else {
-            Ok(())
+        let ready = match self.are_ends_stale {
+            true => self.restore(now),
+            false => Ok(()),
         };
         let mut results = match ready {
             Ok(()) => self.backend.apply(changes),
@@ -189,20 +184,15 @@ impl OpenGrants {
     }
 
     fn restore(&mut self, now: Timestamp) -> Result<(), FirewallError> {
-        let (live, over): (Vec<Grant>, Vec<Grant>) = self
-            .ledger
-            .grants()
-            .cloned()
-            .partition(|grant| grant.until > now);
+        let grants = self.ledger.grants().cloned();
+        let (live, over): (Vec<Grant>, Vec<Grant>) = grants.partition(|grant| grant.until > now);
         self.backend.install(&self.protection, &live)?;
         let grants = live.len();
         if std::mem::take(&mut self.are_ends_stale) {
             info!(grants, "the ends of {grants} grants were written anew");
         } else {
-            warn!(
-                grants,
-                "the firewall was changed by somebody else; protection and {grants} grants were put back"
-            );
+            let what = format!("protection and {grants} grants were put back");
+            warn!(grants, "the firewall was changed by somebody else; {what}");
         }
         for grant in &over {
             let change = Change::Close(grant.clone());
@@ -223,10 +213,9 @@ impl OpenGrants {
     }
 
     fn end_connections_of(&mut self, closed: &[Grant]) {
-        let ended: Vec<Grant> = closed
-            .iter()
-            .filter_map(|grant| self.clearance.ends_connections(grant))
-            .collect();
+        let closed = closed.iter();
+        let ended = closed.filter_map(|grant| self.clearance.ends_connections(grant));
+        let ended: Vec<Grant> = ended.collect();
         self.end_connections(&ended);
     }
 
@@ -239,14 +228,16 @@ impl OpenGrants {
         let grants = ended.len();
         match connections.end(ended, &mut self.ledger.grants()) {
             Ok(0) => {}
-            Ok(connections) => info!(
-                grants,
-                connections, "connections were ended with their grants"
-            ),
-            Err(error) => warn!(
-                grants,
-                "the grants are closed, but their connections may live on: {error}"
-            ),
+            Ok(connections) => {
+                info!(
+                    grants,
+                    connections, "connections were ended with their grants"
+                )
+            }
+            Err(error) => {
+                let what = "the grants are closed, but their connections may live on";
+                warn!(grants, "{what}: {error}")
+            }
         }
     }
 }

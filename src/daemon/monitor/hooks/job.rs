@@ -31,38 +31,33 @@ pub(super) struct HookedService {
 
 impl HookedService {
     pub(super) fn all(settings: &Settings) -> Vec<Self> {
-        let all = settings.catalog.iter();
-        let with_hooks =
-            all.filter(|(_, service)| service.on_open.is_some() || service.on_close.is_some());
-        with_hooks
-            .map(|(name, service)| Self {
-                name: name.clone(),
-                ports: service.ports.clone(),
-                forward: service.forward,
-                on_open: service.on_open.clone(),
-                on_close: service.on_close.clone(),
-            })
-            .collect()
+        let services = settings.catalog.iter().map(|(name, service)| Self {
+            name: name.clone(),
+            ports: service.ports.clone(),
+            forward: service.forward,
+            on_open: service.on_open.clone(),
+            on_close: service.on_close.clone(),
+        });
+        let has_hook = |one: &Self| one.on_open.is_some() || one.on_close.is_some();
+        services.filter(has_hook).collect()
     }
 
     pub(super) fn jobs(&self, grant: &Grant) -> Vec<Job> {
         let is_covered = match &self.forward {
             Some(forward) => grant.forwards.contains(forward),
-            None => self
-                .ports
-                .iter()
-                .all(|ports| service::covered(&grant.services, *ports)),
+            None => {
+                let mut ports = self.ports.iter();
+                ports.all(|ports| service::covered(&grant.services, *ports))
+            }
         };
-        let entries = if is_covered { &self.ports[..] } else { &[] };
-        entries
-            .iter()
-            .map(|ports| Job {
-                grant: grant.clone(),
-                service: self.name.clone(),
-                ports: *ports,
-                on_open: self.on_open.clone(),
-                on_close: self.on_close.clone(),
-            })
-            .collect()
+        let entries = self.ports.iter().filter(|_| is_covered);
+        let job = |ports: &Ports| Job {
+            grant: grant.clone(),
+            service: self.name.clone(),
+            ports: *ports,
+            on_open: self.on_open.clone(),
+            on_close: self.on_close.clone(),
+        };
+        entries.map(job).collect()
     }
 }

@@ -90,11 +90,8 @@ impl Hooks {
     }
 
     pub fn opened(&mut self, grant: &Grant) {
-        let jobs: Vec<Job> = self
-            .services
-            .iter()
-            .flat_map(|service| service.jobs(grant))
-            .collect();
+        let services = self.services.iter();
+        let jobs: Vec<Job> = services.flat_map(|service| service.jobs(grant)).collect();
         let Some(thread) = self.thread.as_mut().filter(|_| !jobs.is_empty()) else {
             return;
         };
@@ -112,16 +109,12 @@ impl Hooks {
     }
 
     pub fn closed(&mut self, grant: &Grant) {
-        let Some(thread) = self
-            .thread
-            .as_mut()
-            .filter(|thread| thread.known.contains(&grant.id))
-        else {
-            return;
-        };
-        thread.known.remove(&grant.id);
-        thread.waiting.push_back(grant.clone());
-        thread.send_waiting();
+        if let Some(thread) = self.thread.as_mut()
+            && thread.known.remove(&grant.id)
+        {
+            thread.waiting.push_back(grant.clone());
+            thread.send_waiting();
+        }
     }
 
     pub(crate) fn send_waiting(&mut self) {
@@ -143,19 +136,12 @@ impl Hooks {
 
     /// Gives the thread some time to end. What is left runs after the next start.
     pub fn finish(&mut self) {
-        let Some(Thread {
-            events,
-            ended,
-            waiting,
-            ..
-        }) = self.thread.take()
-        else {
+        let Some(thread) = self.thread.take() else {
             return;
         };
-        drop(events);
-        if ended.recv_timeout(FINISH_WITHIN) == Err(RecvTimeoutError::Timeout)
-            || !waiting.is_empty()
-        {
+        drop(thread.events);
+        let ended = thread.ended.recv_timeout(FINISH_WITHIN);
+        if ended == Err(RecvTimeoutError::Timeout) || !thread.waiting.is_empty() {
             warn!(
                 "hooks are still running or waiting; pending on_close programs run after the next start"
             );
@@ -195,9 +181,8 @@ impl Hooks {
 impl Thread {
     fn send_waiting(&mut self) {
         while let Some(grant) = self.waiting.pop_front() {
-            if let Err(TrySendError::Full(Event::Closed(grant))) =
-                self.events.try_send(Event::Closed(grant))
-            {
+            let sent = self.events.try_send(Event::Closed(grant));
+            if let Err(TrySendError::Full(Event::Closed(grant))) = sent {
                 self.waiting.push_front(grant);
                 return;
             }

@@ -41,6 +41,10 @@ pub enum PendingError {
     },
 }
 
+fn at_once(close: PendingClose) -> (Timestamp, PendingClose) {
+    (Timestamp::default(), close)
+}
+
 pub(super) struct PendingCloses {
     journal: Box<dyn JournalStore>,
     closes: Vec<(Timestamp, PendingClose)>,
@@ -56,18 +60,14 @@ impl PendingCloses {
             })?,
             None => Vec::new(),
         };
-        let closes = closes.into_iter();
-        Ok(Self {
-            journal,
-            closes: closes.map(|close| (Timestamp::default(), close)).collect(),
-        })
+        let closes = closes.into_iter().map(at_once).collect();
+        Ok(Self { journal, closes })
     }
 
     pub(super) fn compare(&mut self, live: &[Grant]) {
         for (_, close) in self.closes.iter_mut().filter(|(_, close)| !close.is_due) {
-            close.is_due = !live
-                .iter()
-                .any(|grant| grant.id == close.grant.id && grant.opens_same(&close.grant));
+            let is_same = |one: &Grant| one.id == close.grant.id && one.opens_same(&close.grant);
+            close.is_due = !live.iter().any(is_same);
         }
     }
 
@@ -75,40 +75,29 @@ impl PendingCloses {
         if closes.is_empty() {
             return Ok(());
         }
-        self.closes.extend(
-            closes
-                .into_iter()
-                .map(|close| (Timestamp::default(), close)),
-        );
+        self.closes.extend(closes.into_iter().map(at_once));
         self.save()
     }
 
     pub(super) fn close(&mut self, grant: &Grant) {
-        for (_, close) in self
-            .closes
-            .iter_mut()
-            .filter(|(_, close)| !close.is_due && close.grant.id == grant.id)
-        {
-            close.is_due = true;
-            close.grant = grant.clone();
+        for (_, close) in &mut self.closes {
+            if !close.is_due && close.grant.id == grant.id {
+                close.is_due = true;
+                close.grant = grant.clone();
+            }
         }
     }
 
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.closes
-            .iter()
-            .filter(|(_, close)| close.is_due)
-            .map(|(next, _)| *next)
-            .min()
+        let due = self.closes.iter().filter(|(_, close)| close.is_due);
+        due.map(|(next, _)| *next).min()
     }
 
     pub(super) fn due(&self, now: Timestamp) -> Option<PendingClose> {
-        let due = self
-            .closes
-            .iter()
-            .filter(|(next, close)| close.is_due && *next <= now);
-        due.min_by_key(|(next, _)| *next)
-            .map(|(_, close)| close.clone())
+        let closes = self.closes.iter();
+        let due = closes.filter(|(next, close)| close.is_due && *next <= now);
+        let first = due.min_by_key(|(next, _)| *next);
+        first.map(|(_, close)| close.clone())
     }
 
     pub(super) fn remove(&mut self, close: &PendingClose) -> Result<(), PendingError> {

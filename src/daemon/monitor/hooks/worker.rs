@@ -27,11 +27,8 @@ impl Worker {
     pub(super) fn work(mut self, events: &Receiver<Event>) {
         loop {
             let now = self.clock.now();
-            let pause = self
-                .pending
-                .next()
-                .map_or(IDLE, |next| next.since(now))
-                .min(IDLE);
+            let pause = self.pending.next().map_or(IDLE, |next| next.since(now));
+            let pause = pause.min(IDLE);
             match events.recv_timeout(pause) {
                 Ok(Event::Opened(jobs)) => self.opened(jobs),
                 Ok(Event::Closed(grant)) => self.pending.close(&grant),
@@ -86,20 +83,13 @@ impl Worker {
         let Some(close) = self.pending.due(self.clock.now()) else {
             return;
         };
-        let PendingClose {
-            grant,
-            service,
-            template,
-            ports,
-            tries,
-            ..
-        } = &close;
-        let saved = match self.run_hook("on_close", service, template, grant, *ports) {
+        let (grant, service, template) = (&close.grant, &close.service, &close.template);
+        let saved = match self.run_hook("on_close", service, template, grant, close.ports) {
             Ok(()) => self.pending.remove(&close),
             Err(failed) => self.pending.failed(&close, self.clock.now()).map(|again| {
                 let (user, id) = (&grant.user, grant.id.0);
                 if again {
-                    debug!(user, id, "on_close of {service} failed {} of {TRIES} times: {grant}: {failed}", tries.saturating_add(1));
+                    debug!(user, id, "on_close of {service} failed {} of {TRIES} times: {grant}: {failed}", close.tries.saturating_add(1));
                 } else {
                     warn!(user, id, "on_close of {service} failed {TRIES} times and is given up: {grant}: {failed}");
                 }
@@ -121,11 +111,8 @@ impl Worker {
         let arguments = template.filled(&grant_values(grant, ports, clock::wall()));
         let said = run_successfully(self.run.as_mut(), template.program(), &arguments)?;
         let said = first_line(&said).map_or(String::new(), |line| format!(": {line}"));
-        debug!(
-            user = grant.user,
-            id = grant.id.0,
-            "{which} of {service} ran for {grant}{said}"
-        );
+        let (user, id) = (&grant.user, grant.id.0);
+        debug!(user, id, "{which} of {service} ran for {grant}{said}");
         Ok(())
     }
 }

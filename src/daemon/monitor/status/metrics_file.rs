@@ -32,9 +32,8 @@ impl MetricsFile {
             return;
         };
         self.next = now.plus(wanted.interval);
-        let failure = files::publish(path, &snapshot().prometheus())
-            .err()
-            .map(|error| format!("{}: {error}", path.display()));
+        let failure = files::publish(path, &snapshot().prometheus()).err();
+        let failure = failure.map(|error| format!("{}: {error}", path.display()));
         match (&failure, &self.failure) {
             (Some(now), before) if before.as_ref() != Some(now) => {
                 warn!("the metrics can't be written to {now}; trying again")
@@ -54,10 +53,8 @@ impl MetricsFile {
         if let Some(path) = self.written.take()
             && let Err(error) = files::withdraw(&path)
         {
-            warn!(
-                "the metrics in {} are old now and can't be removed: {error}",
-                path.display()
-            );
+            let path = path.display();
+            warn!("the metrics in {path} are old now and can't be removed: {error}");
         }
     }
 }

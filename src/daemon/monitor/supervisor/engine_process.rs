@@ -98,10 +98,9 @@ impl EngineProcess {
     ) -> Result<Self, ExitError> {
         let (ours, theirs) =
             ipc::pair().map_err(ExitError::system("making the link to the engine"))?;
-        let env: Vec<(&str, String)> = log::INHERITED
-            .into_iter()
-            .filter_map(|name| Some((name, std::env::var(name).ok()?)))
-            .collect();
+        let env = log::INHERITED.into_iter();
+        let env = env.filter_map(|name| Some((name, std::env::var(name).ok()?)));
+        let env: Vec<(&str, String)> = env.collect();
         let options = StartOptions {
             stdin: theirs.into_socket().into(),
             stdout: Stdio::inherit(),
@@ -179,10 +178,9 @@ impl EngineProcess {
 
     /// What to poll: an order, or space for unsent reports. While reports are unsent no order is taken, so that they cannot pile up.
     pub(super) fn poll_fd(&self) -> PollFd<'_> {
-        let event = if self.unsent.is_empty() {
-            PollFlags::IN
-        } else {
-            PollFlags::OUT
+        let event = match self.unsent.is_empty() {
+            true => PollFlags::IN,
+            false => PollFlags::OUT,
         };
         PollFd::from_borrowed_fd(self.link.as_fd(), event)
     }
@@ -248,8 +246,8 @@ impl EngineProcess {
                     rule: Rule::Firewall,
                     why: error.to_string(),
                 });
-                self.unsent
-                    .extend(short.and_then(|short| order::encode(&short).ok()));
+                let short = short.and_then(|short| order::encode(&short).ok());
+                self.unsent.extend(short);
             }
         }
         self.send_unsent();
@@ -265,21 +263,20 @@ impl EngineProcess {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.unsent.clear();
-                    // An engine that has ended may have left orders in the socket, so this alone is no failure.
-                    if !matches!(
-                        error.kind(),
-                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-                    ) {
-                        self.fail(EngineFailure::Unreachable(error.to_string()));
+                    match error.kind() {
+                        // An engine that has ended may have left orders in the socket, so this alone is no failure.
+                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {}
+                        _ => self.fail(EngineFailure::Unreachable(error.to_string())),
                     }
                 }
             }
         }
         if self.unsent.is_empty() {
             self.unread_since = None;
-        } else if clock::elapsed(*self.unread_since.get_or_insert_with(clock::instant))
-            > READ_WITHIN
-        {
+            return;
+        }
+        let since = *self.unread_since.get_or_insert_with(clock::instant);
+        if clock::elapsed(since) > READ_WITHIN {
             self.fail(EngineFailure::ReportsUnread);
         }
     }

@@ -33,16 +33,11 @@ pub(super) fn check(old: &Settings, new: &Settings) -> Result<(), ExitError> {
         ("firewall.backend", firewall.0.backend != firewall.1.backend),
         ("firewall.command", firewall.0.command != firewall.1.command),
     ];
-    let lines: Vec<String> = changes
-        .iter()
-        .filter(|(_, is_changed)| *is_changed)
-        .map(|(what, _)| {
-            format!("{what} can't change while posternd runs; change it back, or restart")
-        })
-        .collect();
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        Err(ExitError::new(CONFIG, lines.join("\n")))
+    let cure = "change it back, or restart";
+    let changed = changes.iter().filter(|(_, is_changed)| *is_changed);
+    let lines = changed.map(|(what, _)| format!("{what} can't change while posternd runs; {cure}"));
+    match lines.collect::<Vec<_>>().join("\n") {
+        lines if lines.is_empty() => Ok(()),
+        lines => Err(ExitError::new(CONFIG, lines)),
     }
 }

@@ -63,18 +63,13 @@ impl Launcher {
             metrics: metrics.is_some(),
             hint_filter: filter.is_ok(),
         };
-        let descriptors: Vec<_> = captures
-            .iter()
-            .map(|(_, socket)| socket.as_fd())
-            .chain(metrics.iter().map(|(_, socket)| socket.as_fd()))
-            .chain(filter.iter().flat_map(HintFilter::maps))
-            .collect();
+        let mut descriptors: Vec<_> = captures.iter().map(|(_, socket)| socket.as_fd()).collect();
+        descriptors.extend(metrics.iter().map(|(_, socket)| socket.as_fd()));
+        descriptors.extend(filter.iter().flat_map(HintFilter::maps));
         let engine = EngineProcess::start(&bundle, self.control.as_fd(), &descriptors, &start)?;
         drop(descriptors);
-        let captures = captures
-            .into_iter()
-            .filter(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. }))
-            .collect();
+        let mut captures = captures;
+        captures.retain(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. }));
         Ok(Launched {
             engine,
             settings,

@@ -24,7 +24,7 @@ mod prefilter;
 pub(super) mod reload_requests;
 
 use engine_process::{EngineFailure, EngineProcess, READY_WITHIN};
-use launcher::{BoundSockets, Launched, Launcher};
+use launcher::{BoundSockets, Launcher};
 use reload_requests::ReloadRequests;
 
 /// The old engine must end within this time after it was told to. Its captures take up to a second.
@@ -218,20 +218,17 @@ impl Supervisor {
         if self.successor.is_some() || since_start < self.restart_pause {
             return;
         }
-        self.restart_pause = if since_start > SERVED_WELL {
-            PAUSE_MIN
-        } else {
-            self.restart_pause.saturating_mul(2).min(PAUSE_MAX)
+        self.restart_pause = match since_start > SERVED_WELL {
+            true => PAUSE_MIN,
+            false => self.restart_pause.saturating_mul(2).min(PAUSE_MAX),
         };
         let launched = self.launch();
         self.is_config_unusable =
             matches!(&launched, Err(stop) if [CONFIG, PERMISSION].contains(&stop.code));
         if let Err(stop) = launched {
+            let pause = human(self.restart_pause);
             for line in stop.message.lines() {
-                error!(
-                    "no engine, knocks are not heard; trying again in {}: {line}",
-                    human(self.restart_pause)
-                );
+                error!("no engine, knocks are not heard; trying again in {pause}: {line}");
             }
         }
     }
@@ -240,15 +237,11 @@ impl Supervisor {
         if self.engine.is_none() {
             self.started = clock::instant();
         }
-        let Launched {
-            engine,
-            settings,
-            bound,
-        } = self.launcher.launch(&self.settings)?;
+        let launched = self.launcher.launch(&self.settings)?;
         self.successor = Some(Successor {
-            engine,
-            settings,
-            bound,
+            engine: launched.engine,
+            settings: launched.settings,
+            bound: launched.bound,
             started: clock::instant(),
             tickets: Vec::new(),
             in_force_since: None,
@@ -395,10 +388,10 @@ impl Successor {
 fn first_failure(code: Option<i32>, failure: &EngineFailure) -> ExitError {
     let code = code.and_then(|code| u8::try_from(code).ok());
     match failure {
-        EngineFailure::Ended => ExitError::new(
-            code.unwrap_or(FAILED),
-            "the engine could not begin (its own line is above)",
-        ),
+        EngineFailure::Ended => {
+            let what = "the engine could not begin (its own line is above)";
+            ExitError::new(code.unwrap_or(FAILED), what)
+        }
         failure => ExitError::new(FAILED, format!("the engine could not begin ({failure})")),
     }
 }

@@ -3,7 +3,6 @@
 //! Best effort: without it the classic filter stays and the gate does the same work. Must run before an engine binds the sockets.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use postern_proto::limits::STEP_MS;
 
@@ -11,7 +10,7 @@ use crate::adapters::capture::hint_filter::HintFilter;
 use crate::core::order::CaptureSpec;
 use crate::model::settings::{CaptureKind, Settings};
 
-const HINTS_MAX: usize = 16_000_000;
+const HINTS_MAX: u32 = 16_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoPrefilter {
@@ -47,18 +46,13 @@ pub(super) fn attach(
 
 /// Hints of all users in all steps of a table, twice for rotated-out keys, and twice again because two tables overlap.
 fn capacity(settings: &Settings) -> Option<u32> {
-    let step = Duration::from_millis(STEP_MS);
-    let steps =
-        usize::try_from(settings.gate.window.as_millis().saturating_mul(2) / step.as_millis())
-            .unwrap_or(usize::MAX)
-            .saturating_add(3);
+    let steps = settings.gate.window.as_millis().saturating_mul(2) / u128::from(STEP_MS);
+    let steps = usize::try_from(steps)
+        .unwrap_or(usize::MAX)
+        .saturating_add(3);
     let keys = settings.policies.len().saturating_add(8).saturating_mul(2);
-    let hints = keys.saturating_mul(steps).saturating_mul(2);
-    if hints > HINTS_MAX {
-        None
-    } else {
-        u32::try_from(hints).ok()
-    }
+    let hints = u32::try_from(keys.saturating_mul(steps).saturating_mul(2)).ok();
+    hints.filter(|hints| *hints <= HINTS_MAX)
 }
 
 #[cfg(test)]
@@ -70,7 +64,7 @@ mod tests {
     fn capacity_covers_all_users_and_is_bounded() {
         let mut few = settings(&[("alice", &["tcp/22"])]);
         assert_eq!(capacity(&few), Some(9 * 2 * 3 * 2));
-        few.gate.window = Duration::from_secs(300);
+        few.gate.window = std::time::Duration::from_secs(300);
         assert_eq!(capacity(&few), Some(9 * 2 * 12 * 2));
         few.policies = vec![few.policies[0].clone(); 1_000_000];
         assert_eq!(capacity(&few), None);
