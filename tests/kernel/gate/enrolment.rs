@@ -49,6 +49,8 @@ fn add_and_import(world: &World, user: &str, options: &[&str]) -> Value {
 /// Knocks with a profile and returns once the gate has judged it.
 fn knock(world: &World, user: &str, profile: &str) {
     let judged = || world.daemon.status().judged();
+    // An engine that a reload replaced counts knocks of its own until it ends.
+    wait_until("one engine", || world.daemon.engines().len() == 1);
     let before = judged();
     let words = ["knock", profile, "--for", "10m"];
     let ran = world.first.postern(user, &words);
