@@ -1,4 +1,4 @@
-//! Hosts behind the gate against the real kernel: both drivers, both families, each test in network namespaces of its own.
+//! Hosts behind the gate: every driver, both families.
 //!
 //! Owns what users and strangers get of such hosts. Needs root, and changes nothing of the host's; without root the tests are
 //! ignored.

@@ -11,11 +11,7 @@ pub(crate) fn few_failed_reads_lose_no_knock(backend: &'static str) {
         injector.wait_for_hits(1);
         world.first.expect_let_in(FAMILIES[0]);
         drop(injector);
-        assert_eq!(
-            world.daemon.logged(&["the engine serves"]).len(),
-            1,
-            "{interfaces}: the engine went on"
-        );
+        world.daemon.expect_logged(1, &["the engine serves"]);
         world.first.open("alice", FAMILIES[1], &["--for", "1m"]);
     }
 }
@@ -27,14 +23,9 @@ pub(crate) fn constant_read_failure_ends_the_engine(backend: &'static str) {
     world.first.send(FAMILIES[0], &[7; 300]);
     world.first.knock("alice", FAMILIES[0], &["--for", "1m"]);
     world.daemon.wait_for_lines(2, &["the engine serves"]);
-    assert_eq!(
-        world
-            .daemon
-            .logged(&["capture failed: No buffer space available"])
-            .len(),
-        1,
-        "the reason is one line"
-    );
+    world
+        .daemon
+        .expect_logged(1, &["capture failed: No buffer space available"]);
     drop(injector);
     world.first.expect_let_in(FAMILIES[1]);
     world.first.expect_shut_out(FAMILIES[0]);

@@ -27,11 +27,7 @@ pub(crate) fn refused_batch_opens_nothing(_: &'static str) {
         world.first.expect_shut_out(family);
         expect_works_again(&world, family);
     }
-    assert_eq!(
-        world.daemon.logged(&["the engine serves"]).len(),
-        1,
-        "the daemon went on"
-    );
+    world.daemon.expect_logged(1, &["the engine serves"]);
 }
 
 pub(crate) fn lost_kernel_answers_are_reconciled(_: &'static str) {

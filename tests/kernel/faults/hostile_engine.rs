@@ -191,15 +191,12 @@ pub(crate) fn forbidden_orders_are_refused_by_rule(backend: &'static str) {
     for ((ticket, rule), (request, wanted)) in rules.into_iter().zip(&forbidden) {
         assert_eq!(rule, *wanted, "{ticket}: {request}");
     }
-    assert_eq!(
-        world
-            .daemon
-            .logged(&[
-                " WARN ",
-                "an order was refused that the gate should not have given"
-            ])
-            .len(),
-        forbidden.len()
+    world.daemon.expect_logged(
+        forbidden.len(),
+        &[
+            " WARN ",
+            "an order was refused that the gate should not have given",
+        ],
     );
     assert_eq!(in_kernel(&world, backend).len(), 1);
     // Closing for an unknown user is refused, too.
@@ -246,12 +243,9 @@ pub(crate) fn invalid_message_ends_the_engine(backend: &'static str) {
         hostile_engine.send(&open, &[]);
         engines += 1;
         expect_nothing_gained(&world, backend, engines);
-        assert_eq!(
-            world
-                .daemon
-                .logged(&["the engine was ended: it sent an invalid order"])
-                .len(),
-            engines - 1
+        world.daemon.expect_logged(
+            engines - 1,
+            &["the engine was ended: it sent an invalid order"],
         );
         hostile_engine = HostileEngine::replace(&world);
     }

@@ -33,9 +33,5 @@ pub(crate) fn grant_that_ended_during_suspend_is_closed(backend: &'static str) {
         world.first.open(USER, family, &["--for", "2s"]);
         world.wait_until_closed();
     }
-    assert_eq!(
-        world.daemon.logged(&["the engine serves"]).len(),
-        1,
-        "nobody was taken for dead"
-    );
+    world.daemon.expect_logged(1, &["the engine serves"]);
 }

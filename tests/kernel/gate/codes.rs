@@ -1,6 +1,8 @@
 //! One-time codes through a whole posternd: from a program that knows nothing of Postern, to the grant.
 
-use postern_harness::{FAMILIES, Family, GateConfig, Ran, SERVICE, World, key};
+use std::net::SocketAddr;
+
+use postern_harness::{FAMILIES, Family, GATE_NAME, GateConfig, KNOCK, Ran, SERVICE, World, key};
 
 /// RFC 4648's base32 of RFC 6238's example secret.
 const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -22,28 +24,16 @@ fn start(backend: &str) -> World {
 
 /// A knock over both families at once, with what the authenticator shows now, unless `words` say otherwise.
 fn knock(world: &World, words: &[&str]) -> Ran {
-    let addresses = FAMILIES.map(|family| {
-        format!(
-            "\"{}\"",
-            std::net::SocketAddr::new(family.address(1), postern_harness::KNOCK)
-        )
-    });
+    let [four, six] = FAMILIES.map(|family| SocketAddr::new(family.address(1), KNOCK));
     let profile = format!(
-        "[both]\ngate = \"{}\"\naddress = [{}]\nkey = \"{}\"\nservices = [\"tcp/{SERVICE}\"]\n\
+        "[both]\ngate = \"{}\"\naddress = [\"{four}\", \"{six}\"]\nkey = \"{}\"\nservices = [\"tcp/{SERVICE}\"]\n\
          code_command = [\"/usr/bin/python3\", \"-c\", \"\"\"{AUTHENTICATOR}\"\"\", \"{SECRET}\"]\n",
-        postern_harness::GATE_NAME,
-        addresses.join(", "),
+        GATE_NAME,
         key("alice")
     );
-    postern::adapters::files::write_private(
-        &world.folder().join("both.toml"),
-        profile.as_bytes(),
-        true,
-    )
-    .unwrap();
-    world
-        .first
-        .postern("both", &[&["knock", "both"], words].concat())
+    world.write("both.toml", &profile);
+    let words = [&["knock", "both"], words].concat();
+    world.first.postern("both", &words)
 }
 
 pub(crate) fn one_time_code_opens_once(backend: &'static str) {

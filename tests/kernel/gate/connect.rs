@@ -1,6 +1,5 @@
 //! `postern connect` to a gate of which only one address family lets the user in.
 
-use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::Output;
@@ -23,23 +22,16 @@ pub(crate) fn connect_uses_the_family_that_opened(backend: &'static str) {
         let world = World::start(&plan);
         let listener = world.gate.run(|| TcpListener::bind(("::", PORT)).unwrap());
         std::thread::spawn(move || {
-            listener
-                .incoming()
-                .for_each(|stream| _ = stream.unwrap().write_all(b"welcome"))
+            let mut streams = listener.incoming();
+            streams.try_for_each(|stream| stream?.write_all(b"welcome"))
         });
-        let [hosts, config] = ["hosts", "both.toml"].map(|name| world.folder().join(name));
-        fs::write(
-            &hosts,
-            FAMILIES
-                .map(|family| format!("{} the-gate\n", family.address(1)))
-                .concat(),
-        )
-        .unwrap();
-        let profile = format!(
-            "[both]\ngate = \"{GATE_NAME}\"\naddress = \"the-gate\"\nkey = \"{}\"\n",
-            key("alice")
+        let hosts = FAMILIES.map(|family| format!("{} the-gate\n", family.address(1)));
+        let hosts = world.write("hosts", &hosts.concat());
+        let key = key("alice");
+        let config = world.write(
+            "both.toml",
+            &format!("[both]\ngate = \"{GATE_NAME}\"\naddress = \"the-gate\"\nkey = \"{key}\"\n"),
         );
-        postern::adapters::files::write_private(&config, profile.as_bytes(), true).unwrap();
         let postern = |words: &[&str]| {
             let script = "mount --bind \"$1\" /etc/hosts && export POSTERN_CONFIG=\"$2\" && shift 2 && exec \"$0\" \"$@\"";
             let mount = [
@@ -57,14 +49,11 @@ pub(crate) fn connect_uses_the_family_that_opened(backend: &'static str) {
 
         let waited = postern(&["knock", "both", "-s", &format!("tcp/{PORT}"), "--wait=20s"]);
         assert_eq!(waited.status.code(), Some(0), "{}", said(&waited));
+        let printed = text(&waited);
+        let third = printed.lines().nth(2).unwrap();
         assert!(
-            text(&waited)
-                .lines()
-                .nth(2)
-                .unwrap()
-                .starts_with(&format!("{port} is open after ")),
-            "{}",
-            text(&waited)
+            third.starts_with(&format!("{port} is open after ")),
+            "{printed}"
         );
         world.wait_for_grants(1);
         assert_eq!(postern(&["close", "both"]).status.code(), Some(0));

@@ -4,7 +4,6 @@ use std::fs;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use postern::adapters::files::write_private;
 use serde_json::Value;
 
 use postern_harness::{Family, GateConfig, SERVICE, World, text, wait_until};
@@ -36,9 +35,8 @@ fn add_and_import(world: &World, user: &str, options: &[&str]) -> Value {
         &[&["user", "add", user, "-s", &service], options].concat(),
     );
     assert_eq!(added["reload"], "done", "{added}");
-    let file = world.folder().join("token");
     let token = added["token"].as_str().unwrap();
-    write_private(&file, token.as_bytes(), true).unwrap();
+    let file = world.write("token", token);
     let import = ["import", file.to_str().unwrap()];
     let ran = world.first.postern(user, &import);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use postern::adapters::files::write_private;
 use postern_proto::PrivateKey;
 use serde_json::{Value, json};
 
@@ -27,7 +26,7 @@ fn start(backend: &str) -> World {
         .user_with("psk", &psk);
     let mut world = World::prepare(&plan);
     let key = format!("{}\n", private("the gate").to_base64().to_owned());
-    write_private(&world.folder().join("gate.key"), key.as_bytes(), true).unwrap();
+    world.write("gate.key", &key);
     world.start_again();
     world
 }

@@ -1,7 +1,7 @@
 //! A client behind address translation that asks a real STUN server, coturn, which address it has outside.
 //!
 //! ```text
-//!   home: 192.168.7.2, fd07::2 ══ home0 first client of main.rs, translates ══ gate: STUN at UDP 3478 and 3490
+//!   home: 192.168.7.2, fd07::2 ══ home0 first client of the harness, translates ══ gate: STUN at UDP 3478 and 3490
 //! ```
 
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};

@@ -53,10 +53,9 @@ fn end_on_time(driver: &'static str) {
     let tries = attempts::try_all(&world, &all);
     wait_until("the firewall without grants", || world.firewall() == before);
     world.expect_nothing_open();
-    assert_eq!(
-        world.daemon.logged(&["closed, its time is up"]).len(),
-        all.len()
-    );
+    world
+        .daemon
+        .expect_logged(all.len(), &["closed, its time is up"]);
     assert_eq!(world.daemon.logged(&["WARN"]), [""; 0]);
     say(&format!("{driver}: {} grants, {tries:?}", all.len()));
     assert!(

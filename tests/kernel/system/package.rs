@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use postern::adapters::files::write_private;
 use serde_json::Value;
 
 use super::DRIVER;
@@ -215,8 +214,7 @@ pub(crate) fn package_is_set_up_in_few_commands() {
     assert_eq!(said["reload"], "done");
     let token = said["token"].as_str().unwrap();
     world.first.expect_both_shut_out();
-    let file = world.folder().join("token");
-    write_private(&file, token.as_bytes(), true).unwrap();
+    let file = world.write("token", token);
     for words in [
         &["import", "--profile", "home", file.to_str().unwrap()][..],
         &["knock", "home", "--wait"],

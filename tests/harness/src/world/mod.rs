@@ -2,13 +2,17 @@
 //!
 //! Owns making it and taking it down, also when a test panics: the daemon is stopped, the folder removed, and namespaces
 //! have no names, so that the kernel removes them with their last user. Waits are on conditions, with a deadline.
-//! `main.rs` draws the topology.
+//!
+//! ```text
+//!   first client: 10.77.0.2, fd77::2 == gate: 10.77.0.1, fd77::1, TCP 2222 == second client: 10.77.0.3, fd77::3
+//! ```
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use postern::adapters::files::write_private;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
@@ -108,6 +112,13 @@ impl World {
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Writes a private file into the folder.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder().join(name);
+        write_private(&path, text.as_bytes(), true).unwrap();
+        path
     }
 
     /// Puts a program into the folder.

@@ -10,7 +10,7 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Whose text and JSON come of it.
     commands: &'static [&'static str],
-    /// As tests/docs/world.rs names them.
+    /// As `Hosts::make` names them.
     servers: &'static [&'static str],
     story: fn(&mut Stage),
 }
