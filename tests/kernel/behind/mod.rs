@@ -1,7 +1,4 @@
-//! Hosts behind the gate: every driver, both families.
-//!
-//! Owns what users and strangers get of such hosts. Needs root, and changes nothing of the host's; without root the tests are
-//! ignored.
+//! What users and strangers reach of hosts behind the gate: every driver, both families. Needs root.
 //!
 //! ```text
 //!   client   192.0.2.7,    2001:db8:1::7 ── .1, ::1 ┐                       ┌ 10.0.0.5, fd00::5

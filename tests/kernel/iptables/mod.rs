@@ -1,10 +1,7 @@
-//! The iptables driver against the real kernel, both families, both variants.
-//!
-//! Each test makes its own network namespaces, by threads that leave the host's, and they vanish with these threads.
-//! The host's own rules are never touched. Needs root; without it, or without the programs, the tests are ignored.
+//! The iptables driver against the real kernel: both families, both variants. Needs root.
 //!
 //! ```text
-//!   peer ── wire ── 192.0.2.7, 2001:db8::7 │ 192.0.2.1, 2001:db8::1 ── wire ── gate (iptables here)
+//!   client: 192.0.2.7, 2001:db8::7 == gate with the driver: 192.0.2.1, 2001:db8::1
 //! ```
 
 use std::collections::BTreeSet;
