@@ -36,9 +36,10 @@ pub(crate) fn disable(config: &Path, name: &str, disabled: bool) -> Result<Chang
             left: None,
         });
     }
-    let change = match disabled {
-        true => Edit::Set("disabled", "true"),
-        false => Edit::Remove("disabled"),
+    let change = if disabled {
+        Edit::Set("disabled", "true")
+    } else {
+        Edit::Remove("disabled")
     };
     let text = edited(file, &[change]).ok_or_else(|| by_hand(&path))?;
     files.check(&path, Some(&text))?;
@@ -98,9 +99,10 @@ fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
     let others = without.protection();
     let at_gate = alone.services.iter();
     let at_gate = at_gate.filter(|ports| !service::covered(&others.services, **ports));
-    let hidden = match alone.hide_behind {
-        true => alone.behind.as_slice(),
-        false => &[],
+    let hidden = if alone.hide_behind {
+        alone.behind.as_slice()
+    } else {
+        &[]
     };
     let is_hidden = |network: &IpNet, ports: Ports| {
         others.behind.iter().any(|(wider, range)| {

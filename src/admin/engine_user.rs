@@ -72,9 +72,10 @@ pub(super) fn ensure(
             Some(why) => refused.push(why),
         }
     }
-    EngineUser::Missing(match refused.is_empty() {
-        true => "there is no useradd or adduser on this host".to_owned(),
-        false => refused.join("; "),
+    EngineUser::Missing(if refused.is_empty() {
+        "there is no useradd or adduser on this host".to_owned()
+    } else {
+        refused.join("; ")
     })
 }
 

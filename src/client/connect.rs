@@ -103,9 +103,10 @@ struct Attempts {
 
 impl Attempts {
     fn run(&self) -> Outcome {
-        let mut timeout = match self.repeat {
-            true => FIRST_TIMEOUT,
-            false => self.limit,
+        let mut timeout = if self.repeat {
+            FIRST_TIMEOUT
+        } else {
+            self.limit
         };
         let mut last = None;
         while let Some(left) = self.left() {

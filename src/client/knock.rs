@@ -235,9 +235,10 @@ pub(crate) fn send(knocks: Vec<PreparedKnock>) -> Result<Vec<SentKnock>, ExitErr
     let sent: Vec<SentKnock> = knocks.into_iter().map(send).collect();
     let errors = sent.iter();
     let mut errors = errors.filter_map(|sent| Some((sent.to, sent.outcome.as_ref().err()?)));
-    match errors.clone().count() == sent.len() {
-        true => Err(no_route(&mut errors)),
-        false => Ok(sent),
+    if errors.clone().count() == sent.len() {
+        Err(no_route(&mut errors))
+    } else {
+        Ok(sent)
     }
 }
 

@@ -67,12 +67,11 @@ fn open(bytes: &[u8], keys: &UserKeys, now: Timestamp) -> Result<Request, Drop> 
     // The MAC covers all times: a packet of any age is recognized.
     if !keys.verify(&packet) {
         let mut steps = Step::touching(now.as_millis(), millis(HINTS_AROUND));
-        return Err(
-            match steps.any(|step| hint_key.hint(step) == packet.hint()) {
-                true => Drop::BadMac,
-                false => Drop::UnknownHint,
-            },
-        );
+        return Err(if steps.any(|step| hint_key.hint(step) == packet.hint()) {
+            Drop::BadMac
+        } else {
+            Drop::UnknownHint
+        });
     }
     let mut buffer = OpenBuffer::new();
     let body = keys.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;

@@ -156,9 +156,10 @@ pub(crate) fn human(length: Duration) -> String {
     ];
     let parts = parts.iter().filter(|(n, _)| *n > 0);
     let text: Vec<String> = parts.map(|(n, unit)| format!("{n}{unit}")).collect();
-    match text.is_empty() {
-        true => "0s".to_owned(),
-        false => text.join(" "),
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text.join(" ")
     }
 }
 

@@ -300,9 +300,10 @@ fn unknown_block_of_any_length_is_skipped() {
             assert!(found == 1 && matches!(error, Some(RecordingError::Cut)));
             for length in 0..12_u32 {
                 let mut short = block(style, kind, &[0; 40]);
-                let bytes = match style.big_endian {
-                    true => length.to_be_bytes(),
-                    false => length.to_le_bytes(),
+                let bytes = if style.big_endian {
+                    length.to_be_bytes()
+                } else {
+                    length.to_le_bytes()
                 };
                 short[4..8].copy_from_slice(&bytes);
                 let (found, error) = outcome(&[&packets, &short]);

@@ -85,9 +85,10 @@ mod tests {
 
     fn packet(ipv6: bool, port: u16, payload: &[u8]) -> Vec<u8> {
         let mut packet = Vec::new();
-        let builder = match ipv6 {
-            true => PacketBuilder::ipv6([0x20; 16], [0xfd; 16], 64),
-            false => PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 2], 64),
+        let builder = if ipv6 {
+            PacketBuilder::ipv6([0x20; 16], [0xfd; 16], 64)
+        } else {
+            PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 2], 64)
         };
         let builder = builder.udp(40000, port);
         builder.write(&mut packet, payload).unwrap();

@@ -71,9 +71,10 @@ fn command_programs(fields: &Fields<'_>) -> Option<CommandPrograms> {
     let open = program(fields, "open");
     let close = program(fields, "close");
     let list = list_program(fields);
-    let deadline = match fields.has("deadline") {
-        true => fields.text("deadline", values::bounded("deadline", 1, 30)),
-        false => Some(DEADLINE),
+    let deadline = if fields.has("deadline") {
+        fields.text("deadline", values::bounded("deadline", 1, 30))
+    } else {
+        Some(DEADLINE)
     };
     Some(CommandPrograms {
         open: open?,

@@ -45,15 +45,17 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Gate> {
         "\"gate.example.org\", the name that clients use for this gate",
     );
     let name = fields.text("name", values::gate_name);
-    let ports = match fields.has("port") {
-        true => ports(fields),
-        false => Some(vec![DEFAULT_PORT]),
+    let ports = if fields.has("port") {
+        ports(fields)
+    } else {
+        Some(vec![DEFAULT_PORT])
     };
     let first_port = ports.iter().flatten().next().copied();
     let addresses = addresses(fields, first_port.unwrap_or(DEFAULT_PORT));
-    let interfaces = match fields.has("interfaces") {
-        true => interfaces(fields),
-        false => Some(Interfaces::Any),
+    let interfaces = if fields.has("interfaces") {
+        interfaces(fields)
+    } else {
+        Some(Interfaces::Any)
     };
     let window = fields.text("window", values::window);
     let state_dir = fields.text("state_dir", values::absolute);

@@ -211,9 +211,10 @@ impl<'a, 'm> UserTable<'a, 'm> {
             self.names.insert(name.to_owned(), Place::of(file, at));
             return;
         };
-        let name = match looks_like_key(name) {
-            true => quoted(name),
-            false => format!("{name:?}"),
+        let name = if looks_like_key(name) {
+            quoted(name)
+        } else {
+            format!("{name:?}")
         };
         let first = first.display();
         let what = format!("user {name} is defined twice, first at {first}:{line}");

@@ -227,9 +227,10 @@ impl Netlink {
             let is_end = message.sequence_number() == last || (position == 0 && is_refused);
             Ok(is_end.then_some(()))
         })?;
-        match refusals.is_empty() {
-            true => Ok(()),
-            false => Err(NetlinkError::Refused(refusals)),
+        if refusals.is_empty() {
+            Ok(())
+        } else {
+            Err(NetlinkError::Refused(refusals))
         }
     }
 

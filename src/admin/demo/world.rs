@@ -164,9 +164,12 @@ impl World {
         most: Duration,
         mut ask: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        let answer = wait_for(most, || match self.interrupt.arrived() {
-            true => Some(None),
-            false => ask().map(Some),
+        let answer = wait_for(most, || {
+            if self.interrupt.arrived() {
+                Some(None)
+            } else {
+                ask().map(Some)
+            }
         });
         answer.flatten()
     }

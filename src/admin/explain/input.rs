@@ -63,9 +63,10 @@ impl Input {
             }
             _ => ExitError::new(IO, format!("{said}: {error}")),
         })?;
-        let kind = match begins(&head) {
-            true => Kind::Recording,
-            false => Kind::Packets,
+        let kind = if begins(&head) {
+            Kind::Recording
+        } else {
+            Kind::Packets
         };
         let source: Source = Box::new(Cursor::new(head).chain(source));
         Ok(Self {

@@ -31,9 +31,10 @@ pub(crate) struct Live {
 impl Live {
     fn interface_list(&self, gate: &Gate) -> String {
         let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
-        match names.is_empty() {
-            true => "every interface".to_owned(),
-            false => names.join(", "),
+        if names.is_empty() {
+            "every interface".to_owned()
+        } else {
+            names.join(", ")
         }
     }
 

@@ -151,9 +151,10 @@ fn text(
         ]);
     }
     put(&["\nThe client's profile:\n\n", profile]);
-    let content = match token.is_secret() {
-        true => "which holds the key",
-        false => "in which nothing is secret",
+    let content = if token.is_secret() {
+        "which holds the key"
+    } else {
+        "in which nothing is secret"
     };
     put(&["The same as a token, ", content, ":\n\n", line]);
     if presentation.qr {

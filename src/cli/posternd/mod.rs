@@ -79,9 +79,10 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(report) => {
             let findings = check::check(&report.config.config);
-            print(&match report.json {
-                true => findings.json(),
-                false => findings.to_string(),
+            print(&if report.json {
+                findings.json()
+            } else {
+                findings.to_string()
             })?;
             Ok(ExitCode::from(findings.exit_code()))
         }

@@ -69,9 +69,10 @@ pub(super) fn confirm(report: &Report) -> Result<ExitCode, ExitError> {
     let Answer::Confirmed(trial) = ask(report, &Question::Confirm)? else {
         return Err(unexpected());
     };
-    let text = match trial {
-        true => "the trial is over, Postern stays\n",
-        false => "there was no trial, Postern stays\n",
+    let text = if trial {
+        "the trial is over, Postern stays\n"
+    } else {
+        "there was no trial, Postern stays\n"
     };
     answer(report, json!({ "trial": trial }), text)
 }

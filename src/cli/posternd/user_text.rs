@@ -35,9 +35,10 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
     let others = if user.own_file { "" } else { ", beside others" };
     let prefix = policy.max_prefix;
     let (usual, most) = (policy.duration, policy.max_duration);
-    let connections = match policy.end_connections {
-        true => "end with the grant",
-        false => "outlast the grant",
+    let connections = if policy.end_connections {
+        "end with the grant"
+    } else {
+        "outlast the grant"
     };
     let mut rows = vec![
         ("state", state(user, now)),

@@ -63,9 +63,10 @@ fn undone(wrong: &ExitError, is_known: bool) -> ExitError {
         0 => String::new(),
         more => format!(" (and {more} more: posternd check)"),
     };
-    let daemon = match is_known {
-        true => "",
-        false => ", and whether a daemon runs is not known",
+    let daemon = if is_known {
+        ""
+    } else {
+        ", and whether a daemon runs is not known"
     };
     let what = "so what [firewall.command] opened, if it is there, was not closed";
     ExitError::new(wrong.code, format!("{first}{more}; {what}{daemon}"))

@@ -138,9 +138,10 @@ fn judge(attempt: Attempt, tries: &mut Tries) {
         Err(error) if error.kind() == ErrorKind::NotConnected => false,
         Err(error) => panic!("{told:?}: {error}"),
     };
-    let count = match is_before {
-        true => &mut tries.open,
-        false => &mut tries.shut,
+    let count = if is_before {
+        &mut tries.open
+    } else {
+        &mut tries.shut
     };
     assert_eq!(is_in, is_before, "{told:?}: let in, and before its end");
     *count += 1;

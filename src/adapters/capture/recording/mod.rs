@@ -263,9 +263,10 @@ fn packet_in<'a>(
 }
 
 fn legacy(header: &PcapHeader) -> Interface {
-    let per_second = match header.is_nanosecond_precision() {
-        true => Some(1_000_000_000),
-        false => Some(1_000_000),
+    let per_second = if header.is_nanosecond_precision() {
+        Some(1_000_000_000)
+    } else {
+        Some(1_000_000)
     };
     let offset_s = 0;
     Interface {

@@ -19,9 +19,10 @@ fn bundle(main: &str, others: &[(&str, &str)]) -> Bundle {
     let file = |name: &str, text: &str| BundleFile::new(Path::new(FOLDER).join(name), text);
     let mut bundle = Bundle::of_main(Path::new(FOLDER).join("posternd.toml"), main);
     for (name, text) in others {
-        let list = match name.ends_with(".toml") {
-            true => &mut bundle.users,
-            false => &mut bundle.keys,
+        let list = if name.ends_with(".toml") {
+            &mut bundle.users
+        } else {
+            &mut bundle.keys
         };
         list.push(file(name, text));
     }

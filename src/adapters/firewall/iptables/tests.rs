@@ -224,9 +224,12 @@ fn unsafe_user_name_reaches_no_program() {
 #[test]
 fn removed_chains_close_all_and_open_nothing() {
     let mut world = World::installed(&[four(1)]);
-    world.answers(|program, _| match program.ends_with("save") {
-        true => Some(prints("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")),
-        false => Some(exits(1, "line 2 failed")),
+    world.answers(|program, _| {
+        if program.ends_with("save") {
+            Some(prints("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"))
+        } else {
+            Some(exits(1, "line 2 failed"))
+        }
     });
     let (done, error) = world.apply(&[Change::Close(four(1)), Change::Open(four(2))]);
     assert_eq!(done, [true, false]);

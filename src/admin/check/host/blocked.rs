@@ -138,11 +138,10 @@ fn at_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
             .detail(JUMP_FIRST)
             .cured_by(vec![format!("{program} -I INPUT 1 -j POSTERN")]);
     }
-    let advice = match view.settings.firewall.protect {
-        true => "accept it there; strangers stay out, because Postern drops their packets",
-        false => {
-            "set protect = \"services\" in [firewall], start posternd again, then accept it there"
-        }
+    let advice = if view.settings.firewall.protect {
+        "accept it there; strangers stay out, because Postern drops their packets"
+    } else {
+        "set protect = \"services\" in [firewall], start posternd again, then accept it there"
     };
     Finding::warning("later-drop", what)
         .detail(format!("{}, drops it: {rule}", block.place()))

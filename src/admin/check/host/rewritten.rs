@@ -111,9 +111,10 @@ fn docker_cure(
     if !chains.any(|chain| chain.name == "DOCKER-USER" && chain.table.sees(packet.family)) {
         return finding;
     }
-    let program = match table.is_nft() {
-        true => "iptables",
-        false => &table.program,
+    let program = if table.is_nft() {
+        "iptables"
+    } else {
+        &table.program
     };
     let interface = match packet.interface {
         "" => "eth0",

@@ -141,9 +141,10 @@ impl Printer<'_> {
         };
         self.left = self.left.map(|left| left.saturating_sub(1));
         let more = print_while_read(&text)? && self.left != Some(0);
-        Ok(match more {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
+        Ok(if more {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
         })
     }
 

@@ -155,9 +155,10 @@ impl Monitor {
 
     /// Waits for an order, a signal, the end of a grant, the next check of the firewall or the next status report.
     fn wait(&self) -> Result<(), ExitError> {
-        let longest = match self.supervisor.is_idle() {
-            true => WAIT_WITHOUT_ENGINE,
-            false => EXPENSIVE_PAUSE,
+        let longest = if self.supervisor.is_idle() {
+            WAIT_WITHOUT_ENGINE
+        } else {
+            EXPENSIVE_PAUSE
         };
         let next_end = self.executor.next_end();
         let next_end = next_end.map(|end| end.since(self.clock.now()));

@@ -96,9 +96,10 @@ impl OpenGrants {
         let grants = self.ledger.grants().cloned();
         let (stay, lost): (Vec<Grant>, Vec<Grant>) =
             grants.partition(|grant| clearance.still_allows(grant));
-        let newly_protected = match protection.services == self.protection.services {
-            true => &[],
-            false => protection.services.as_slice(),
+        let newly_protected = if protection.services == self.protection.services {
+            &[]
+        } else {
+            protection.services.as_slice()
         };
         adopt(self.connections.as_deref_mut(), newly_protected);
         self.backend.install(&protection, &stay)?;
@@ -132,9 +133,10 @@ impl OpenGrants {
         }
         self.backend.tick(now);
         // A driver finds what it closes by its expiry time, so stale times are written anew first.
-        let ready = match self.are_ends_stale {
-            true => self.restore(now),
-            false => Ok(()),
+        let ready = if self.are_ends_stale {
+            self.restore(now)
+        } else {
+            Ok(())
         };
         let mut results = match ready {
             Ok(()) => self.backend.apply(changes),

@@ -178,9 +178,10 @@ impl EngineProcess {
 
     /// What to poll: an order, or space for unsent reports. While reports are unsent no order is taken, so that they cannot pile up.
     pub(super) fn poll_fd(&self) -> PollFd<'_> {
-        let event = match self.unsent.is_empty() {
-            true => PollFlags::IN,
-            false => PollFlags::OUT,
+        let event = if self.unsent.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
         };
         PollFd::from_borrowed_fd(self.link.as_fd(), event)
     }

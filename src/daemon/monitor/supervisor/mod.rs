@@ -218,9 +218,10 @@ impl Supervisor {
         if self.successor.is_some() || since_start < self.restart_pause {
             return;
         }
-        self.restart_pause = match since_start > SERVED_WELL {
-            true => PAUSE_MIN,
-            false => self.restart_pause.saturating_mul(2).min(PAUSE_MAX),
+        self.restart_pause = if since_start > SERVED_WELL {
+            PAUSE_MIN
+        } else {
+            self.restart_pause.saturating_mul(2).min(PAUSE_MAX)
         };
         let launched = self.launch();
         self.is_config_unusable =

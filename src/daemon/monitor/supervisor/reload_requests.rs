@@ -79,9 +79,10 @@ pub(super) fn refused(why: &str) -> Reloaded {
     while !why.is_char_boundary(cut) {
         cut = cut.saturating_sub(1);
     }
-    let more = match cut < why.len() {
-        true => "…\nthere is more: see the log, or posternd check",
-        false => "",
+    let more = if cut < why.len() {
+        "…\nthere is more: see the log, or posternd check"
+    } else {
+        ""
     };
     Reloaded::Refused(format!("{}{more}", why.get(..cut).unwrap_or_default()))
 }
