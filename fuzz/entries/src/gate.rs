@@ -1,7 +1,7 @@
-//! The whole gate as a state machine: users who knock, strangers who change, repeat and invent, and clocks that are set.
+//! The whole gate as a state machine: users who knock, strangers who change, repeat and forge packets, and clocks that are set.
 //!
 //! The input is a list of moves of four bytes each. The machine
-//! knows by itself who may be admitted, and holds the gate to it after every move.
+//! keeps its own record of who may be admitted, and checks the gate after every move.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

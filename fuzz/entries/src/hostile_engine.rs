@@ -1,4 +1,4 @@
-//! An engine that lies (invariants 4, 5 and 10): orders of typed values, some changed as bytes, against a real executor.
+//! A hostile engine (invariants 4, 5 and 10): orders of typed values, some changed as bytes, against a real executor.
 //!
 //! After every batch each grant in the firewall is one that the policy allows, judged by the second gate; it has an end within the
 //! user's maximum; and what the executor says is what the firewall holds.
@@ -36,13 +36,13 @@ enum Turn {
     Pass { seconds: u16 },
     /// The firewall fails from now on, or no longer does.
     Fail(bool),
-    /// Somebody else empties the firewall, and the monitor looks at it.
+    /// Another program empties the firewall, and the monitor checks it.
     Flushed,
     /// The monitor starts again and finds the firewall as it is.
     Restart,
 }
 
-/// An order as the engine says it, and what it then does to the bytes.
+/// An order, and how the engine then changes its bytes.
 #[derive(Debug, Arbitrary)]
 struct Said {
     order: Asked,

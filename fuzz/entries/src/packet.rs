@@ -50,7 +50,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Steps 6.1 to 6.6 for whatever came.
+/// Steps 6.1 to 6.6 for any datagram.
 fn as_sent(datagram: &[u8]) {
     let Ok(packet) = Packet::parse(datagram) else {
         assert!(

@@ -1,4 +1,4 @@
-//! What the daemon is furnished with: one user's config, knocks, and engines that have just begun.
+//! The daemon's inputs: one user's config, knocks, and engines that have just started.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ fn source(nth: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 1 + nth % 2)
 }
 
-/// The packet's bytes. Each is sealed once for all daemons, for that takes longest of all.
+/// The packet's bytes. Each is sealed once for all daemons, because that takes longest.
 pub(super) fn sealed(packet: Packet) -> Vec<u8> {
     thread_local! {
         static SEALED: RefCell<HashMap<(u8, bool, Timestamp), Vec<u8>>> = RefCell::default();
@@ -86,7 +86,7 @@ thread_local! {
 }
 
 /// An engine that has just begun. Its gate was made before its store could be opened, as every engine's is, and may have been one
-/// before: making keys and tables anew would take most of the time. Its quota is too large to matter.
+/// before: making new keys and tables would take most of the time. Its quota is too large to matter.
 pub(super) fn begun(kept: StoredMarks) -> Core {
     let mut core = SPARE
         .take()

@@ -11,7 +11,7 @@ pub enum Event {
     First,
     /// The last knock comes once more.
     Last,
-    /// The disk has done the oldest commit, and the engine hears of it.
+    /// The disk completes the oldest commit, and the engine is informed.
     Stored,
     /// The disk refuses the oldest commit; the engine ends, and another begins.
     Refused,
@@ -25,7 +25,7 @@ pub enum Event {
     MonitorDies,
     /// A monitor begins, and an engine under it.
     MonitorBegins,
-    /// An engine is to follow on this one: it sees to what is under way, while knocks wait for the next.
+    /// A new engine takes over: the old one finishes its pending work, while knocks wait for the new one.
     HandOver,
     /// Time passes for everyone.
     Pass,
@@ -33,7 +33,7 @@ pub enum Event {
     Back,
     /// The firewall begins to fail, or to work again.
     Fail,
-    /// Somebody else empties the firewall; the monitor looks at it within the second.
+    /// Another program empties the firewall; the monitor checks it within a second.
     Flush,
 }
 

@@ -2,7 +2,7 @@
 //! grants by itself or does not. Real are the gate, the engine's core, messages, the executor and the ledger (invariants 3, 4, 5 and 10).
 //!
 //! One byte is one event. `tests/model/` runs every list of events up to a length; the fuzzer runs long ones. After each
-//! event the daemon keeps to its properties by its own book of what was durable, ordered and told.
+//! event the properties are checked against a separate record of what was durable, ordered and reported.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -54,7 +54,7 @@ pub struct Daemon {
     /// Whether the kernel ends grants by itself.
     kernel_ends: bool,
     engine: Option<Core>,
-    /// Orders of an engine that is gone are served, but it can be told nothing.
+    /// Orders of an engine that has ended are carried out, but it gets no reports.
     generation: u32,
     handing_over: bool,
     /// Packets that wait for the next engine.
@@ -72,7 +72,7 @@ pub struct Daemon {
     fault: Option<Fault>,
 }
 
-/// What must be remembered to judge the daemon, by nobody in it.
+/// The record that the checks use; the daemon does not see it.
 #[derive(Default)]
 struct Book {
     durable: HashSet<Mark>,
@@ -363,7 +363,7 @@ impl Daemon {
         self.engine_ends(false);
         self.orders.clear();
         self.waiting.clear();
-        // What somebody else took out is put back by this monitor or by none.
+        // This monitor alone restores what another program removed.
         let open = self.firewall.with(|state| state.open.clone());
         self.book
             .told
@@ -387,7 +387,7 @@ impl Daemon {
         }
     }
 
-    /// The engine that was told to end has seen to everything.
+    /// The old engine has finished its pending work.
     fn follow_on(&mut self) {
         if self.handing_over
             && self.commits.is_empty()

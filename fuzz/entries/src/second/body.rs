@@ -1,5 +1,5 @@
 //! A second decoder of bodies, written from section 5 of the specification alone and as plainly as possible: it shares no line
-//! and no type with `proto`, is in no hurry, and notes every rule that is broken where a reader from front to back comes upon it.
+//! and no type with `proto`, need not be fast, and notes each broken rule in the order of the bytes.
 //!
 //! The specification fixes which of several broken rules is named (section 5 and section 6, step 5): the first one noted.
 

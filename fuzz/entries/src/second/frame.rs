@@ -1,4 +1,4 @@
-//! A second opinion on frames: etherparse answers the question that the capture asks of an IP packet.
+//! Frames as etherparse parses them, to compare with the capture.
 //!
 //! The capture wants less than etherparse can read, on purpose: no IPv6 extension headers, no IPv4 authentication header, and
 //! no jumbo packet, whose lengths are zero (RFC 2675).
@@ -43,7 +43,7 @@ pub fn read<'a>(packet: &'a [u8], ports: &[u16]) -> Option<Read<'a>> {
         return None;
     }
     let payload = udp.payload();
-    // As an address in a log, an IPv4 one in IPv6's clothes is an IPv4 one.
+    // As in a log, an IPv4-mapped address counts as IPv4.
     Some((
         source.to_canonical(),
         destination.to_canonical(),
