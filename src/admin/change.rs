@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_removed_user_could_open_is_named() {
+    fn services_of_the_removed_user_alone_are_named() {
         let alice = "services = [\"tcp/22\", \"web\"]\ntargets = [\"10.0.0.0/24\"]";
         let bob = "services = [\"tcp/20-30\"]\ntargets = [\"10.0.0.0/8\"]";
         let disabled = format!("{alice}\ndisabled = true");

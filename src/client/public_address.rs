@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn agreeing_servers_outvote_a_dead_one() {
+    fn silent_server_is_ignored() {
         // Connected elsewhere, so the kernel refuses packets to it.
         let refusing = UdpSocket::bind("127.0.0.1:0").unwrap();
         refusing.connect("127.0.0.1:9").unwrap();

@@ -106,7 +106,7 @@ fn packets_are_read_with_their_times() {
 }
 
 #[test]
-fn sections_and_unknown_blocks_are_read_past() {
+fn sections_and_unknown_blocks_do_not_end_reading() {
     let (little, big) = (
         Style::ETHERNET,
         Style {

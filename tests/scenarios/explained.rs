@@ -69,7 +69,7 @@ fn an_admission_says_what_opens() {
 }
 
 #[test]
-fn a_wrong_clock_is_told_with_its_difference() {
+fn a_wrong_clock_is_reported_with_its_difference() {
     for (away, reason, said) in [
         (31, "drop too-old (step 7)", "31s"),
         (312, "drop unknown-hint (step 2)", "5m 12s"),
@@ -94,7 +94,7 @@ fn a_wrong_clock_is_told_with_its_difference() {
 }
 
 #[test]
-fn a_later_refusal_is_told_besides() {
+fn a_later_refusal_is_reported_too() {
     let tcp23 = Knock::of("alice").services(&["tcp/23"]);
     let account = explained(ALICE, tcp23.sealed(START.minus(seconds(120))));
     let besides = "after that it is refused, services: tcp/23 is not in tcp/22; ask for less, or add it to services of alice";
@@ -219,7 +219,7 @@ fn a_replay_tells_the_first_arrival() {
 }
 
 #[test]
-fn the_running_gates_memory_counts() {
+fn explain_uses_the_running_gates_memory() {
     let packet = Knock::of("alice").sealed(START);
     let mut fresh = explained(ALICE, &packet);
     fresh.seen_before(Seen::Admitted(START.minus(seconds(3))));
@@ -306,7 +306,7 @@ fn a_packet_of_unknown_source_is_judged_as_allowed() {
 }
 
 #[test]
-fn forgotten_marks_and_set_clocks_are_told() {
+fn forgotten_marks_and_set_clocks_are_reported() {
     let mut world = World::of_alice();
     let late = Knock::of("alice").sealed(world.now);
     world.pass(seconds(40));

@@ -31,7 +31,7 @@ fn a_knock_from_the_next_step_is_admitted() {
 }
 
 #[test]
-fn a_late_table_stops_knocks_only_until_it_comes() {
+fn knocks_are_dropped_until_a_late_table_comes() {
     let mut world = World::of_alice();
     world.tables_stuck = true;
     // The next step's rows are in the present table.
@@ -48,7 +48,7 @@ fn a_late_table_stops_knocks_only_until_it_comes() {
 }
 
 #[test]
-fn a_gate_without_a_table_wants_one() {
+fn a_gate_without_a_table_requests_one() {
     let mut world = World::of_alice();
     let found = world.core.gate().hint_rows();
     assert_eq!(found, 2, "one for each of two steps");

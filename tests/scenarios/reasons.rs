@@ -19,7 +19,7 @@ fn every_reason_is_given_in_a_scenario() {
     dropped::each_step_drops_what_it_checks();
     dropped::a_used_knock_is_a_duplicate_then_a_replay();
     refused::each_policy_rule_refuses_and_is_explained();
-    refused::a_spent_quota_comes_back_with_time();
+    refused::a_used_up_quota_is_restored_with_time();
     codes::missing_and_wrong_codes_are_refused();
     codes::a_code_counts_once_for_each_family();
     codes::guessing_blocks_the_user();

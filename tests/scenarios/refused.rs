@@ -147,7 +147,7 @@ fn two_users(quota: &str) -> World {
 }
 
 #[test]
-pub(crate) fn a_spent_quota_comes_back_with_time() {
+pub(crate) fn a_used_up_quota_is_restored_with_time() {
     let mut world = two_users("2/min");
     let alice = Knock::of("alice");
     for (pause, admitted) in [(0, 2), (29, 0), (1, 1), (3600, 2)] {
@@ -198,7 +198,7 @@ fn a_flood_of_refusals_is_logged_in_part() {
 }
 
 #[test]
-fn the_gate_tells_what_it_has_seen() {
+fn the_gate_reports_seen_packets() {
     let mut world = World::of_alice();
     let [admitted, refused, unknown] = ["tcp/22", "tcp/23", "tcp/24"]
         .map(|service| Knock::of("alice").services(&[service]).sealed(START));

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_base64_is_told_with_its_line() {
+    fn invalid_base64_is_reported_with_its_line() {
         let said = read("QUJD\n\nno base64!\nQUJD\n");
         assert_eq!(said.len(), 2);
         assert!(

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_and_the_next_step_are_wanted() {
+    fn the_table_needs_window_and_next_step() {
         for (ms, steps) in [
             (64_000 * 10 + 32_000, 10..=11),
             (64_000 * 10 + 1_000, 9..=11),

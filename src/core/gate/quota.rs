@@ -121,7 +121,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_rest_told_is_the_rest_admitted() {
+    fn the_reported_rest_is_admitted() {
         let start = Timestamp::from_millis(1_760_000_000_000);
         for (count, per) in [(1, 1_000), (3, 1_000), (7, 60_000), (30, 60_000)] {
             let quota = Quota {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_quota_tells_when_room_returns() {
+    fn a_used_up_quota_reports_the_next_admission() {
         let quota = Quota {
             count: NonZeroU32::new(2).unwrap(),
             per: Duration::from_secs(60),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_quota_comes_back_with_time() {
+    fn a_used_up_quota_is_restored_with_time() {
         let quota = Quota {
             count: NonZeroU32::new(3).unwrap(),
             per: Duration::from_secs(60),

@@ -15,7 +15,7 @@ fn is_gone_or_zombie(pid: u32) -> bool {
 }
 
 /// It serves, or ends with a reason and without a panic.
-pub(crate) fn start_with_little_memory_serves_or_explains(backend: &'static str) {
+pub(crate) fn start_with_little_memory_serves_or_reports(backend: &'static str) {
     let mut world = World::prepare(&plan(backend));
     let outcomes = [32_u32, 48, 64, 128, 1024].map(|mebibytes| {
         world.daemon.through = Some(format!("ulimit -v {} && exec \"$@\"", mebibytes << 10));

@@ -53,7 +53,7 @@ const ONCE: &[Test] = table![
     STRACE: capture::few_failed_reads_lose_no_knock,
     STRACE: capture::constant_read_failure_ends_the_engine,
     ROOT: control_clients::hostile_clients_delay_no_knock,
-    ROOT: memory::start_with_little_memory_serves_or_explains,
+    ROOT: memory::start_with_little_memory_serves_or_reports,
     STRACE: memory::engine_without_memory_opens_only_durable,
     ROOT: hostile_engine::invalid_message_ends_the_engine,
     ROOT: hostile_engine::descriptors_with_orders_are_closed,

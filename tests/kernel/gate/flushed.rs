@@ -83,7 +83,7 @@ fn rules(world: &World, backend: &'static str) -> String {
         .collect()
 }
 
-pub(crate) fn knock_into_flushed_firewall_is_reported_truly(backend: &'static str) {
+pub(crate) fn knock_into_flushed_firewall_is_reported_correctly(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend).member("bob", "quota = \"1000/min\""));
     let command = if backend == "iptables" {
         "iptables -F; iptables -X"

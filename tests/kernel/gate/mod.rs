@@ -94,7 +94,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: crashes::random_kills_third_run,
     NONE: crashes::random_kills_fourth_run,
     NONE: storm::reloads_and_kills_end_in_one_engine,
-    BOTH: flushed::knock_into_flushed_firewall_is_reported_truly,
+    BOTH: flushed::knock_into_flushed_firewall_is_reported_correctly,
     NONE: flushed::unchanged_firewall_is_left_alone,
 ];
 
@@ -109,8 +109,8 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: users::client_waits_for_the_open_port,
     IPTABLES: restart::rules_of_the_other_driver_are_removed,
     NONE: restart::replay_after_restart_is_refused,
-    NONE: trial::knock_ends_the_trial_well,
-    NONE: trial::confirm_ends_the_trial_well,
+    NONE: trial::knock_confirms_the_trial,
+    NONE: trial::confirm_keeps_the_rules,
     PEER: peer::peer_opens_with_every_kind_of_key,
     STUN: stun::knock_opens_for_the_outer_address,
     NONE: explain::explain_live_beside_the_gate,

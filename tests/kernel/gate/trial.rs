@@ -17,7 +17,7 @@ pub(crate) fn unconfirmed_trial_restores_the_firewall(backend: &'static str) {
     world.daemon.expect_logged(1, &said);
 }
 
-pub(crate) fn knock_ends_the_trial_well(backend: &'static str) {
+pub(crate) fn knock_confirms_the_trial(backend: &'static str) {
     let mut world = on_trial(backend, "4s");
     world.start_again();
     world.first.knock("alice", Family::V4, &["--for", "1s"]);
@@ -27,7 +27,7 @@ pub(crate) fn knock_ends_the_trial_well(backend: &'static str) {
     outlives_its_trial(&mut world);
 }
 
-pub(crate) fn confirm_ends_the_trial_well(backend: &'static str) {
+pub(crate) fn confirm_keeps_the_rules(backend: &'static str) {
     let mut world = on_trial(backend, "4s");
     world.start_again();
     assert!(text(&world.daemon.ask(&["confirm"])).contains("the trial is over"));

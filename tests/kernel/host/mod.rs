@@ -30,7 +30,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         docker_port_is_open_until_cured,
         missing_ip6tables_leaves_ipv6_open,
         udp_capture_needs_accepted_knock_port,
-        left_over_rules_go_at_next_start,
+        leftover_rules_are_removed_at_start,
         unreadable_rules_are_reported,
     ];
     needs.push(Other("legacy tables", has_legacy_tables(machine)));
@@ -215,7 +215,7 @@ fn udp_capture_needs_accepted_knock_port() {
     assert_eq!(check(&host), []);
 }
 
-fn left_over_rules_go_at_next_start() {
+fn leftover_rules_are_removed_at_start() {
     let mut host = host("nftables");
     host.start_again();
     host.daemon.stop();

@@ -244,7 +244,7 @@ pub(crate) fn hostile_readers_delay_no_knock() {
     assert_eq!(page(&world, FIRST)["postern_admitted_total{} counter"], 2.0);
 }
 
-pub(crate) fn taken_metrics_address_is_one_error() {
+pub(crate) fn metrics_address_in_use_is_one_error() {
     let mut world = World::prepare(&listening_on(FIRST));
     let taken = world
         .gate

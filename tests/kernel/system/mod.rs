@@ -34,14 +34,14 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         };
     }
     add!(&[];
-        metrics::taken_metrics_address_is_one_error,
+        metrics::metrics_address_in_use_is_one_error,
         unit::engine_gets_its_state_back,
         container::gate_runs_as_first_process,
-        systemd::systemd_hears_start_reload_and_stop,
+        systemd::systemd_is_notified_of_start_reload_stop,
         systemd::failed_engine_is_never_ready,
         systemd::missing_journal_leaves_standard_error,
         systemd::missing_notify_socket_hinders_nothing,
-        systemd::watchdog_is_fed_without_an_engine,
+        systemd::watchdog_is_notified_without_an_engine,
     );
     add!(&[MetricsParser];
         metrics::metrics_file_is_complete_and_removed,

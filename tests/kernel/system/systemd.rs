@@ -65,7 +65,7 @@ fn as_a_service(world: &mut World) -> Systemd {
     systemd
 }
 
-pub(crate) fn systemd_hears_start_reload_and_stop() {
+pub(crate) fn systemd_is_notified_of_start_reload_stop() {
     let mut world = World::prepare(&GateConfig::new(DRIVER));
     let systemd = as_a_service(&mut world);
     world.daemon.start_process(&world.gate);
@@ -119,7 +119,7 @@ pub(crate) fn failed_engine_is_never_ready() {
     );
 }
 
-pub(crate) fn watchdog_is_fed_without_an_engine() {
+pub(crate) fn watchdog_is_notified_without_an_engine() {
     let mut world = World::prepare(&GateConfig::new(DRIVER));
     let systemd = as_a_service(&mut world);
     world.start_again();

@@ -137,7 +137,7 @@ fn wrong_key_files_are_named_with_their_line() {
 }
 
 #[test]
-fn all_problems_of_all_files_are_told() {
+fn all_problems_of_all_files_are_reported() {
     let main = "[gate]\nprot = 1\nname = \"\"\n[firewall]\nbackend = \"pf\"\n[[user]]\nname = \"a\"\n[[user]]\nquota = 1\n";
     let files = [
         ("users.d/a.toml", "name = "),

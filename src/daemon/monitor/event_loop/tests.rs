@@ -185,7 +185,7 @@ fn slow_engine_gets_the_whole_list() {
 }
 
 #[test]
-fn reports_to_a_deaf_engine_do_not_pile_up() {
+fn unread_reports_do_not_accumulate() {
     let mut scene = Scene::new();
     scene.open_many(3000);
     let list = order::encode(&Order::List { ticket: 1 }).unwrap();
@@ -300,7 +300,7 @@ fn engine_that_does_not_answer_is_ended() {
 }
 
 #[test]
-fn talkative_engine_is_read_in_batches() {
+fn many_orders_are_read_in_batches() {
     for words in [figures(), Order::Ready, Order::Loaded, open(1, 1)] {
         let mut scene = Scene::new();
         let bytes = order::encode(&words).unwrap();
