@@ -67,7 +67,7 @@ pub(super) fn ensure(
             None if exists(name) => return EngineUser::Made,
             None => {
                 let program = recipe.first().map_or("", |(program, _)| program);
-                refused.push(format!("{program} did not make it"));
+                refused.push(format!("{program} did not create the user"));
             }
             Some(why) => refused.push(why),
         }

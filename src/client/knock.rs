@@ -250,7 +250,7 @@ fn no_route(errors: &mut dyn Iterator<Item = (SocketAddr, &io::Error)>) -> ExitE
             code = PERMISSION;
             cure = "check the address and the firewall of this machine";
         }
-        each.push(format!("no way to {to}: {error}"));
+        each.push(format!("cannot reach {to}: {error}"));
     }
     ExitError::new(code, format!("{}; {cure}", each.join(", ")))
 }

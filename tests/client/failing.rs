@@ -107,7 +107,7 @@ fn missing_network_is_69() {
     let arguments = [&["knock", "--gate", GATE, "-s", "tcp/22"], &addresses[..]].concat();
     let mut command = postern_behind(&wrapper, &arguments);
     command.env("POSTERN_KEY", key(1));
-    let pattern = "no way to 192.0.2.1:1000: …, no way to [2001:db8::1]:62201: …; check this machine's network";
+    let pattern = "cannot reach 192.0.2.1:1000: …, cannot reach [2001:db8::1]:62201: …; check this machine's network";
     run(&mut command).fails(69, pattern);
     run(command.args(["--allow", "source"])).fails(69, pattern);
 }
@@ -128,7 +128,7 @@ fn unwritable_file_or_output_has_its_status() {
 #[test]
 fn forbidden_address_is_77() {
     let ran = run(&mut knock(&["--address", "255.255.255.255"]));
-    ran.fails(77, "no way to 255.255.255.255:62201: Permission denied…");
+    ran.fails(77, "cannot reach 255.255.255.255:62201: Permission denied…");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(crate) fn explain_reads_files_and_standard_input() {
         gate.run_through(&format!("cat {path} | \"$@\""), "explain -")
             .ok(),
     ] {
-        let duplicate = "packet 3: drop duplicate (step 8): alice's key, but this very packet came before, admitted at …";
+        let duplicate = "packet 3: drop duplicate (step 8): alice's key, but this same packet came before, admitted at …";
         let pattern = format!("packet 1: admit: …\npacket 2: refuse services …\n{duplicate}");
         says(&said, &pattern);
         assert_eq!(said.lines().count(), 3, "{said}");

@@ -210,6 +210,6 @@ pub(crate) fn damaged_store_stops_start() {
         );
         assert_eq!(lines.next(), None);
         let last = ran.err.lines().last().unwrap();
-        says(last, "…the engine could not begin (its own line is above)…");
+        says(last, "…the engine did not start (its own log line is above)…");
     }
 }

@@ -14,7 +14,7 @@ use postern_harness::Namespace;
 
 const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 
-const LOOSE: &str = "not as tight as it could be: ";
+const LOOSE: &str = "the sandbox is incomplete: ";
 
 const LACKING: [&str; 4] = [
     "this kernel has no landlock: the process may use every file that its user may use",

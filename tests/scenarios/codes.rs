@@ -155,7 +155,7 @@ fn explain_tells_each_code_fault() {
             1,
             "a code counts once for IPv4 and once for IPv6; wait for the next one",
         ),
-        (guess("000000"), 1, "it is not the code of now"),
+        (guess("000000"), 1, "it is neither the current code nor"),
         (guess("000000"), 5, "five wrong codes came"),
     ] {
         (0..times).for_each(|_| drop(world.knock(&knock, HOME)));

@@ -212,7 +212,7 @@ fn a_replay_tells_the_first_arrival() {
     };
     assert!(at(0).starts_with("admit: "));
     let first = format!(
-        "alice's key, but this very packet came before, admitted at {START}: a packet works once; knock again"
+        "alice's key, but this same packet came before, admitted at {START}: a packet works once; knock again"
     );
     assert_eq!(at(400), format!("drop duplicate (step 8): {first}"));
     assert_eq!(at(5000), format!("drop replay (step 8): {first}"));
@@ -238,7 +238,7 @@ fn explain_uses_the_running_gates_memory() {
     let start = "drop unknown-hint (step 2): alice's key, but made 1m 40s ago";
     assert!(old.line().starts_with(start), "{}", old.line());
     for (account, did) in [(refused, "refused"), (old, "admitted")] {
-        let end = format!("; the running gate {did} this very packet at {START}");
+        let end = format!("; the running gate {did} this same packet at {START}");
         assert!(account.line().ends_with(&end), "{}", account.line());
     }
 }
@@ -254,7 +254,7 @@ fn the_running_gate_may_decide_otherwise() {
     };
     let admitted = "admit by the config: alice may open tcp/22 for 192.0.2.7/32 for 30s";
     let refused = format!(
-        "; the running gate refused this very packet at {START}, because of a quota or a used code: its log names the rule"
+        "; the running gate refused this same packet at {START}, because of a quota or a used code: its log names the rule"
     );
     let expected = format!("{admitted}{refused}");
     assert_eq!(told(Some(Seen::Refused(START))), expected);

@@ -46,7 +46,7 @@ complete -c postern -n "__fish_postern_using_subcommand knock" -l time-offset -d
 complete -c postern -n "__fish_postern_using_subcommand knock" -l target -d 'Reach this host behind the gate' -r
 complete -c postern -n "__fish_postern_using_subcommand knock" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r
 complete -c postern -n "__fish_postern_using_subcommand knock" -l wait -d 'Wait until the first requested TCP port opens; exit with status 3 if it does not' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l spoof-source -d 'Send from this foreign source address; requires root, and --allow with the address to allow' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l spoof-source -d 'Send from this source address, which this machine does not have; requires root and --allow' -r
 complete -c postern -n "__fish_postern_using_subcommand knock" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
 complete -c postern -n "__fish_postern_using_subcommand knock" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
 complete -c postern -n "__fish_postern_using_subcommand knock" -s 4 -l ipv4 -d 'Knock over IPv4 only'
@@ -79,7 +79,7 @@ complete -c postern -n "__fish_postern_using_subcommand connect" -l wait -d 'Wai
 complete -c postern -n "__fish_postern_using_subcommand connect" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
 complete -c postern -n "__fish_postern_using_subcommand connect" -s 4 -l ipv4 -d 'Knock over IPv4 only'
 complete -c postern -n "__fish_postern_using_subcommand connect" -s 6 -l ipv6 -d 'Knock over IPv6 only'
-complete -c postern -n "__fish_postern_using_subcommand connect" -l target -d 'Ask for HOST as a host behind the gate'
+complete -c postern -n "__fish_postern_using_subcommand connect" -l target -d 'Treat HOST as a host behind the gate'
 complete -c postern -n "__fish_postern_using_subcommand connect" -s q -l quiet -d 'Write nothing except errors'
 complete -c postern -n "__fish_postern_using_subcommand connect" -l json -d 'Write one JSON object to standard error'
 complete -c postern -n "__fish_postern_using_subcommand connect" -s h -l help -d 'Print help'
@@ -96,7 +96,7 @@ complete -c postern -n "__fish_postern_using_subcommand run" -l config -d 'Read 
 complete -c postern -n "__fish_postern_using_subcommand run" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
 complete -c postern -n "__fish_postern_using_subcommand run" -s 4 -l ipv4 -d 'Knock over IPv4 only'
 complete -c postern -n "__fish_postern_using_subcommand run" -s 6 -l ipv6 -d 'Knock over IPv6 only'
-complete -c postern -n "__fish_postern_using_subcommand run" -l keep-open -d 'Knock again before the time of --for ends, as long as the command runs'
+complete -c postern -n "__fish_postern_using_subcommand run" -l keep-open -d 'Renew the grant before it ends, until the command ends'
 complete -c postern -n "__fish_postern_using_subcommand run" -l code-stdin -d 'Read the one-time code from standard input [default: from POSTERN_CODE, or as the profile says]'
 complete -c postern -n "__fish_postern_using_subcommand run" -s q -l quiet -d 'Write nothing except errors'
 complete -c postern -n "__fish_postern_using_subcommand run" -l json -d 'Write one JSON object to standard error'

@@ -50,7 +50,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_s
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "add" -d 'Add a user, and print the client\'s profile and token'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "list" -d 'List all users'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "show" -d 'Show the rights of one user'
-complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "remove" -d 'Remove a user with file and key; end the user\'s grants'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "remove" -d 'Remove a user, its file and its key; end the user\'s grants'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "disable" -d 'Disable a user; end the user\'s grants and keep services closed'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "enable" -d 'Enable a disabled user'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_seen_subcommand_from add list show remove disable enable rotate help" -f -a "rotate" -d 'Give a user a new key; accept the old key for a while'
@@ -65,7 +65,7 @@ either\t''"
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l duration -d 'Set how long a grant lasts if the knock names no time [default: 30s]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l max-duration -d 'Limit how long a grant may last [default: 1h]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l quota -d 'Limit admitted knocks, such as 30/min [default: 30/min]' -r
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l request -d 'Use this line that postern enroll printed at the client, or - for standard input; no secret is sent' -r
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l request -d 'Use this request, a line that postern enroll printed at the client, or - for standard input; it holds no secret' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l address -d 'Send knocks to this address instead of the config\'s; may be repeated' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l pair -d 'Make a key pair here and print its private key; postern enroll at the client is safer'
@@ -81,7 +81,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l json -d 'Print JSON, for programs'
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l unprotect -d 'Remove the user even if services are then open to everyone, because no other user may open them'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -l unprotect -d 'Remove the user even if no other user may open a service, which is then open to everyone'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from disable" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from disable" -l json -d 'Print JSON, for programs'
@@ -90,8 +90,8 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from enable" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l config -d 'Use this config file' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l request -d 'Use this line that postern enroll printed at the client, or - for standard input; no secret is sent' -r
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l keep-old -d 'Accept the old key for this time; 0s: not at all' -r
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l request -d 'Use this request, a line that postern enroll printed at the client, or - for standard input; it holds no secret' -r
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l keep-old -d 'Accept the old key for this time; with 0s it ends at once' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l address -d 'Send knocks to this address instead of the config\'s; may be repeated' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from rotate" -l pair -d 'Make a key pair here and print its private key; postern enroll at the client is safer'
@@ -101,7 +101,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add a user, and print the client\'s profile and token'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "list" -d 'List all users'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show the rights of one user'
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "remove" -d 'Remove a user with file and key; end the user\'s grants'
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "remove" -d 'Remove a user, its file and its key; end the user\'s grants'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "disable" -d 'Disable a user; end the user\'s grants and keep services closed'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "enable" -d 'Enable a disabled user'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "rotate" -d 'Give a user a new key; accept the old key for a while'
@@ -113,7 +113,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand check" -l config -d 'U
 complete -c posternd -n "__fish_posternd_using_subcommand check" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand check" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l config -d 'Use this config file' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand status" -l watch -d 'Repeat until Ctrl-C; on a terminal, in place' -r
+complete -c posternd -n "__fish_posternd_using_subcommand status" -l watch -d 'Repeat until Ctrl-C; on a terminal, replace the last output' -r
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l wait -d 'Wait until the gate serves, at most this long; exit 1 if it does not' -r
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -s h -l help -d 'Print help'
@@ -135,10 +135,10 @@ complete -c posternd -n "__fish_posternd_using_subcommand explain" -l for -d 'Wi
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l count -d 'Stop after this number of datagrams' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l at -d 'Assume that the packets arrived at this time: 2026-11-22T10:41:00Z, seconds since 1970 as @1795344060, or 5m for five minutes ago [default: now]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l source -d 'Assume that the packets came from this address' -r
-complete -c posternd -n "__fish_posternd_using_subcommand explain" -l gate-name -d 'Try this gate name, too, in case the client uses it; may be repeated. This host\'s names and addresses are always tried' -r
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l gate-name -d 'Also try this gate name; may be repeated. This host\'s names and addresses are always tried' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l json -d 'Print JSON, for programs'
-complete -c posternd -n "__fish_posternd_using_subcommand explain" -l live -d 'Receive packets beside the running gate, and explain knocks as they arrive'
-complete -c posternd -n "__fish_posternd_using_subcommand explain" -l all -d 'Explain every packet of a recording, also those to other ports'
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l live -d 'Capture packets while the gate runs, and explain knocks as they arrive'
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l all -d 'Explain every packet of a recording, including those to other ports'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -s v -l verbose -d 'Print every step for each datagram'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand confirm" -l config -d 'Use this config file' -r -F
@@ -172,7 +172,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand help; and not __fish_s
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "add" -d 'Add a user, and print the client\'s profile and token'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "list" -d 'List all users'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "show" -d 'Show the rights of one user'
-complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "remove" -d 'Remove a user with file and key; end the user\'s grants'
+complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "remove" -d 'Remove a user, its file and its key; end the user\'s grants'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "disable" -d 'Disable a user; end the user\'s grants and keep services closed'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "enable" -d 'Enable a disabled user'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from user" -f -a "rotate" -d 'Give a user a new key; accept the old key for a while'

@@ -9,7 +9,7 @@ use crate::adapters::netlink::NetlinkError;
 pub enum ConntrackError {
     /// The netlink socket does not open.
     #[error(
-        "opening a netlink socket to {0}: {1}; does this kernel have it, and the monitor its rights?"
+        "opening a netlink socket to {0}: {1}; check that the kernel supports it and that posternd has CAP_NET_ADMIN"
     )]
     NoSocket(&'static str, std::io::Error),
     /// The kernel did not do it.

@@ -59,14 +59,14 @@ impl Collector for Snapshot {
         writer.family("build_info", help, &version, ConstGauge::<i64>::new)?;
         writer.time("start_time", "When posternd started", started)?;
         let serving = usize::from(self.figures.is_some());
-        writer.gauge("engine_serving", "Whether knocks are heard", serving)?;
+        writer.gauge("engine_serving", "Whether an engine serves", serving)?;
         let help = "Engines that were started, by a reload or after a crash";
         writer.counter("engine_starts", help, engines)?;
         writer.gauge("grants", "Grants that are open", grants)?;
         writer.counter("grants_opened", "Grants that were opened", turnover.opened)?;
         let help = "Renewals of grants that were open already";
         writer.counter("grants_extended", help, turnover.extended)?;
-        let help = "Grants that were closed, whatever ended them";
+        let help = "Grants that were closed, for any reason";
         writer.counter("grants_closed", help, turnover.closed)?;
         let Some(figures) = &self.figures else {
             return Ok(());
@@ -114,7 +114,7 @@ impl Writer<'_> {
         self.counters("dropped", help, &dropped)?;
         let help = "Those dropped as malformed, by the rule that they broke";
         self.counters("malformed", help, &malformed)?;
-        let help = "Authenticated knocks that were refused, by the rule that said no";
+        let help = "Authenticated knocks that were refused, by rule";
         self.counters("refused", help, &refused)?;
         let help = "Those refused for their one-time code, by what was wrong with it";
         self.counters("code_refused", help, &codes)
@@ -128,12 +128,12 @@ impl Writer<'_> {
             received.push((label, capture.received));
             dropped.extend(capture.dropped.map(|count| (label, count)));
         }
-        let help = "Whether an interface, or a bound port, is heard now";
+        let help = "Whether the capture listens now";
         self.family("capture_listening", help, &listening, ConstGauge::new)?;
-        let help = "Datagrams to a knock port, by where they were heard";
+        let help = "Datagrams to a knock port, by capture";
         self.counters("capture_received", help, &received)?;
         let help =
-            "Datagrams to a knock port that the kernel dropped, for nobody read them in time";
+            "Datagrams to a knock port that the kernel dropped because the queue was full";
         self.counters("capture_dropped", help, &dropped)
     }
 

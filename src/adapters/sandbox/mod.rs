@@ -35,5 +35,5 @@ pub(crate) fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, 
 
 /// The line about such a gap, for the log and for `posternd check`.
 pub(crate) fn told(gap: &str) -> String {
-    format!("not as tight as it could be: {gap}")
+    format!("the sandbox is incomplete: {gap}")
 }

@@ -131,7 +131,7 @@ fn full_steps(
     progress.step(
         title,
         answer.is_none(),
-        &format!("{sent}; back came {back}"),
+        &format!("{sent}; received {back}"),
     )?;
     let rules = firewall::rules(world)?;
     let is_listed = world.grants()?.len() == 1 && !rules.is_empty();

@@ -115,7 +115,7 @@ impl World {
         self.daemon = Some(child.map_err(ExitError::system("starting posternd"))?);
         let status = self.wait_for(Duration::from_secs(20), || self.status().ok());
         status.map(drop).ok_or_else(|| {
-            let what = format!("posternd did not come up; its log:\n{}", self.log_text());
+            let what = format!("posternd did not start; its log:\n{}", self.log_text());
             ExitError::new(FAILED, what)
         })
     }

@@ -75,7 +75,7 @@ pub(super) fn clipped(request: &Request, policy: &Policy) -> Option<String> {
 
 pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
     let room = spent.map(|spent| time::human(spent.room.since(at)));
-    let room = room.map(|length| format!(", there is room again in {length}"));
+    let room = room.map(|length| format!(", the next knock is admitted in {length}"));
     let (room, quota, user) = (room.unwrap_or_default(), policy.quota, &policy.user);
     format!("{quota} are all used up{room}; wait, or change quota of {user}")
 }
@@ -191,9 +191,9 @@ fn code(fault: CodeFault, user: &str) -> String {
         CodeFault::Missing => format!(
             "{user} must send a code with each opening knock; set code = \"ask\" or a code_command in the client's profile"
         ),
-        CodeFault::Wrong => "it is not the code of now, of 30s ago or of 30s ahead; check the authenticator's clock and secret".to_owned(),
+        CodeFault::Wrong => "it is neither the current code nor the one before or after; check the authenticator's clock and secret".to_owned(),
         CodeFault::Used => "a code counts once for IPv4 and once for IPv6; wait for the next one".to_owned(),
-        CodeFault::Blocked => "five wrong codes came, and one is forgotten each minute; wait, and change the key if nobody mistyped".to_owned(),
+        CodeFault::Blocked => "five wrong codes came, and one is forgotten each minute; wait, and change the key if these were no typing errors".to_owned(),
     }
 }
 

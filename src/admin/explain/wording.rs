@@ -31,7 +31,7 @@ impl Account {
         let told = matches!(self.cause, Cause::Replay { first } if first == self.running);
         if let Some(seen) = self.running.filter(|_| !told) {
             let (did, at) = (did(seen), seen.at());
-            said += &format!("; the running gate {did} this very packet at {at}");
+            said += &format!("; the running gate {did} this same packet at {at}");
         }
         match self.otherwise {
             None => {}
@@ -107,7 +107,7 @@ impl Account {
                 let first = first.map(|seen| format!(", {} at {}", did(seen), seen.at()));
                 let first = first.unwrap_or_default();
                 format!(
-                    "{whose}, but this very packet came before{first}: a packet works once; knock again"
+                    "{whose}, but this same packet came before{first}: a packet works once; knock again"
                 )
             }
             Cause::Refused(why) => {

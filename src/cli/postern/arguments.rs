@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 
 const AFTER: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 the port did not open in time, 66 file missing,
-68 host unknown, 69 no way to the gate, 73 file cannot be created, 74 input or output failed,
+68 host unknown, 69 no route to the gate, 73 file cannot be created, 74 input or output failed,
 77 permission missing, 78 config or key wrong. `postern run` returns the status of its command:
 128 and the signal if one ended it, 126 if it cannot be run, 127 if it is not found.";
 
@@ -71,7 +71,7 @@ pub(super) struct Knock {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s",
           value_parser = parse_duration, conflicts_with_all = ["print", "dry_run"])]
     pub(super) wait: Option<Duration>,
-    /// Send from this foreign source address; requires root, and --allow with the address to allow
+    /// Send from this source address, which this machine does not have; requires root and --allow
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["print", "dry_run"])]
     pub(super) spoof_source: Option<IpAddr>,
     #[command(flatten)]
@@ -100,7 +100,7 @@ pub(super) struct Connect {
     pub(super) port: u16,
     #[command(flatten)]
     pub(super) options: RequestOptions,
-    /// Ask for HOST as a host behind the gate
+    /// Treat HOST as a host behind the gate
     #[arg(long)]
     pub(super) target: bool,
     #[command(flatten)]
@@ -125,7 +125,7 @@ pub(super) struct Run {
     pub(super) request: RequestArguments,
     #[command(flatten)]
     pub(super) grant: GrantLength,
-    /// Knock again before the time of --for ends, as long as the command runs
+    /// Renew the grant before it ends, until the command ends
     #[arg(long)]
     pub(super) keep_open: bool,
     /// Read the one-time code from standard input [default: from POSTERN_CODE, or as the profile says]
@@ -275,7 +275,7 @@ pub(super) struct Enroll {
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// Read the token or the profile from this file, or from standard input with -; or import this token if it has no key [default: -]
+    /// Read the token or the profile from this file, or - for standard input; a token without a key may be the argument itself [default: -]
     #[arg(value_name = "TOKEN-FILE")]
     pub(super) source: Option<String>,
     /// Choose the name of the profile [default: as enrolled, or the first part of the gate's name]

@@ -52,7 +52,7 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
     let failed = |why| match why {
         Unreached::Closed => not_open(&format!("{host} port {port}"), limit),
         Unreached::NoRoute(error) => {
-            let what = format!("no way to {host} port {port}: {error}");
+            let what = format!("cannot reach {host} port {port}: {error}");
             ExitError::new(UNAVAILABLE, format!("{what}; check this machine's network"))
         }
     };

@@ -66,7 +66,7 @@ pub(super) fn exit_code(reload: &ReloadResult) -> Result<ExitCode, ExitError> {
     match reload {
         ReloadResult::Done | ReloadResult::NotRunning => Ok(ExitCode::SUCCESS),
         ReloadResult::Refused(why) => {
-            let what = "the change is made, but the running posternd does not take the config";
+            let what = "the change is made, but the running posternd does not accept the config";
             Err(ExitError::new(FAILED, format!("{what}: {why}")))
         }
         ReloadResult::Failed(why) => {
@@ -147,7 +147,7 @@ fn text(
     handout.notes.iter().for_each(|note| put(&["note: ", note]));
     if let TokenKey::Pair { .. } = &token.key {
         put(&[
-            "note: the private key was made here and has to travel; with postern enroll at the client it would not",
+            "note: the private key was made here and must be sent to the client; postern enroll at the client avoids this",
         ]);
     }
     put(&["\nThe client's profile:\n\n", profile]);
@@ -162,7 +162,7 @@ fn text(
     }
     if let Some(uri) = &handout.totp_uri {
         put(&[
-            "\nFor the authenticator program, a second secret, on another way than the token:\n\n",
+            "\nFor the authenticator program, a second secret; send it over another channel than the token:\n\n",
             uri,
         ]);
         if presentation.qr {

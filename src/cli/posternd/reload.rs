@@ -20,7 +20,7 @@ pub(super) fn carry_out(report: &Report) -> Result<ExitCode, ExitError> {
     }
     match outcome {
         ReloadResult::Done => {
-            let text = "the config is in force; see it work with: posternd status\n";
+            let text = "the config is in force; check it with: posternd status\n";
             answer(report, json!({ "reload": "done" }), text)
         }
         ReloadResult::NotRunning => {

@@ -70,9 +70,9 @@ pub(super) fn confirm(report: &Report) -> Result<ExitCode, ExitError> {
         return Err(unexpected());
     };
     let text = if trial {
-        "the trial is over, Postern stays\n"
+        "the trial is over, the firewall rules stay\n"
     } else {
-        "there was no trial, Postern stays\n"
+        "there was no trial, the firewall rules stay\n"
     };
     answer(report, json!({ "trial": trial }), text)
 }

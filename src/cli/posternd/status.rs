@@ -22,7 +22,7 @@ use crate::model::time::{self, Timestamp, human};
 pub(super) struct StatusArguments {
     #[command(flatten)]
     report: Report,
-    /// Repeat until Ctrl-C; on a terminal, in place
+    /// Repeat until Ctrl-C; on a terminal, replace the last output
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = interval)]
     watch: Option<Duration>,
     /// Wait until the gate serves, at most this long; exit 1 if it does not

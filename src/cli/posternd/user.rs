@@ -119,7 +119,7 @@ fn disabled(named: &Named, disabled: bool) -> Result<ExitCode, ExitError> {
         ("enabled", "disable")
     };
     let (name, config) = (&named.name, config_option(config));
-    let back = format!("the way back: posternd user {back} {name}{config}");
+    let back = format!("to undo: posternd user {back} {name}{config}");
     report_change(named, &changed, what, &back)
 }
 

@@ -27,7 +27,7 @@ pub(super) enum UserCommand {
     List(Report),
     /// Show the rights of one user
     Show(Named),
-    /// Remove a user with file and key; end the user's grants
+    /// Remove a user, its file and its key; end the user's grants
     Remove(Remove),
     /// Disable a user; end the user's grants and keep services closed
     Disable(Named),
@@ -50,7 +50,7 @@ pub(super) struct Named {
 pub(super) struct Remove {
     #[command(flatten)]
     pub(super) named: Named,
-    /// Remove the user even if services are then open to everyone, because no other user may open them
+    /// Remove the user even if no other user may open a service, which is then open to everyone
     #[arg(long)]
     pub(super) unprotect: bool,
 }
@@ -95,7 +95,7 @@ pub(super) struct Rotate {
     pub(super) named: Named,
     #[command(flatten)]
     pub(super) key: KeyPair,
-    /// Accept the old key for this time; 0s: not at all
+    /// Accept the old key for this time; with 0s it ends at once
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = keep_old)]
     pub(super) keep_old: Duration,
     #[command(flatten)]
@@ -105,7 +105,7 @@ pub(super) struct Rotate {
 /// A key pair instead of a shared key.
 #[derive(Debug, Args)]
 pub(super) struct KeyPair {
-    /// Use this line that postern enroll printed at the client, or - for standard input; no secret is sent
+    /// Use this request, a line that postern enroll printed at the client, or - for standard input; it holds no secret
     #[arg(long, value_name = "LINE", conflicts_with = "pair")]
     pub(super) request: Option<String>,
     /// Make a key pair here and print its private key; postern enroll at the client is safer

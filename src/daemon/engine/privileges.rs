@@ -16,7 +16,7 @@ pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
     drop_rights(run_as)?;
     // The kernel resets it when the user changes, so it comes last.
     process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(ExitError::system(
-        "tying the engine's life to the monitor's",
+        "setting the parent-death signal",
     ))
 }
 

@@ -55,7 +55,7 @@ fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>,
     thread::Builder::new()
         .spawn(work)
         .map_err(ExitError::system(
-            "starting a thread (see that there is memory, and room for threads)",
+            "starting a thread (check free memory and the limit of threads)",
         ))
 }
 
@@ -216,7 +216,7 @@ pub(super) fn reports(link: Link, events: Events) -> Result<(), ExitError> {
                 }
                 Ok(Received::Nothing) => continue,
                 Ok(Received::Gone) => Event::Failed("the monitor is gone".to_owned()),
-                Err(error) => Event::Failed(format!("hearing the monitor: {error}")),
+                Err(error) => Event::Failed(format!("receiving from the monitor: {error}")),
             };
             let over = matches!(event, Event::Failed(_));
             if events.send(event).is_err() || over {

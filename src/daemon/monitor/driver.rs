@@ -67,7 +67,7 @@ pub(super) fn remove_leftovers(settings: &Settings, chosen: &str) {
     }
 }
 
-/// Removes everything from the firewall after a trial that did not begin.
+/// Removes everything from the firewall after a trial that did not start.
 pub(super) fn remove_all() {
     for mut driver in NATIVE.into_iter().filter_map(|kind| native(kind).ok()) {
         if let Err(error) = driver.remove() {

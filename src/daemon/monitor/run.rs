@@ -33,7 +33,7 @@ pub(crate) fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitErro
     let signals = Signals::catch().map_err(ExitError::system("catching signals"))?;
     let started = start(config, settings, run_as, signals, trial);
     if started.is_err() && trial.is_some() {
-        warn!("the trial did not begin: everything is removed from the firewall");
+        warn!("the trial did not start: all rules are removed from the firewall");
         driver::remove_all();
     }
     started?.serve()
@@ -57,9 +57,9 @@ fn start(
     log_start(&settings, backend, &run_as);
     if let Some(length) = trial {
         executor.begin_trial(clock.now().plus(length));
-        let unless = "unless a knock is admitted or `posternd confirm` comes before";
+        let unless = "unless a knock is admitted or `posternd confirm` runs first";
         warn!(
-            "on trial for {}: everything is taken back {unless}",
+            "trial for {}: all firewall rules are then removed {unless}",
             human(length)
         );
     }

@@ -27,7 +27,7 @@ pub(super) fn metrics_listener(
     };
     let socket = match bound.filter(|(there, _)| *there == address) {
         Some((_, socket)) => socket.try_clone().map_err(ExitError::system(format!(
-            "handing on the listener of {address}"
+            "passing on the listener of {address}"
         )))?,
         None => metrics::http::bind(address)
             .map_err(ExitError::system(format!(
@@ -63,7 +63,7 @@ fn udp(port: u16, bound: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, Owne
         .find(|(spec, _)| *spec == CaptureSpec::Udp { port })
     {
         let again = socket.try_clone().map_err(ExitError::system(format!(
-            "handing on the socket of UDP port {port}"
+            "passing on the socket of UDP port {port}"
         )))?;
         return Ok((spec.clone(), again));
     }

@@ -23,7 +23,7 @@ const CHANGING: &[(&str, &str)] = &[
     (r"\bpid \d+", "<pid>"),
     // how tight the daemon is kept, the machine decides
     (
-        r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n",
+        r"(?m)^note: the sandbox is incomplete: .* \[sandbox\]\n",
         "",
     ),
     // the width of columns depends on their contents

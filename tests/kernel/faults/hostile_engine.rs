@@ -195,7 +195,7 @@ pub(crate) fn forbidden_orders_are_refused_by_rule(backend: &'static str) {
         forbidden.len(),
         &[
             " WARN ",
-            "an order was refused that the gate should not have given",
+            "the monitor refused an order that the gate should not have sent",
         ],
     );
     assert_eq!(in_kernel(&world, backend).len(), 1);

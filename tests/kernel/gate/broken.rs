@@ -101,7 +101,7 @@ pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
         0,
         "the program was too quick, so this proves nothing"
     );
-    let said = "the firewall was changed by somebody else; protection and 0 grants were put back";
+    let said = "another program changed the firewall; protection and 0 grants were restored";
     world.daemon.wait_for_lines(1, &["WARN", said]);
     world.expect_nothing_open();
     world.first.expect_shut_out(Family::V4);

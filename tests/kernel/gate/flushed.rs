@@ -53,7 +53,7 @@ pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
         }
         let start = Instant::now();
         let said =
-            "the firewall was changed by somebody else; protection and 2 grants were put back";
+            "another program changed the firewall; protection and 2 grants were restored";
         let lines = world.daemon.wait_for_lines(count, &["WARN", said]);
         let took = start.elapsed();
         assert!(took < NOTICED_WITHIN, "{commands:?} after {took:?}");
@@ -112,6 +112,6 @@ pub(crate) fn unchanged_firewall_is_left_alone(backend: &'static str) {
     world.first.expect_both_let_in();
     world.wait_for_grants(1);
     std::thread::sleep(Duration::from_secs(3));
-    world.daemon.expect_logged(0, &["somebody else"]);
-    world.daemon.expect_logged(0, &["looked at"]);
+    world.daemon.expect_logged(0, &["another program changed"]);
+    world.daemon.expect_logged(0, &["the firewall can't be read"]);
 }

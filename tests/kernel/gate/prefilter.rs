@@ -67,7 +67,7 @@ pub(crate) fn gate_works_without_the_hint_filter(backend: &'static str) {
     let mut world = World::prepare(&plan(backend));
     world.daemon.through = Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());
     world.start_again();
-    let why = "the kernel does not look for hints: Operation not permitted";
+    let why = "the kernel does not check hints: Operation not permitted";
     world.daemon.wait_for_lines(1, &["INFO", why]);
     world.first.send(Family::V4, &[7; 200]);
     for family in FAMILIES {

@@ -59,7 +59,7 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
         openings.values().all(|times| *times == 1),
         "each address knocked once: {openings:?}"
     );
-    world.daemon.expect_logged(0, &["somebody else"]);
+    world.daemon.expect_logged(0, &["another program changed"]);
     drop(held);
     world.second.expect_both_shut_out();
     assert!(world.daemon.stop().success());

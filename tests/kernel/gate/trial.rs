@@ -13,7 +13,7 @@ pub(crate) fn unconfirmed_trial_restores_the_firewall(backend: &'static str) {
     assert_eq!(status.code(), Some(1), "{}", world.daemon.log());
     assert_eq!(world.firewall(), before);
     world.first.expect_both_let_in();
-    let said = ["the trial ended", "everything was taken out"];
+    let said = ["the trial ended", "all rules were removed"];
     world.daemon.expect_logged(1, &said);
 }
 

@@ -51,7 +51,7 @@ const KINDS: &[(&str, &str)] = &[
     (r"(?m)^(postern_hint_rows )\d$", "$1<rows>"),
     // how tight the daemon is kept, the machine decides
     (
-        r"(?m)^note: not as tight as it could be: .* \[sandbox\]\n",
+        r"(?m)^note: the sandbox is incomplete: .* \[sandbox\]\n",
         "",
     ),
     (

@@ -230,6 +230,6 @@ fn unreadable_rules_are_reported() {
     let host = host("iptables");
     let found = check_through(&host, Some(&without(&host, "nft")));
     assert_eq!(ids(&found), ["not-installed", "not-looked"], "{found:?}");
-    let said = "could not look at nft rules: the program nft is not installed";
+    let said = "cannot read nft rules: the program nft is not installed";
     assert!(found.iter().any(|one| one.what.contains(said)), "{found:?}");
 }

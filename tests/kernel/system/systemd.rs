@@ -127,9 +127,9 @@ pub(crate) fn watchdog_is_notified_without_an_engine() {
     let good = fs::read_to_string(&config).unwrap();
     fs::write(&config, "nonsense").unwrap();
     kill(world.daemon.engine());
-    let status = "STATUS=knocks are not heard now, 0 grants open; the log says why";
+    let status = "STATUS=knocks are not received now, 0 grants open; the log says why";
     systemd.wait_for(1, status);
-    let said = ["ERROR", "no engine, knocks are not heard"];
+    let said = ["ERROR", "no engine, knocks are not received"];
     world.daemon.wait_for_lines(1, &said);
     systemd.wait_for_meals(5);
     fs::write(&config, good).unwrap();

@@ -91,7 +91,7 @@ pub(crate) fn unit_works_under_systemd(backend: &'static str) {
     } else {
         "RLIMIT_MEMLOCK"
     };
-    let is_loose = |line: &&str| line.contains("not as tight") && !line.contains(known);
+    let is_loose = |line: &&str| line.contains("sandbox is incomplete") && !line.contains(known);
     let loose: Vec<&str> = log.lines().filter(is_loose).collect();
     assert_eq!(loose, [""; 0], "the unit keeps the sandbox from closing");
     for family in FAMILIES {

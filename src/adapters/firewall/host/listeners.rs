@@ -15,7 +15,7 @@ pub(super) fn read(unseen: &mut Vec<String>) -> Vec<SocketAddr> {
             // A kernel without IPv6 has no such file.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => unseen.push(format!(
-                "could not look at listening sockets: {path}: {error}"
+                "cannot read listening sockets: {path}: {error}"
             )),
         }
     }

@@ -37,14 +37,14 @@ pub(super) fn read(tools: &mut Tools<'_>, unseen: &mut Vec<String>) -> Vec<Chain
                 chains.extend(saved.chains);
             }
             Err(error) => unseen.push(format!(
-                "could not look at the rules of {}: {error}",
+                "cannot read the rules of {}: {error}",
                 program.changer
             )),
         }
     }
     match nft_chains(tools) {
         Ok(listed) => chains.extend(without_shown(listed, &shown)),
-        Err(error) => unseen.push(format!("could not look at nft rules: {error}")),
+        Err(error) => unseen.push(format!("cannot read nft rules: {error}")),
     }
     chains
 }
@@ -87,7 +87,7 @@ fn save_programs(tools: &Tools<'_>, unseen: &mut Vec<String>) -> Vec<SaveProgram
         let (nft, legacy) = (find("-nft"), find("-legacy"));
         if nft.is_some() && legacy.is_none() && has_legacy_tables {
             unseen.push(format!(
-                "could not look at the legacy rules of {name}: {name}-legacy-save is not installed"
+                "cannot read the legacy rules of {name}: {name}-legacy-save is not installed"
             ));
         }
         let legacy = legacy.filter(|_| has_legacy_tables);

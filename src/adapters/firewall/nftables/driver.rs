@@ -174,7 +174,7 @@ fn collect(
             && !grant.forwards.is_empty()
         {
             return Err(FirewallError::NotInstalled(format!(
-                "nftables: {grant}: address translation is not set up, for no user has a service that forwards; reload the config"
+                "nftables: {grant}: address translation is not set up, because no user has a service that forwards; reload the config"
             )));
         }
         let done = installed.grants.change(change, &mut elements);
@@ -268,7 +268,7 @@ impl FirewallDriver for Nftables {
             .and_then(|()| parts.grants(now))
             .map_err(|error| {
                 FirewallError::Foreign(format!(
-                    "nftables: {error}; another program wrote to table inet {TABLE}: run posternd flush, then start anew"
+                    "nftables: {error}; another program wrote to table inet {TABLE}: run posternd flush, then start posternd again"
                 ))
             })
     }

@@ -28,7 +28,7 @@ pub(super) struct ExplainArguments {
     /// Explain a packet in base64 as `postern knock --print` writes it, a file of such packets, or a recording of tcpdump or Wireshark (pcap, pcapng); - or nothing reads standard input
     #[arg(value_name = "PACKET|FILE")]
     input: Option<String>,
-    /// Receive packets beside the running gate, and explain knocks as they arrive
+    /// Capture packets while the gate runs, and explain knocks as they arrive
     #[arg(long, conflicts_with_all = ["input", "at", "source", "all"])]
     live: bool,
     /// With --live: receive on this interface only [default: the config's]
@@ -46,10 +46,10 @@ pub(super) struct ExplainArguments {
     /// Assume that the packets came from this address
     #[arg(long, value_name = "ADDRESS")]
     source: Option<IpAddr>,
-    /// Try this gate name, too, in case the client uses it; may be repeated. This host's names and addresses are always tried
+    /// Also try this gate name; may be repeated. This host's names and addresses are always tried
     #[arg(long = "gate-name", value_name = "NAME", value_parser = GateName::new)]
     gate_names: Vec<GateName>,
-    /// Explain every packet of a recording, also those to other ports
+    /// Explain every packet of a recording, including those to other ports
     #[arg(long)]
     all: bool,
     /// Print every step for each datagram

@@ -190,11 +190,11 @@ impl Monitor {
             let grants = self.executor.leave_open(self.clock.now());
             info!(
                 grants,
-                "stopped; the protection stays, open grants run out by themselves"
+                "stopped; the protection stays, open grants end by themselves"
             );
             Ok(())
         } else {
-            info!("stopped; everything is taken out of the firewall");
+            info!("stopped; all rules are removed from the firewall");
             self.remove_from_firewall()
         }
     }
@@ -204,7 +204,7 @@ impl Monitor {
         for _ in 1..REMOVALS {
             match self.executor.remove() {
                 Ok(()) => return Ok(()),
-                Err(error) => warn!("not everything is out of the firewall, trying again: {error}"),
+                Err(error) => warn!("the rules are not removed from the firewall yet, trying again: {error}"),
             }
             std::thread::sleep(REMOVAL_PAUSE);
         }
@@ -217,7 +217,7 @@ impl Monitor {
 fn trial_failed() -> ExitError {
     ExitError::new(
         FAILED,
-        "the trial ended: no knock was admitted and nobody confirmed, so everything was taken out of the firewall; \
+        "the trial ended: no knock was admitted and nobody confirmed, so all rules were removed from the firewall; \
          see `posternd check`, and why knocks fail in the log, then try again",
     )
 }

@@ -35,7 +35,7 @@ pub struct Executor {
     next_expiry: Timestamp,
     /// The last logged failure of a check, to log each only once.
     check_error: Option<CheckError>,
-    /// When everything is removed, unless a knock is admitted or the administrator confirms before.
+    /// When the trial removes all rules, unless a knock is admitted or the administrator confirms first.
     trial_end: Option<Timestamp>,
 }
 
@@ -152,7 +152,7 @@ impl Executor {
         let ports = match self.grants.clearance.open(&request) {
             Ok(ports) => ports,
             Err(rule) => {
-                let what = "an order was refused that the gate should not have given";
+                let what = "the monitor refused an order that the gate should not have sent";
                 warn!(user = request.user, rule = rule.name(), "{what}: {request}");
                 return refused(ticket, rule, rule.sentence());
             }
@@ -249,7 +249,7 @@ impl Executor {
         let error = self.grants.check(now).err();
         match (&error, &self.check_error) {
             (Some(now), before) if before.as_ref() != Some(now) => warn!("{now}; trying again"),
-            (None, Some(_)) => info!("the firewall is as it should be again"),
+            (None, Some(_)) => info!("the firewall is correct again"),
             _ => {}
         }
         self.check_error = error;
@@ -273,7 +273,7 @@ impl Executor {
     fn pass_trial(&mut self, why: &str) -> bool {
         let was_on_trial = self.trial_end.take().is_some();
         if was_on_trial {
-            info!("the trial is over, {why}: Postern stays");
+            info!("the trial is over, {why}: the firewall rules stay");
         }
         was_on_trial
     }

@@ -18,11 +18,11 @@ pub(super) const EXPIRED: &str = "its time is up";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CheckError {
-    #[error("the ends of grants can't be written anew: {0}")]
+    #[error("the expiry times of grants can't be rewritten: {0}")]
     StaleEnds(FirewallError),
-    #[error("the firewall was changed by somebody else and can't be put back: {0}")]
+    #[error("another program changed the firewall, and it can't be restored: {0}")]
     NotRestored(FirewallError),
-    #[error("the firewall can't be looked at: {0}")]
+    #[error("the firewall can't be read: {0}")]
     Unreadable(FirewallError),
 }
 
@@ -191,10 +191,10 @@ impl OpenGrants {
         self.backend.install(&self.protection, &live)?;
         let grants = live.len();
         if std::mem::take(&mut self.are_ends_stale) {
-            info!(grants, "the ends of {grants} grants were written anew");
+            info!(grants, "the expiry times of {grants} grants were rewritten");
         } else {
-            let what = format!("protection and {grants} grants were put back");
-            warn!(grants, "the firewall was changed by somebody else; {what}");
+            let what = format!("protection and {grants} grants were restored");
+            warn!(grants, "another program changed the firewall; {what}");
         }
         for grant in &over {
             let change = Change::Close(grant.clone());
@@ -237,7 +237,7 @@ impl OpenGrants {
                 )
             }
             Err(error) => {
-                let what = "the grants are closed, but their connections may live on";
+                let what = "the grants are closed, but their connections may stay open";
                 warn!(grants, "{what}: {error}")
             }
         }

@@ -122,7 +122,7 @@ impl MonitorStatus<'_> {
         } else if !self.has_served {
             "starting".to_owned()
         } else {
-            format!("knocks are not heard now, {grants} open; the log says why")
+            format!("knocks are not received now, {grants} open; the log says why")
         }
     }
 }

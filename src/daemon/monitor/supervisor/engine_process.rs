@@ -71,7 +71,7 @@ pub(in crate::daemon::monitor) enum EngineFailure {
     Ended,
     #[error("it sent an invalid order: {0}")]
     InvalidOrder(String),
-    #[error("it sent an order before it was told to go")]
+    #[error("it sent an order before it was allowed to serve")]
     EarlyOrder,
     #[error("it does not answer")]
     NoAnswer,
@@ -83,7 +83,7 @@ pub(in crate::daemon::monitor) enum EngineFailure {
     LoadTimeout,
     #[error("it did not serve within {} seconds", READY_WITHIN.as_secs())]
     ServeTimeout,
-    #[error("it did not end when it was told to")]
+    #[error("it did not end on request")]
     FinishTimeout,
     #[error("the firewall did not take its config: {0}")]
     ConfigRejected(String),

@@ -83,8 +83,8 @@ impl Launcher {
 
     fn log_prefilter(&mut self, missing: Option<&NoPrefilter>) {
         let line = match missing {
-            None => "the kernel drops what no user's key can have made".to_owned(),
-            Some(why) => format!("the kernel does not look for hints: {why}"),
+            None => "the kernel drops datagrams with a wrong length or an unknown hint".to_owned(),
+            Some(why) => format!("the kernel does not check hints: {why}"),
         };
         if self.prefilter_line.as_ref() == Some(&line) {
             return;

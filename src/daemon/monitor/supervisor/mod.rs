@@ -165,7 +165,7 @@ impl Supervisor {
 
     pub(super) fn reload(&mut self, reloads: &mut ReloadRequests) {
         let tickets = reloads.begin();
-        info!("reading the config anew");
+        info!("reading the config again");
         let start = clock::instant();
         let launched = self.launch();
         reloads.finish(clock::elapsed(start));
@@ -229,7 +229,7 @@ impl Supervisor {
         if let Err(stop) = launched {
             let pause = human(self.restart_pause);
             for line in stop.message.lines() {
-                error!("no engine, knocks are not heard; trying again in {pause}: {line}");
+                error!("no engine, knocks are not received; trying again in {pause}: {line}");
             }
         }
     }
@@ -338,11 +338,11 @@ impl Supervisor {
             return Err(first_failure(code, &failure));
         }
         if self.engine.is_some() {
-            let what = format!("the new engine could not begin: {failure}");
+            let what = format!("the new engine did not start: {failure}");
             error!("{NOT_USED}: {what}");
             self.answer_reloads(successor.tickets, &reload_requests::refused(&what));
         } else {
-            warn!("the engine could not begin: {failure}");
+            warn!("the engine did not start: {failure}");
         }
         Ok(())
     }
@@ -390,9 +390,9 @@ fn first_failure(code: Option<i32>, failure: &EngineFailure) -> ExitError {
     let code = code.and_then(|code| u8::try_from(code).ok());
     match failure {
         EngineFailure::Ended => {
-            let what = "the engine could not begin (its own line is above)";
+            let what = "the engine did not start (its own log line is above)";
             ExitError::new(code.unwrap_or(FAILED), what)
         }
-        failure => ExitError::new(FAILED, format!("the engine could not begin ({failure})")),
+        failure => ExitError::new(FAILED, format!("the engine did not start ({failure})")),
     }
 }

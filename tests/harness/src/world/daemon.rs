@@ -28,7 +28,7 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Captured {
     pub received: u64,
-    /// In the kernel, for nobody read in time.
+    /// In the kernel, because the queue was full.
     pub dropped: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ impl Daemon {
                 .child
                 .as_mut()
                 .and_then(|child| child.try_wait().unwrap());
-            assert_eq!(ended, None, "posternd did not come up:\n{}", self.log());
+            assert_eq!(ended, None, "posternd did not start:\n{}", self.log());
             self.log().contains("the engine serves").then_some(())
         });
     }
