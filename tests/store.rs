@@ -151,7 +151,7 @@ fn confirmed_marks_survive_kill_9() {
         let mut confirmed = Vec::new();
         while confirmed.len() < 1 + round % 7 {
             confirmed.extend(number_of(
-                &lines.next().expect("the child goes on until it is killed"),
+                &lines.next().expect("the child runs until it is killed"),
             ));
         }
         // By now it is in the middle of a later commit.

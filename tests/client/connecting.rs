@@ -174,7 +174,10 @@ fn unreachable_host_has_its_own_status() {
     let wrapper = ["unshare", "--map-root-user", "--net"];
     let mut command = postern_behind(&wrapper, &["connect", "home", "192.0.2.1", "22"]);
     command.env("POSTERN_CONFIG", world.home.path("config.toml"));
-    run(&mut command).fails(69, "cannot reach 192.0.2.1 port 22: Network is unreachable…");
+    run(&mut command).fails(
+        69,
+        "cannot reach 192.0.2.1 port 22: Network is unreachable…",
+    );
     world.gate.got_nothing();
 }
 

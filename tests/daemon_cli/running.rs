@@ -210,6 +210,9 @@ pub(crate) fn damaged_store_stops_start() {
         );
         assert_eq!(lines.next(), None);
         let last = ran.err.lines().last().unwrap();
-        says(last, "…the engine did not start (its own log line is above)…");
+        says(
+            last,
+            "…the engine did not start (its own log line is above)…",
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Invariants 4 and 10: the monitor, whatever engine and firewall do.
+//! Invariants 4 and 10: the monitor with a faulty engine or firewall.
 
 use std::net::IpAddr;
 use std::time::Duration;

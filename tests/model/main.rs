@@ -1,4 +1,4 @@
-//! The exhaustive model: every list of events up to a length, played in the real daemon code (gate, engine core,
+//! The exhaustive model: every list of events up to a length, run in the real daemon code (gate, engine core,
 //! messages, executor and ledger).
 //!
 //! The simulation checks invariants 3, 4 and 10 after each event (`fuzz/entries/src/daemon/simulation.rs`). With

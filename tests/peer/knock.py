@@ -138,7 +138,7 @@ def address_bytes(text: str) -> bytes:
 
 
 def encode_item(item: dict) -> bytes:
-    """One item; nothing is validated. `{"raw": hex}` stands for bytes just as they are."""
+    """One item; nothing is validated. `{"raw": hex}` means these bytes, unchanged."""
     (form, value), = item.items()
     if form == "raw":
         return bytes.fromhex(value)

@@ -58,7 +58,7 @@ fn a_wrong_monitor_clock_keeps_durations() {
     assert!(world.open().is_empty());
 }
 
-/// While a host is suspended, both clocks go on and nobody reads them.
+/// While a host is suspended, both clocks continue and nobody reads them.
 #[test]
 fn after_a_suspend_grants_end_and_replays_fail() {
     let mut world = World::of_alice();

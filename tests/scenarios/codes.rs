@@ -67,7 +67,7 @@ pub(crate) fn a_code_counts_once_for_each_family() {
     world.opens(&right(&world), HOME);
     world.refuses(HOME_V6, &knock, USED);
     world.opens(&right(&world), HOME_V6);
-    // A code of an earlier step is used, too, whatever family had it.
+    // A code of an earlier step counts as used in both families.
     let ahead = Knock::of("alice").code(&code(&world, 6, 1));
     world.opens(&ahead, HOME);
     world.refuses(HOME_V6, &right(&world), USED);
@@ -102,7 +102,7 @@ fn refused_and_closing_knocks_use_no_code() {
     world.opens(&knock, HOME);
     world.opens(&Knock::of("alice").close(), HOME);
     assert!(world.open().is_empty());
-    // A close does not look at the code.
+    // A close ignores the code.
     world.opens(&knock.close(), HOME);
 }
 

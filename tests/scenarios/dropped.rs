@@ -43,7 +43,7 @@ pub(crate) fn each_step_drops_what_it_checks() {
     world.drops(HOME, old, Drop::TooOld);
     let new = Knock::of("alice").sealed(START.plus(millis));
     world.drops(HOME, &new, Drop::TooNew);
-    // Nothing above spoiled the real knock, or the one whose time comes.
+    // The packets above do not affect the real knock, or the one that is valid later.
     world.admits(HOME, knock);
     world.admits(HOME, forge::sealed(step, 3, &forge::body(START)));
     world.pass(Duration::from_millis(1));

@@ -156,7 +156,8 @@ pub(crate) fn a_used_up_quota_is_restored_with_time() {
         world.refuses(HOME, &alice, Rule::Quota);
     }
     let line = world.account.take().unwrap().line();
-    let room = "2/min are all used up, the next knock is admitted in 30s; wait, or change quota of alice";
+    let room =
+        "2/min are all used up, the next knock is admitted in 30s; wait, or change quota of alice";
     assert!(line.ends_with(room), "{line}");
     world.opens(&Knock::of("bob"), HOME);
 }

@@ -1,6 +1,6 @@
-//! Network namespaces for tests: a thread that lives in one, and whatever runs on that thread.
+//! Network namespaces for tests: a thread in a namespace of its own, and jobs that run on that thread.
 //!
-//! A namespace has no name, so nothing can be left behind: it goes with its thread and the sockets that were made in it.
+//! A namespace has no name. The kernel removes it with its thread and the sockets that were made in it, so nothing is left.
 //! Needs root and `ip`.
 
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,4 @@
-//! Packets of the tests' own making, and the ways to put them on a wire as they are.
+//! Builds packets for tests, and sends them unchanged.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv6Addr;
@@ -82,7 +82,7 @@ impl RawLink {
     }
 }
 
-/// Holds /dev/net/tun open and puts on it what it reads: Rust has no safe call that makes a tun device.
+/// Keeps /dev/net/tun open and writes its input to it: Rust has no safe call that makes a tun device.
 const TUN: &str = r#"
 import fcntl, os, struct, sys
 tun = os.open("/dev/net/tun", os.O_RDWR)
@@ -92,7 +92,7 @@ for line in sys.stdin:
     os.write(tun, bytes.fromhex(line))
 "#;
 
-/// A tun device `tun0`, up; it goes with this value.
+/// A tun device `tun0`, up; dropping this value removes it.
 pub struct Tun(Child);
 
 impl Tun {

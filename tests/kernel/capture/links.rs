@@ -1,4 +1,4 @@
-//! Interfaces that go, come back, are replaced or come late. Each change is reported once, and capture goes on.
+//! Interfaces that go, come back, are replaced or come late. Each change is reported once, and capture continues.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;

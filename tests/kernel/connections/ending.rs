@@ -1,4 +1,4 @@
-//! Connections end with their grant if the config asks for it, and live on otherwise.
+//! Connections end with their grant if the config asks for it, and stay open otherwise.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;

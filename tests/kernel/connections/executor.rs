@@ -1,4 +1,4 @@
-//! When the executor ends connections: once for each batch, for closed grants alone, and never at the price of a close.
+//! When the executor ends connections: once for each batch, for closed grants alone, and never instead of a close.
 
 use std::io;
 use std::net::IpAddr;

@@ -1,11 +1,11 @@
-//! What one command prints and a later one is given: a token, a request, a key. A page shows one that was made when it was written;
-//! the commands below it get the one that was made now, so that a reader can do with his what the page does with its own.
+//! Values that one command prints and a later one uses: a token, a request, a key. A page shows an old value;
+//! the later commands get the new value, as a reader would use his own.
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
 
-/// What can be carried, each kind counted by itself.
+/// The kinds of values, each counted by itself.
 const KINDS: [&str; 3] = [
     r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}",
     r"[A-Za-z0-9+/]{43}=",
@@ -29,7 +29,7 @@ impl Carried {
         }
     }
 
-    /// Learns what was printed in place of what a page shows. Where one shows less than was printed, nothing can be told.
+    /// Learns what was printed in place of what a page shows. If the page shows less than was printed, nothing is learnt.
     pub(crate) fn learn(&mut self, shown: &[String], printed: &str) {
         let shown = shown.join("\n");
         for kind in &self.kinds {

@@ -4,7 +4,7 @@
 
 use regex::{Regex, RegexBuilder};
 
-/// What is never the same twice, and what it is put down as.
+/// Patterns of output that varies, and their replacements.
 const CHANGING: &[(&str, &str)] = &[
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
     (r"\bpostern-[a-z]+-1\.[A-Za-z0-9_-]{20,}", "<token>"),
@@ -14,14 +14,14 @@ const CHANGING: &[(&str, &str)] = &[
         r"\b\d+(\.\d+)?(ms|µs|s|m|min|h)\b( \d+(\.\d+)?(ms|s|m|min)\b)*",
         "<length>",
     ),
-    // whichever is quicker
+    // one of two outcomes, which depends on time
     (
         r"(\[2001:db8::1\]|192\.0\.2\.1):(\d+) is open",
         "<gate>:$2 is open",
     ),
     (r"\b\d+ bytes\b", "<bytes>"),
     (r"\bpid \d+", "<pid>"),
-    // how tight the daemon is kept, the machine decides
+    // the restrictions of the sandbox depend on the machine
     (
         r"(?m)^note: the sandbox is incomplete: .* \[sandbox\]\n",
         "",
@@ -44,25 +44,25 @@ impl Comparison {
         }
     }
 
-    /// Whether all that was printed is what was promised.
+    /// Whether the output equals the expected text.
     pub(crate) fn is_whole(&self, promised: &[String], printed: &str) -> bool {
         self.pattern(promised, "")
             .is_match(&self.masked(printed.trim_end()))
     }
 
-    /// Whether it begins as was promised.
+    /// Whether the output begins as expected.
     pub(crate) fn begins(&self, promised: &[String], printed: &str) -> bool {
         self.pattern(promised, r"(\n.*)?")
             .is_match(&self.masked(printed.trim_end()))
     }
 
-    /// Whether it ends as was promised.
+    /// Whether the output ends as expected.
     pub(crate) fn ends(&self, promised: &[String], printed: &str) -> bool {
         let promised = [&["…".to_owned()], promised].concat();
         self.is_whole(&promised, printed)
     }
 
-    /// With what changes put down as one word each.
+    /// The text with each varying part replaced by one word.
     pub(crate) fn masked(&self, text: &str) -> String {
         let text = text
             .lines()

@@ -93,7 +93,7 @@ fn try_page(path: &Path) {
                     .read_on(prints.len(), |printed| comparison.is_whole(prints, printed));
                 wrong.extend(
                     next.err().map(|printed| {
-                        difference(&page.name, *line, "(goes on)", prints, &printed)
+                        difference(&page.name, *line, "(running)", prints, &printed)
                     }),
                 );
             }
@@ -102,7 +102,7 @@ fn try_page(path: &Path) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A command that prints `…` last goes on until the page ends; one that prints `^C` last is ended by that. Into one that has `^D` in
+/// A command that prints `…` last runs until the page ends; one that prints `^C` last is ended by that. Into one that has `^D` in
 /// a line of its own, the line above that is typed.
 fn type_in(
     page: &str,

@@ -2,7 +2,7 @@
 //!
 //! A block is one of
 //! - `console`: lines that begin with the name of a host and `$ ` are commands, the lines below each are what it prints;
-//! - `console gate`: what the last command that goes on there prints next, after all that the page has shown of it; with `^C` as its
+//! - `console gate`: what the last running command there prints next, after all that the page has shown of it; with `^C` as its
 //!   first line, that command is ended, and the lines below are the last that it prints;
 //! - any language with a place behind it, `toml gate:/etc/postern/posternd.toml`: a file with these contents;
 //! - a `console` block that is one of the project's own two commands;
@@ -22,7 +22,7 @@ pub(crate) enum Step {
     },
     /// Type this command on this host.
     Command(Typed),
-    /// Wait for what the command that goes on at this host prints next.
+    /// Wait for the next lines of the running command at this host.
     Next {
         line: usize,
         host: String,

@@ -60,5 +60,5 @@ pub(crate) fn hostile_clients_delay_no_knock(backend: &'static str) {
     wait_until("the engine to be rid of them", || {
         descriptors(engine) <= open_before
     });
-    assert_eq!(world.daemon.engine(), engine, "the engine went on");
+    assert_eq!(world.daemon.engine(), engine, "the engine was replaced");
 }

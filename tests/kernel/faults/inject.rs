@@ -67,7 +67,7 @@ impl Injector {
 
 impl Drop for Injector {
     fn drop(&mut self) {
-        // strace detaches, and the process goes on.
+        // strace detaches, and the process continues.
         if self.strace.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = kill_process(Pid::from_child(&self.strace), Signal::TERM);
         }

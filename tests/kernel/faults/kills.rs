@@ -1,7 +1,7 @@
 //! `kill -9` at each step of a knock, from writing its mark to the report.
 //!
 //! Before the mark is written, the same packet may still open once. Afterwards it never opens again. A grant in the firewall keeps its
-//! end, whatever dies.
+//! end, even if both processes die.
 
 use super::inject::Injector;
 use super::plan;

@@ -1,4 +1,4 @@
-//! A suspended host. The tests stop every process of the gate instead, so unlike in a real suspend the kernel's timers go on.
+//! A suspended host. The tests stop every process of the gate instead, so unlike in a real suspend the kernel's timers continue.
 
 use rustix::process::Signal;
 

@@ -25,11 +25,11 @@ pub(crate) enum Kind {
     OtherPort,
     /// A knock's length and random bytes.
     Random,
-    /// Alice's hint of this moment, and random bytes: as from one who saw her knock.
+    /// Alice's present hint and random bytes, as from an observer of her knock.
     WrongMac,
-    /// A knock of Alice's that opened, as it was.
+    /// An unchanged copy of a knock of Alice that opened.
     Replay,
-    /// Knocks of somebody whom the gate does not know.
+    /// Knocks of an unknown user.
     UnknownKey,
 }
 
@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// A flood under way; ends when it is told to.
+/// A running flood, until it is stopped.
 pub(crate) struct Flood {
     over: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -78,7 +78,7 @@ impl Flood {
         let thread = thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 junk.turn();
-                // A closed port that nobody hears is answered by the kernel, which comes back as an error of the next packet.
+                // The kernel answers for a closed port, which the next packet reports as an error.
                 let gone = (0..BURST)
                     .filter(|_| socket.send(junk.next()).is_ok())
                     .count();

@@ -13,7 +13,7 @@ use postern_harness::{Family, GateConfig, World, number, say};
 pub(crate) enum Prefilter {
     /// What the kernel can do.
     Hints,
-    /// The classic filter alone, for the right to load the other is not there.
+    /// The classic filter alone, because the right to load the other is missing.
     Classic,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {
 
 pub(crate) fn open(backend: &'static str, kind: Kind, prefilter: Prefilter) {
     let world = start(backend, prefilter);
-    // What is needed once is there before anything is measured.
+    // Allocate everything that is needed once before the measurement.
     world.first.open("alice", Family::V4, &["--for", "1s"]);
     world.wait_until_closed();
     for round in 0..number("POSTERN_FLOODS", 1) {
@@ -86,7 +86,7 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
             .filter(|address| grants.iter().any(|grant| grant.allow.addr() == **address))
             .count()
     };
-    // What was admitted opens within moments, and what was lost never does.
+    // An admitted knock opens soon, a lost one never.
     let deadline = Instant::now() + Duration::from_secs(30);
     while opened() < addresses.len() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
@@ -126,7 +126,7 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
     }
 }
 
-/// What there is to see at one moment.
+/// The observed state at one moment.
 struct Moment {
     at: Instant,
     sent: u64,

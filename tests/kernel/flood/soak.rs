@@ -11,7 +11,7 @@ use super::knocks::{Prefilter, start};
 use postern_harness::process::{descriptors, memory};
 use postern_harness::{FAMILIES, Family, World, number, say, wait_for, wait_until};
 
-/// Without another word. Long enough for the turns to come round.
+/// The default duration. Long enough for every kind of flood.
 const SECONDS: u32 = 10;
 /// One turn of a flood.
 const TURN: Duration = Duration::from_secs(1);
@@ -102,7 +102,7 @@ fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
             &["--allow", &allow.to_string(), "--for", "1s"],
         );
         knocks += 1;
-        wait_for("the grant to be told of", || {
+        wait_for("the grant to be logged", || {
             let grants = world.daemon.grants();
             let said = world.daemon.log();
             (grants.iter().any(|grant| grant.allow.addr() == allow)

@@ -113,7 +113,7 @@ pub(crate) fn named_service_forwards_to_inner_host(backend: &'static str) {
         assert!(session.lives() && later.lives());
     }
     refusals(&world);
-    // Everything goes with a flush.
+    // A flush removes everything.
     knock(&world, Family::V4);
     world.wait_for_grants(1);
     assert!(world.firewall().contains("10.88.0.5"));
@@ -139,7 +139,7 @@ fn refusals(world: &World) {
     world.expect_nothing_open();
 }
 
-/// The one session that is meant, though nothing at the gate itself is behind it.
+/// A session to the host, although the gate itself has no such service.
 pub(crate) fn forward_ends_its_connections(backend: &'static str) {
     let Behind { world, _host } = start(backend, "end_connections = true");
     for (count, family) in (1..).zip(FAMILIES) {

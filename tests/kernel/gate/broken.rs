@@ -1,4 +1,4 @@
-//! A firewall program that fails, hangs, or talks nonsense: what it did not do is never reported as done, and all goes on.
+//! A firewall program that fails, hangs, or prints invalid output: its failures are reported, and the gate keeps working.
 //!
 //! A script is mounted over the real programs in a mount namespace of the gate's own; a file tells it what to do.
 
@@ -23,7 +23,7 @@ esac
 exec REAL "$name" "$@"
 "#;
 
-/// A gate whose firewall programs do as they are told.
+/// A gate whose firewall programs do what the file `mode` says.
 fn world() -> World {
     let mut world = World::prepare(&GateConfig::new("iptables"));
     tell(&world, "works");

@@ -126,7 +126,7 @@ fn header(packet: &[u8], change: impl FnOnce(&mut Ipv4Header)) -> Vec<u8> {
     header.to_bytes().to_vec()
 }
 
-/// Four options that say nothing.
+/// Four options without effect.
 fn with_options(packet: &[u8]) -> Vec<u8> {
     let header = header(packet, |header| {
         header.options = [1; 4].into();

@@ -1,4 +1,4 @@
-//! One-time codes through a whole posternd: from a program that knows nothing of Postern, to the grant.
+//! One-time codes through a whole posternd: from an independent authenticator to the grant.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! The backend "command" in a real world: programs that write down what they are run for, and the two examples of `dist/`.
+//! The backend "command" in a real world: programs that record their runs, and the two examples of `dist/`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

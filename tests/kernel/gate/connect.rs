@@ -12,7 +12,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// One name for both families, and a policy that lets in only one of them: the way in is the one that opened.
+/// One name for both families, and a policy that lets in only one of them: the client uses the family that opened.
 pub(crate) fn connect_uses_the_family_that_opened(backend: &'static str) {
     for (family, networks) in [(Family::V4, "10.0.0.0/8"), (Family::V6, "fd00::/8")] {
         let plan = GateConfig::empty(backend).user(

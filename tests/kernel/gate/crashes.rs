@@ -91,8 +91,8 @@ fn one_moment(world: &mut World, backend: &'static str, stream: &KnockStream, di
         wait_until("the engine to go with its monitor", || is_gone(engine));
         let reported = (opened(world), openings(world) - before);
         if is_late {
-            // Nobody is there to end it but the kernel. A firewall program that the monitor had started may still be at it, so
-            // what is listed now need not be all; but whatever was granted before the monitor died ends by this time.
+            // Nobody is there to end it but the kernel. A firewall program that the monitor had started may still run, so
+            // the list may be incomplete; but each grant from before the monitor's death ends by this time.
             thread::sleep(died.plus(OPEN_FOR).plus(LATE).since(now()));
             world.first.expect_shut_out(family);
         }

@@ -17,7 +17,7 @@ impl Drop for Running {
     }
 }
 
-/// A knock with a wrong key is seen and explained; the gate goes on as if nobody listened beside it.
+/// A knock with a wrong key is seen and explained; the gate works as without an observer.
 pub(crate) fn explain_live_beside_the_gate(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     let config = world.folder().join("posternd.toml").display().to_string();

@@ -1,4 +1,4 @@
-//! Somebody else empties the firewall: it is noticed and put back, with every live grant.
+//! Another program empties the firewall: posternd detects it and restores the rules and every live grant.
 
 use std::time::{Duration, Instant};
 
@@ -52,8 +52,7 @@ pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
             }
         }
         let start = Instant::now();
-        let said =
-            "another program changed the firewall; protection and 2 grants were restored";
+        let said = "another program changed the firewall; protection and 2 grants were restored";
         let lines = world.daemon.wait_for_lines(count, &["WARN", said]);
         let took = start.elapsed();
         assert!(took < NOTICED_WITHIN, "{commands:?} after {took:?}");
@@ -72,7 +71,7 @@ pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
     }
 }
 
-/// All rules; without the elements of sets, which are given what is left of their time when they are put back.
+/// All rules without the elements of sets, whose times differ after they are restored.
 fn rules(world: &World, backend: &'static str) -> String {
     let all = world.firewall();
     if backend == "iptables" {
@@ -92,11 +91,11 @@ pub(crate) fn knock_into_flushed_firewall_is_reported_correctly(backend: &'stati
     };
     let family = FAMILIES[0];
     for round in 1..=3 {
-        // Postern may have put its chains back between the two, and then they can't be deleted; that is no matter here.
+        // Postern may have restored its chains between the two, and then they can't be deleted. That does no harm here.
         let _ = world.gate.try_sh(command);
         world.first.knock("bob", family, &["--for", "10m"]);
         world.daemon.wait_for_admitted(round);
-        // Whatever the verdict was, in the end it is the truth.
+        // The report is correct in the end.
         wait_for("protection", || world.second.connect(family, SERVICE).err());
         expect_ledger_and_kernel_agree(&world, backend);
         let is_open = !world.daemon.grants().is_empty();
@@ -113,5 +112,7 @@ pub(crate) fn unchanged_firewall_is_left_alone(backend: &'static str) {
     world.wait_for_grants(1);
     std::thread::sleep(Duration::from_secs(3));
     world.daemon.expect_logged(0, &["another program changed"]);
-    world.daemon.expect_logged(0, &["the firewall can't be read"]);
+    world
+        .daemon
+        .expect_logged(0, &["the firewall can't be read"]);
 }

@@ -1,4 +1,4 @@
-//! Hooks of services in a real world: programs that run beside the gate and never hold it up.
+//! Hooks of services in a real world: programs that run beside the gate and never delay it.
 
 use std::fs;
 

@@ -37,7 +37,7 @@ fn out_of_the_tunnel(family: Family, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Only `late0` is listened to, and it is not there yet; what comes over the other cable is nobody's business.
+/// Only `late0` is listened to, and it is not there yet; packets on the other link are ignored.
 pub(crate) fn late_interface_is_captured(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend).gate("interfaces = [\"late0\"]"));
     world

@@ -32,7 +32,7 @@ impl Observer {
                 Some(Protocol::from(i32::from(ETH_P_ALL.to_be()))),
             )
             .unwrap();
-            // What the client sends is not kept, so that it cannot crowd out what the gate sends.
+            // What the client sends is not kept, so that it leaves space for the gate's frames.
             let load_type = SockFilter::new(0x20, 0, 0, PACKET_TYPE);
             let if_outgoing = SockFilter::new(0x15, 0, 1, OUTGOING);
             let [nothing, all] =

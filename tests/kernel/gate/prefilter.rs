@@ -1,6 +1,6 @@
 //! The kernel's hint filter in a real gate: junk never reaches the engine and is counted all the same, knocks always do.
 //!
-//! A gate that logs at debug has none, for it tells each dropped datagram; so these do not.
+//! A gate that logs at debug has none, because it logs each dropped datagram. So these gates do not log at debug.
 
 use std::time::Duration;
 

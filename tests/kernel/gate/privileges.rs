@@ -1,4 +1,4 @@
-//! What the running engine may do, and what others on the machine can see of its keys: nothing; and the little that the monitor may do.
+//! What the running engine may do, and that others on the machine cannot see its keys, and what the monitor may do.
 
 use std::fs;
 
@@ -60,7 +60,7 @@ pub(crate) fn engine_has_no_privileges(backend: &'static str) {
 pub(crate) fn monitor_keeps_only_needed_capabilities(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     let monitor = world.daemon.pid();
-    // What this machine has not got, nobody keeps.
+    // No process keeps a capability that this machine lacks.
     let mine =
         u64::from_str_radix(Described::process(std::process::id()).field("CapPrm"), 16).unwrap();
     let kept = KEPT.iter().fold(0u64, |set, number| set | 1 << number) & mine;
@@ -69,7 +69,7 @@ pub(crate) fn monitor_keeps_only_needed_capabilities(backend: &'static str) {
         for (set, wanted) in CAPABILITIES.into_iter().zip([0, kept, kept, kept, 0]) {
             assert_eq!(thread.field(set), format!("{wanted:016x}"), "{set}");
         }
-        // With iptables it runs programs, whose system calls nobody can foretell.
+        // With iptables it runs programs, whose system calls are not known.
         assert_eq!(
             [thread.field("NoNewPrivs"), thread.field("Seccomp")],
             ["1", if backend == "nftables" { "2" } else { "0" }]
@@ -88,7 +88,7 @@ fn shows_its_memory_to_nobody(pid: u32) {
     assert_eq!([words.next(), words.next()], [Some("0"); 2], "{core:?}");
     let status = Described::process(pid);
     let user = status.field("Uid").split('\t').next().unwrap();
-    // Such a right of the one looked at would close it by itself.
+    // With such a right the process would be protected anyway.
     let without = |arguments: &[&str]| {
         let mut command = std::process::Command::new("setpriv");
         command.args([
@@ -106,7 +106,7 @@ fn shows_its_memory_to_nobody(pid: u32) {
     };
     // As that user, a process of one's own that says nothing else about itself is open.
     let mut sleeper = without(&["sleep", "60"]).spawn().unwrap();
-    wait_until("a process that can be looked at", || {
+    wait_until("a readable process", || {
         looked(sleeper.id()).status.success()
     });
     let closed = looked(pid);

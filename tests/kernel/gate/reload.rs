@@ -1,4 +1,4 @@
-//! SIGHUP: the config is read anew as a whole or not at all, no knock is lost, and grants that are still allowed stay.
+//! SIGHUP: the new config is used as a whole or not at all, no knock is lost, and grants that are still allowed stay.
 
 use std::fs;
 use std::thread;

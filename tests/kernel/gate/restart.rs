@@ -1,4 +1,4 @@
-//! What outlives the daemon: grants with their time, protection, marks; and what it takes with it when it is told to.
+//! What outlives the daemon: grants with their time, protection and marks; and what `on_stop = "remove"` removes.
 
 use std::thread;
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub(crate) fn flush_restores_the_firewall(backend: &'static str) {
     }
 }
 
-/// The programs make tables on their first run; on a host that never had any these go too. A look changes nothing either.
+/// The programs make tables on their first run; on a host without tables these are removed, too. Reading the rules changes nothing.
 pub(crate) fn flush_leaves_no_table(backend: &'static str) {
     let mut world = World::prepare(&GateConfig::new(backend));
     assert_eq!(everything(&world), "");
@@ -106,7 +106,7 @@ pub(crate) fn flush_after_a_killed_start(backend: &'static str) {
         world.daemon.start_process(&world.gate);
         thread::sleep(Duration::from_millis(pause));
         world.kill();
-        // A program that it had started may still be at it.
+        // A program that it had started may still run.
         thread::sleep(Duration::from_millis(200));
         world.at_gate(&["flush"]);
         assert_eq!(everything(&world), "", "killed after {pause} ms");
@@ -135,7 +135,7 @@ pub(crate) fn rules_of_the_other_driver_are_removed(backend: &'static str) {
     world.at_gate(&["flush"]);
 }
 
-/// The firewall of a host that has rules already, which must come out of it all untouched.
+/// The firewall of a host that has rules already, which must stay unchanged.
 pub(crate) fn with_rules_of_others(world: &World) -> String {
     for program in ["iptables", "ip6tables"] {
         for rule in [

@@ -31,7 +31,7 @@ fn plan(backend: &str) -> GateConfig {
 fn emits_nothing(plan: GateConfig, packets: usize, batch: usize, is_judged: fn(usize) -> bool) {
     let mut world = World::prepare(&plan);
     let observer = Observer::start(&world.first);
-    // The observer sees what there is to see: without posternd, a packet to a closed port draws an ICMP message.
+    // The observer works: without posternd, the kernel answers a packet to a closed port with an ICMP message.
     world.first.send(Family::V4, b"is anyone there?");
     wait_for("an answer of the kernel", || observer.seen().pop());
     world.start_again();
@@ -61,7 +61,7 @@ fn emits_nothing(plan: GateConfig, packets: usize, batch: usize, is_judged: fn(u
     world
         .daemon
         .wait_for_lines(usize::try_from(status.admitted).unwrap(), &[" INFO open: "]);
-    // The end of grants is part of it, and gives a late answer its time.
+    // The test includes the end of grants, which also gives time for a late answer.
     world.daemon.asked(&["close", "--all"]);
     world.wait_until_closed();
     world.first.expect_both_shut_out();
@@ -104,7 +104,7 @@ enum Packet {
 struct Mix {
     maker: KnockMaker,
     wire: RawLink,
-    /// What cables and addresses a frame names.
+    /// Links and addresses of a frame.
     macs: [[u8; 6]; 2],
     from: [IpAddr; 2],
     /// Knocks that were sent.

@@ -1,4 +1,4 @@
-//! A knock whose outer source address is a lie: the address inside is what counts, or the policy refuses it.
+//! A knock with a forged source address: the address inside counts, or the policy refuses the knock.
 
 use postern_harness::{FAMILIES, GateConfig, World};
 

@@ -1,4 +1,4 @@
-//! `posternd status` of a gate at work: what the kernel dropped, which interface is lost, quotas and grants that count down.
+//! `posternd status` of a running gate: datagrams that the kernel dropped, lost interfaces, quotas and grants.
 
 use rustix::process::Signal;
 use serde_json::Value;

@@ -18,7 +18,7 @@ use postern_harness::{
 /// Not neighbours: each takes the port behind its own as well (RFC 5780).
 const SERVERS: [u16; 2] = [3478, 3490];
 
-/// A namespace whose only way out is the first client, which translates addresses.
+/// A namespace whose only route is through the first client, which translates addresses.
 fn home(world: &World) -> Namespace {
     let (router, home) = (&world.first.space, Namespace::new());
     let [outer, inner] = [

@@ -1,4 +1,4 @@
-//! `posternd run --trial`: an administrator who is locked out gets everything back without doing anything.
+//! `posternd run --trial`: the rules are removed for an administrator who is locked out.
 
 use std::{fs, io};
 

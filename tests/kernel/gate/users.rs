@@ -48,7 +48,7 @@ pub(crate) fn client_waits_for_the_open_port(backend: &'static str) {
     }
 }
 
-/// One rule only, and the same grant: an address does not pile up rules.
+/// One rule and the same grant: renewals add no rules.
 pub(crate) fn renewal_extends_the_one_grant(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     for (count, family) in (1..).zip(FAMILIES) {

@@ -1,5 +1,5 @@
-//! What lies in the memory of monitor and engine once the gate serves: the keys that knocks are opened with, and no longer what the
-//! config says.
+//! The memory of monitor and engine once the gate serves: it holds the keys that open knocks, and no longer the text of the
+//! config.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

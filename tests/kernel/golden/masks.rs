@@ -1,4 +1,4 @@
-//! What is never the same twice, by name: each kind has a pattern of its own, and what it does not match is compared as it is.
+//! Patterns of output that varies, by name. Output that no pattern matches is compared as it is.
 //!
 //! In JSON a number becomes a bare word, `"left_ms": <ms>`, so that a reader still sees that it was a number.
 
@@ -44,12 +44,12 @@ const KINDS: &[(&str, &str)] = &[
     (r"\b[A-Z2-7]{32}\b", "<secret of 32 letters>"),
     (r"[A-Za-z0-9+/]{160,}={0,2}", "<packet>"),
     (r"[A-Za-z0-9+/]{43}=", "<key of 44 letters>"),
-    // how long a packet is, chance decides: its padding
+    // the length of a packet is random
     (r#"("bytes": ?)\d{3}\b"#, "$1<bytes>"),
     (r"\b\d{3}( random-looking)? bytes\b", "<bytes>$1 bytes"),
     // the table has rows for the steps around now, and once in a while one more
     (r"(?m)^(postern_hint_rows )\d$", "$1<rows>"),
-    // how tight the daemon is kept, the machine decides
+    // the restrictions of the sandbox depend on the machine
     (
         r"(?m)^note: the sandbox is incomplete: .* \[sandbox\]\n",
         "",
@@ -63,7 +63,7 @@ const KINDS: &[(&str, &str)] = &[
         "",
     ),
     (r#"("findings": \[)\s+\]"#, "$1]"),
-    // what the machine goes by besides
+    // other names of the machine
     (r"\band \d+ more names\b", "and <n> more names"),
 ];
 

@@ -78,7 +78,7 @@ fn played(machine: &Machine) -> Vec<Trial> {
     files.into_iter().map(trial).collect()
 }
 
-/// A case that is given once, for all files that come of it.
+/// A case that is run once, for all its files.
 #[derive(Clone)]
 struct Shared {
     case: &'static Case,
@@ -160,7 +160,7 @@ fn write_anew() {
         );
         assert_eq!(
             said, named,
-            "the case {} tells of these commands, and names those",
+            "the case {} runs these commands, and names those",
             case.name
         );
     }

@@ -30,7 +30,7 @@ impl Stage {
         }
     }
 
-    /// Plays a script. `HOST$ COMMAND` keeps what the command prints; a line `> COMMAND` below it is run in its place.
+    /// Runs a script. `HOST$ COMMAND` keeps what the command prints; a line `> COMMAND` below it is run in its place.
     /// `HOST: COMMAND` only prepares, and `#` begins a comment.
     pub(crate) fn play(&mut self, script: &str) {
         let mut lines = script
@@ -79,7 +79,7 @@ impl Stage {
         }
     }
 
-    /// Does what is only there so that something can be told; it must go well.
+    /// Runs a command that only prepares; it must succeed.
     pub(crate) fn does(&self, machine: &str, command: &str) -> String {
         let said = self.world.host(machine).run(command);
         assert!(

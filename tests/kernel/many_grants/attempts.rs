@@ -16,20 +16,20 @@ use postern_harness::{Family, World, now};
 /// The service, which accepts every connection that arrives.
 pub(crate) const PORT: u16 = 2223;
 
-/// So long before its end a grant is tried at the latest, and so much time a packet has to come through on a busy machine.
+/// The least time between an attempt and the grant's end: a packet on a busy machine may take this long.
 const BEFORE: Duration = Duration::from_millis(400);
 const UNDER_WAY: Duration = Duration::from_millis(300);
 
 /// Many end at once; they are tried one after another over this time.
 const SPREAD: u64 = 600;
 
-/// Connections that wait to be taken in.
+/// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// When an attempt that was not let in has failed: a SYN that was dropped is sent again after a second.
 const VERDICT: Duration = Duration::from_millis(900);
 
-/// How many attempts meant something.
+/// How many attempts gave a result.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
     /// Let in before the end.

@@ -9,7 +9,7 @@ use postern_harness::wait_until;
 
 use super::{Gate, NOW, gate_and_client, grant, lasting, protection};
 
-/// Invariant 4: the kernel ends a grant, whatever dies.
+/// Invariant 4: the kernel ends a grant, even if both processes die.
 pub(crate) fn kernel_ends_grants_without_the_driver() {
     let (gate, client) = gate_and_client();
     gate.install(&["tcp/22"], &[]);

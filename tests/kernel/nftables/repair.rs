@@ -1,4 +1,4 @@
-//! Changes of others in the table, and the driver's care for the tables of others.
+//! Changes of others in the table, which the driver detects; it leaves the tables of others unchanged.
 
 use postern::adapters::firewall::nftables::Nftables;
 use postern::adapters::firewall::{Change, FirewallDriver};

@@ -1,4 +1,4 @@
-//! The figures on their three ways out, each read by a parser that monitoring systems use.
+//! The metrics in their three outputs, each read by a parser that monitoring systems use.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -118,7 +118,7 @@ pub(crate) fn metrics_file_is_complete_and_removed() {
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o644);
 
-    // An engine that is gone counts nothing, and its last words are not repeated.
+    // An engine that has ended counts nothing, and its last counters are not repeated.
     kill(world.daemon.engine());
     let serves_again = |text: &str| {
         text.contains("\npostern_engine_starts_total 2\n")
@@ -212,7 +212,7 @@ pub(crate) fn metrics_over_http_survive_reloads() {
     assert_eq!(page(&world, SECOND)["postern_grants{} gauge"], 1.0);
 }
 
-/// Those who say nothing, half a request, or one without end hold up one another and nobody else.
+/// Clients that send nothing, half a request, or an endless one delay only each other.
 pub(crate) fn hostile_readers_delay_no_knock() {
     let world = World::start(&listening_on(FIRST));
     let mut held = Vec::new();
@@ -235,7 +235,7 @@ pub(crate) fn hostile_readers_delay_no_knock() {
     let tasks = format!("/proc/{}/task", world.daemon.engine());
     let threads = fs::read_dir(tasks).unwrap().count();
     assert!(threads < 16, "{threads} for {} connections", held.len());
-    // Each is thrown out after its time, and the next one served.
+    // Each is disconnected at its deadline, and the next one is served.
     for mut stream in held {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);

@@ -1,4 +1,4 @@
-//! The package: that everything is in it and in its place, and that it can be installed, used, upgraded and taken away again.
+//! The package: that everything is in it and in its place, and that it can be installed, used, upgraded and removed.
 //!
 //! It is made by `dist/package` of the programs that the tests run, so nothing is built for it.
 
@@ -155,7 +155,7 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     fs::copy(made().file(".deb"), world.folder().join("postern.deb")).unwrap();
     let machine = Booted::start_bare(&world);
     let (has_any, said) = machine.ask("getent passwd postern || command -v posternd");
-    assert!(!has_any, "it is not as bare as it should be: {said}");
+    assert!(!has_any, "the machine has more than expected: {said}");
 
     let said = machine.tell("dpkg --install /mnt/postern.deb");
     let hint = "the gate needs a config before it starts";
@@ -173,7 +173,7 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     world.first.open("alice", Family::V4, &["--for", "10m"]);
     world.second.expect_shut_out(Family::V4);
 
-    // An upgrade starts it anew, and what is open stays open.
+    // An upgrade restarts it, and open grants stay open.
     let before = machine.shows("MainPID");
     machine.tell("dpkg --install /mnt/postern.deb");
     machine.wait_until_it_shows("ActiveState", "active");
@@ -181,7 +181,7 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     assert_eq!(machine.holders(), ["alice"]);
     world.first.expect_let_in(Family::V4);
 
-    // Taken away, it closes nothing any more.
+    // After removal it closes nothing.
     machine.tell("dpkg --remove postern");
     world.second.expect_let_in(Family::V4);
     let (_, rules) = machine.ask("nft list ruleset; iptables-save; ip6tables-save");
@@ -206,7 +206,7 @@ pub(crate) fn package_is_set_up_in_few_commands() {
     machine.expect_shown(&[("ActiveState", "active"), ("StatusText", idle)]);
     world.first.expect_let_in(Family::V4);
 
-    // The daemon that runs within its walls takes the new user in at once, and hides the service.
+    // The daemon in its sandbox admits the new user at once, and hides the service.
     let said = machine.tell(&format!(
         "posternd user add alice --service tcp/{SERVICE} --json"
     ));

@@ -1,4 +1,4 @@
-//! systemd as a service knows it: a socket that takes words, and a watchdog.
+//! systemd as a service knows it: a notify socket and a watchdog.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

@@ -1,4 +1,4 @@
-//! The unit: how tight it is, and that posternd makes do with what it leaves, first with its rights alone, then under systemd itself.
+//! The unit: its restrictions, and that posternd works with them, first with the same rights, then under systemd itself.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -127,12 +127,12 @@ pub(crate) fn unit_works_under_systemd(backend: &'static str) {
     machine.tell("systemctl stop posternd");
     machine.expect_shown(&[("ActiveState", "inactive"), ("Result", "success")]);
     assert!(!machine.ask(&format!("test -e {file}")).0);
-    // Grants go on by themselves, and so does what hides the service.
+    // Grants and protection stay in the kernel.
     world.first.expect_let_in(Family::V4);
     world.second.expect_shut_out(Family::V4);
 }
 
-/// A monitor that is killed comes back, and so does one that hangs; a config that is wrong is left to a person.
+/// A monitor that is killed comes back, and so does one that hangs; with an invalid config it is not restarted.
 pub(crate) fn systemd_restarts_after_kill_and_hang() {
     let world = World::prepare(&GateConfig::new("nftables").gate("run_as = \"postern\""));
     let machine = Booted::start(&world);

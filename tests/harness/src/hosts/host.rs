@@ -1,4 +1,4 @@
-//! A host: a network namespace and a mount namespace in which nothing that is written stays.
+//! A host: a network namespace and a mount namespace whose files are temporary.
 //!
 //! Folders such as /etc and /var are overlays in memory, so commands run as a page shows them. `sudo` runs its arguments, for
 //! all are root here. `systemctl` and `journalctl` are scripts for the few calls that pages make.
@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{Namespace, postern, posternd, repository, wait_for};
 
-/// How long a command may take, and how long one that goes on may take to print what it should.
+/// The deadline for a command to end, or for a running one to print the expected lines.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The home folder of the user, on every host.
@@ -43,11 +43,11 @@ const EXAMPLES: &str = "/usr/share/doc/postern/examples";
 pub struct Host {
     pub space: Namespace,
     home: PathBuf,
-    /// What goes on until the page ends.
+    /// Commands that run until the page ends.
     running: Mutex<Vec<Running>>,
 }
 
-/// A command that goes on.
+/// A command that keeps running.
 struct Running {
     child: Child,
     printed: Printed,
@@ -93,7 +93,7 @@ impl Host {
         }
     }
 
-    /// Writes a file, `~` being the home folder; readable by its owner only, as a new user is told to.
+    /// Writes a file, `~` being the home folder; readable by its owner only, as the pages tell a new user.
     pub fn write(&self, path: &str, text: &str) {
         let path = match path.strip_prefix("~/") {
             Some(rest) => self.home.join(rest),
@@ -107,7 +107,7 @@ impl Host {
         });
     }
 
-    /// Runs a command to its end; what it printed on both streams, in order, and how it ended where that was not well.
+    /// Runs a command to its end. Returns what it printed on both streams, in order, and how it failed if it did.
     pub fn run(&self, command: &str) -> String {
         let (mut child, mut printed) = self.start(command);
         let status = ended(&mut child);
@@ -119,7 +119,7 @@ impl Host {
         }
     }
 
-    /// Starts a command that goes on, and waits until what it has printed, in so many lines, is as it should be.
+    /// Starts a command that keeps running. Waits until the first lines that it printed, this many, pass the test.
     pub fn run_on(
         &self,
         command: &str,
@@ -145,10 +145,10 @@ impl Host {
         Ok(())
     }
 
-    /// Waits until the last command that goes on has printed more lines, as many as this, and whether they are as they should be.
+    /// Waits until the last running command has printed this many more lines. Returns whether they pass the test.
     pub fn read_on(&self, count: usize, is_right: impl Fn(&str) -> bool) -> Result<(), String> {
         let mut running = self.running.lock().unwrap();
-        let last = running.last_mut().ok_or("nothing goes on")?;
+        let last = running.last_mut().ok_or("no command is running")?;
         let mut next = String::new();
         let is_there = patiently(|| {
             let text = last.printed.so_far();
@@ -166,14 +166,19 @@ impl Host {
         }
     }
 
-    /// Ends the last command that goes on, as Ctrl-C does; all that it has printed.
+    /// Ends the last running command, as Ctrl-C does. Returns all that it has printed.
     pub fn interrupt(&self) -> String {
-        let mut last = self.running.lock().unwrap().pop().expect("nothing goes on");
+        let mut last = self
+            .running
+            .lock()
+            .unwrap()
+            .pop()
+            .expect("no command is running");
         end(&mut last.child, Signal::INT);
         last.printed.whole()
     }
 
-    /// Runs a command at a terminal: once it has printed what it should, types a line and Ctrl-D. All that the terminal showed.
+    /// Runs a command at a terminal: once it has printed the expected text, types a line and Ctrl-D. Returns all that the terminal showed.
     pub fn run_and_type(
         &self,
         command: &str,
@@ -240,7 +245,7 @@ impl Drop for Host {
     }
 }
 
-/// Waits until the condition holds, at most [`PATIENCE`]; whether it does.
+/// Waits until the condition holds, at most [`PATIENCE`]. Returns whether it does.
 fn patiently(mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -254,7 +259,7 @@ fn patiently(mut is_so: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Waits until a command has ended; none for one that does not, which is killed.
+/// Waits until a command has ended. Kills it after the deadline and returns `None`.
 fn ended(child: &mut Child) -> Option<ExitStatus> {
     let mut status = None;
     patiently(|| {

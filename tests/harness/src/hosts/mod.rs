@@ -22,7 +22,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Lays the cables and starts the servers that `words` name.
+    /// Connects the hosts and starts the servers that `words` name.
     pub fn make(words: &[String]) -> Self {
         let folder = crate::world::folder("postern-docs-");
         let hosts = HOSTS
@@ -74,14 +74,14 @@ impl Hosts {
                 let you = self.host("you");
                 let key = you.run("mkdir -p -m 700 ~/.ssh && [ -f ~/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519 && cat ~/.ssh/id_ed25519.pub");
                 host.write("~/.ssh/authorized_keys", &key);
-                // Beside what a page writes into ~/.ssh/config: nobody is there to ask.
+                // In addition to the page's ~/.ssh/config: nobody can answer a question.
                 you.write(
                     "/etc/ssh/ssh_config.d/docs.conf",
                     "Host *\n    StrictHostKeyChecking accept-new\n    LogLevel ERROR\n    BatchMode yes\n",
                 );
                 said
             }
-            // Beyond the gate, which lets all of it through.
+            // The host is behind the gate, which forwards everything.
             None if server == "stun" => {
                 let routes = self
                     .host("gate")
@@ -95,7 +95,7 @@ impl Hosts {
                 host.write("/srv/https.py", HTTPS);
                 let said =
                     host.run(CERTIFICATE) + &host.run(&started("python3 /srv/https.py", "443"));
-                // Who signed it is believed here.
+                // Any certificate is accepted here.
                 self.host("you").write(
                     "/etc/ssl/certs/ca-certificates.crt",
                     &host.run("cat /srv/https.pem"),

@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use crate::Machine;
 use crate::Requirement::{self, Program};
 
-/// Each firewall driver, and what it or a look at it requires.
+/// Each firewall driver, and what it and the checks of it require.
 const BACKENDS: [(&str, &[Requirement]); 2] = [
     (
         "iptables",

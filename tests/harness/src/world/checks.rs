@@ -15,10 +15,10 @@ use rustix::process::Signal;
 use super::{Family, World};
 use crate::{now, process, wait_for, wait_until};
 
-/// Who knocks while something breaks, from the first client's own addresses.
+/// The user who knocks during a fault, from the first client's own addresses.
 pub const USER: &str = "alice2";
 
-/// How long after its end a grant may still let somebody in.
+/// How long after its end a grant may still admit a connection.
 pub const LATE: Duration = Duration::from_secs(1);
 
 /// How many grants this daemon has logged as open for [`USER`].
@@ -55,7 +55,7 @@ pub fn opened(world: &World) -> BTreeMap<GrantId, Opened> {
     lines.iter().filter_map(read).collect()
 }
 
-/// The same bytes again, twice. They may open where the kill came before they were admitted, but not a second time. Returns whether
+/// The same bytes again, twice. They may open if the kill came before they were admitted, but not a second time. Returns whether
 /// they did.
 pub fn expect_opened_once(
     world: &World,

@@ -23,7 +23,7 @@ pub struct Ran {
     pub err: String,
 }
 
-/// A client at the end of its own cable.
+/// A client with its own link to the gate.
 pub struct Client {
     pub space: Namespace,
     host: u8,
@@ -45,7 +45,7 @@ impl Client {
         format!("gate{}", self.host)
     }
 
-    /// Lays the cable to the gate.
+    /// Makes the link to the gate.
     pub fn lay_cable(&self, gate: &Namespace) {
         let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
         let (name, there) = (self.gate_end(), self.space.thread_id);

@@ -223,7 +223,7 @@ impl Daemon {
         )
     }
 
-    /// What it has written to its log since it was last started.
+    /// Its log since its last start.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }

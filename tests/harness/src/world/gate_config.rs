@@ -15,7 +15,7 @@ use super::{FAMILIES, KNOCK, SERVICE};
 /// The gate's name in every test.
 pub const GATE_NAME: &str = "gate.test";
 
-/// A gate's config, put together by a test. Without a word: user `alice` may open the service.
+/// A gate's config, put together by a test. By default, user `alice` may open the service.
 #[derive(Debug, Clone)]
 pub struct GateConfig {
     pub backend: String,
@@ -45,7 +45,7 @@ impl GateConfig {
         Self::empty(backend).member("alice", "")
     }
 
-    /// Without debug lines, as a gate runs where nobody looks for a fault.
+    /// Without debug lines, as in normal operation.
     pub fn quiet(mut self) -> Self {
         self.is_quiet = true;
         self

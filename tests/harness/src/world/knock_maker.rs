@@ -1,4 +1,4 @@
-//! Knocks by the thousand: sealed in the test itself, for to start a client for each takes too long.
+//! Knocks by the thousand: sealed in the test itself, because starting a client for each takes too long.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -23,7 +23,7 @@ impl KnockMaker {
         ))
     }
 
-    /// A knock of this moment that lets `allow` in to a TCP port for so many seconds.
+    /// A knock, made now, that opens a TCP port to `allow` for so many seconds.
     pub fn open(&self, allow: IpAddr, port: u16, seconds: u32) -> Vec<u8> {
         let address: Ipv6Addr = match allow {
             IpAddr::V4(address) => address.to_ipv6_mapped(),

@@ -1,6 +1,6 @@
-//! Load: knocks for one address after another without end, from the first client, whatever becomes of the gate.
+//! Load: endless knocks from the first client, each for another address, even while the gate fails.
 //!
-//! It can be held, so that what is compared holds still.
+//! A test can pause it to compare a fixed state.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const USER: &str = "crowd";
 /// How long each lets in, in seconds.
 const OPEN_FOR: u32 = 2;
 
-/// After so many knocks it flows.
+/// After so many knocks the load is steady.
 const FLOWING: u64 = 20;
 
 /// A thread that knocks.
@@ -32,7 +32,7 @@ struct Shared {
     sent: AtomicU64,
 }
 
-/// The plan with whom the stream knocks for.
+/// The config with the stream's user.
 pub fn with_crowd(plan: GateConfig) -> GateConfig {
     plan.member(USER, "quota = \"1000000/min\"")
 }
@@ -74,7 +74,7 @@ impl KnockStream {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it flows, if it does at all.
+    /// Waits until the load is steady; returns at once without load.
     pub fn flow(&self) {
         let before = self.sent();
         while self.thread.is_some() && self.sent() < before + FLOWING {

@@ -1,6 +1,6 @@
-//! The world of a test: a gate and two clients in network namespaces, joined by two cables, with a real posternd.
+//! The world of a test: a gate and two clients in network namespaces, joined by two links, with a real posternd.
 //!
-//! Owns making it and taking it down, also when a test panics: the daemon is stopped, the folder removed, and namespaces
+//! Makes it and removes it, even if a test panics: the daemon is stopped, the folder removed, and namespaces
 //! have no names, so that the kernel removes them with their last user. Waits are on conditions, with a deadline.
 //!
 //! ```text
@@ -70,7 +70,7 @@ impl Family {
     }
 }
 
-/// Everything of one test. The order of the fields is the order in which it is taken down.
+/// Everything of one test. Fields are dropped in their order.
 pub struct World {
     pub daemon: Daemon,
     pub first: Client,
@@ -83,7 +83,7 @@ pub struct World {
 }
 
 impl World {
-    /// Lays the cables, opens the service, and starts posternd with this config.
+    /// Makes the links, opens the service, and starts posternd with this config.
     pub fn start(config: &GateConfig) -> Self {
         let mut world = Self::prepare(config);
         world.daemon.start(&world.gate);
@@ -141,7 +141,7 @@ impl World {
         })
     }
 
-    /// Writes the config anew; posternd reads it at its next start.
+    /// Replaces the config; posternd reads it at its next start.
     pub fn rewrite(&self, config: &GateConfig) {
         config.write(self.folder.path());
     }

@@ -1,4 +1,4 @@
-//! A script in the place of the programs of iptables, for one gate alone: it lies over them in a mount namespace of the gate's own.
+//! A script in the place of the programs of iptables, for one gate alone: it is mounted over them in the gate's own mount namespace.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ const NEEDED: [&str; 8] = [
     "ip6tables",
 ];
 
-/// From now on whatever the gate starts by the name of `iptables-restore`, `ip6tables-save` and so on is this script. `FOLDER` in
+/// From now on the gate runs this script in place of `iptables-restore`, `ip6tables-save` and the like. `FOLDER` in
 /// it is the world's folder, and `REAL` the program itself.
 pub fn replace_iptables(world: &World, script: &str) {
     let folder = world.folder().display().to_string();
