@@ -1,6 +1,6 @@
 //! Encodes a request as a body (README.md section 5).
 //!
-//! Refuses what the decoder would refuse or read back as something else. A request has one encoding for each body length.
+//! Refuses a request that the decoder would refuse or decode differently. A request has one encoding for each body length.
 
 use core::fmt;
 
@@ -88,7 +88,7 @@ fn value_len(item: &Item) -> usize {
     }
 }
 
-/// Checks what the types of items leave open: a skipped item can hold anything.
+/// Checks a skipped item: its type allows any kind and any value.
 fn check_item(item: &Item) -> Result<(), EncodeError> {
     match item {
         Item::Skipped { kind, .. } if *kind < number::SKIPPED_FIRST => {

@@ -32,7 +32,7 @@ pub fn elapsed(start: Instant) -> Duration {
 const STEP: Duration = Duration::from_millis(250);
 
 /// A clock for the ends of grants: the wall clock's time at its start plus the time since then, suspend included. If the
-/// wall clock is set back, no grant stays open longer: [`Steady::follow`] tells by how much it was set, and the ends move too.
+/// wall clock is set back, no grant stays open longer: [`Steady::follow`] tells by how much it was set, and the caller moves the ends, too.
 #[cfg(feature = "daemon")]
 #[derive(Debug, Clone, Copy)]
 pub struct Steady {

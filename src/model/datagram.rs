@@ -51,7 +51,7 @@ impl Datagram {
     }
 }
 
-/// Without the payload, which is no business of a log.
+/// Without the payload, which does not belong in a log.
 impl std::fmt::Debug for Datagram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

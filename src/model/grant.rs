@@ -62,7 +62,7 @@ impl Change {
 }
 
 impl Grant {
-    /// Whether both open the same for the same user, whatever their ends.
+    /// Whether both open the same for the same user; their ends may differ.
     pub fn opens_same(&self, other: &Self) -> bool {
         let same_place = self.target == other.target
             && self.services == other.services

@@ -10,7 +10,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 
 use super::filter::SNAP;
 
-/// Packets in one call. More do not make a packet cheaper.
+/// Packets in one call. A greater number does not reduce the cost of a packet.
 const PACKETS_MAX: usize = 64;
 const LENGTH_MAX: usize = SNAP as usize;
 

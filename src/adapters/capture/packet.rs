@@ -23,10 +23,10 @@ use super::{Capture, Caught, filter, frame};
 const RECEIVE_BUFFER: usize = 32 << 20;
 /// Longest wait for a packet, and the pause between attempts to bind a missing interface.
 const WAIT: Duration = Duration::from_secs(1);
-/// Packets since the last wait that count as a flood. Then a pause pays, because waking a thread costs more than a
+/// Packets since the last wait that count as a flood. Then a pause saves time, because waking a thread costs more than a
 /// packet.
 const FLOOD: usize = 4;
-/// The pause in a flood, about fifty packets. The system adds as much again.
+/// The pause in a flood, about fifty packets. The system makes it about twice as long.
 const FLOOD_PAUSE: Duration = Duration::from_micros(100);
 /// Errors in a row after which a capture on every interface stops.
 const FAILURES_MAX: u32 = 10;

@@ -11,7 +11,7 @@ use crate::model::exit::{CONFIG, ExitError, PERMISSION};
 use crate::model::settings::Settings;
 
 /// Reads and checks the whole config. The bundle holds keys: pass it on and drop it.
-/// Exit code 78 with all problems, 77 if a file may not be read.
+/// Fails with exit code 78 and all problems, or with 77 if a file may not be read.
 pub fn load(path: &Path) -> Result<(Bundle, Settings), ExitError> {
     let mut bundle = read_bundle(path).map_err(unreadable)?;
     // The loaded keys are dropped, and so wiped, here.
@@ -43,7 +43,7 @@ pub(crate) fn complete<T>(
         Ok(loaded) if errors.is_empty() => return Ok(loaded),
         Ok(_) => {}
         Err(Problems(problems)) => {
-            // The error of an unread file is there already.
+            // `errors` already has the error of an unread file.
             let problems = problems.iter().filter(|one| !unread.contains(&one.file));
             errors.extend(problems.map(|problem| ExitError::new(CONFIG, problem)));
         }
@@ -53,7 +53,7 @@ pub(crate) fn complete<T>(
     Err(ExitError::new(code, messages.join("\n")))
 }
 
-/// The exit of a config file that cannot be read.
+/// The error, with its exit code, for a config file that cannot be read.
 pub(crate) fn unreadable(error: FileError) -> ExitError {
     let code = match error.kind() {
         FileErrorKind::Permission => PERMISSION,
@@ -63,7 +63,7 @@ pub(crate) fn unreadable(error: FileError) -> ExitError {
 }
 
 /// Reads `posternd.toml` and `users.d/*.toml` beside it, in the order of their names.
-/// The first file that is refused. `users.d` may be missing.
+/// Fails at the first file that is refused. `users.d` may be missing.
 pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
     let users = files::files_in(&files::folder_of(main).join("users.d"), ".toml");
     Ok(Bundle {

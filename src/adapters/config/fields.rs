@@ -1,4 +1,4 @@
-//! The keys of one TOML table. A wrong value becomes a problem of the file, and the other keys are read all the same.
+//! The keys of one TOML table. A wrong value becomes a problem of the file, and the other keys are still read.
 //!
 //! Checks types only; `values` and the sections check what a value means.
 

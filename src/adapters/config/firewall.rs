@@ -1,6 +1,6 @@
 //! The `[firewall]` section, and programs as a config writes them.
 //!
-//! A program is a list: its whole path, then its arguments. Never a line for a shell (invariant 6).
+//! A program is a list: its whole path, then its arguments. It is never a shell command line (invariant 6).
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -30,20 +30,20 @@ pub struct Loaded {
     pub disabled_keys: Vec<KeyMaterial>,
 }
 
-/// More than the stack that it takes to read a config, or to set a gate up with it; debug builds take most.
+/// Bytes of stack to wipe: more than a debug build uses to read a config or to set up a gate with it.
 pub(crate) const STACK: usize = 256 << 10;
 
-/// Reads a config. All problems, in the order of files and lines. A file that is not TOML has only its first one.
+/// Reads a config, or returns all problems in the order of files and lines. A file that is not TOML has only its first one.
 pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
     read_and_wipe(bundle, false).map(|(loaded, _)| loaded)
 }
 
-/// The settings of a config and all its users, disabled ones as well.
+/// The settings of a config and all its users, including disabled ones.
 pub(crate) fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
     read_and_wipe(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
 }
 
-/// The control socket that `posternd.toml` names, or the default, whatever else is wrong in the file.
+/// The control socket that `posternd.toml` names, or the default. Other problems in the file do not matter.
 /// Fails if the file is not TOML, or the path of the socket is wrong.
 pub(crate) fn control_socket(main: &BundleFile) -> Result<PathBuf, Problems> {
     let file = ConfigText::of(main);

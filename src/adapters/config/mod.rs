@@ -1,7 +1,7 @@
 //! The config of a gate: `posternd.toml`, `users.d/*.toml` and key files.
 //!
-//! [`disk`] reads the files into a [`bundle`], and [`load()`] makes settings, policies and keys of it. All problems are
-//! told at once, each with file, line and cure, and never with text that could be a key (invariant 7).
+//! [`disk`] reads the files into a [`bundle`], and [`load()`] turns it into settings, policies and keys. All problems are
+//! reported at once, each with file, line and cure, and never with text that could be a key (invariant 7).
 
 pub mod bundle;
 mod config_text;

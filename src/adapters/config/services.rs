@@ -132,7 +132,7 @@ fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
     Ok((address, port))
 }
 
-/// Refuses a forward that a packet cannot tell from an earlier one; `earlier` has their places.
+/// Refuses a forward that conflicts with an earlier one; `earlier` has their places.
 fn check_forward(fields: &Fields<'_>, forward: Forward, earlier: &mut Items<Forward>) {
     let place_of = |at: &usize| fields.file.place_name(*at);
     if let Some((at, other)) = earlier.iter().find(|(_, other)| other.collides(&forward)) {
@@ -141,7 +141,7 @@ fn check_forward(fields: &Fields<'_>, forward: Forward, earlier: &mut Items<Forw
         fields.refuse("ports", what, "choose another port of the gate");
         return;
     }
-    // A forwarded packet is known by host and port only.
+    // Only host and port tell to which service a forwarded packet belongs.
     let differs = |other: &Forward| {
         let same_port = other.inner().overlap(forward.inner()).is_some();
         other.host == forward.host && same_port && other.masquerade != forward.masquerade

@@ -30,7 +30,7 @@ pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Pol
     fields.require("services", "[\"tcp/22\"]");
     let name = fields.text("name", values::user_name);
     let services = services(fields, main);
-    // The other values are read even if these are wrong, so that all problems are told at once.
+    // The other values are read even if these are wrong, so that all problems are reported at once.
     let mut policy = Policy::for_user(
         name.unwrap_or_default(),
         services.clone().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Which connections rest on which grants.
+//! Which connections depend on which grants.
 //!
 //! Grants are found by their allow network. A look-up costs one step for each prefix length in use, however many
 //! grants there are. Pure.

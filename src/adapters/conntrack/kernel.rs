@@ -64,7 +64,7 @@ impl KernelConntrack {
         Ok(found)
     }
 
-    /// The entries that rest on an ended grant and on no live one.
+    /// The entries that depend on an ended grant and on no live one.
     fn entries_to_end(
         &mut self,
         ended: &[Grant],

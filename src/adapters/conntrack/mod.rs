@@ -1,4 +1,4 @@
-//! Connections in the kernel. Those that rest on a grant end with it, and older ones survive an installation.
+//! Connections in the kernel. Those that depend on a grant end with it, and older ones survive an installation.
 //!
 //! It changes conntrack entries and TCP sockets, but no firewall rule. A failure here neither opens a port nor keeps
 //! one open.
@@ -15,11 +15,11 @@ pub use error::ConntrackError;
 
 /// What the monitor does with connections. `kernel` implements it, and tests do.
 pub trait Conntrack: Send {
-    /// Adds the host's TCP connections on these ports to the connection tracking table. Without that, a new
-    /// protection takes them for new connections. Returns how many were not in the table.
+    /// Adds the host's TCP connections on these ports to the connection tracking table. Otherwise new
+    /// protection rules treat them as new connections. Returns how many were not in the table.
     fn adopt(&mut self, protected: &[Ports]) -> Result<usize, ConntrackError>;
 
-    /// Ends the connections that rest on ended grants, except those that a live grant covers. Reads the kernel's table
+    /// Ends the connections that depend on ended grants, except those that a live grant covers. Reads the kernel's table
     /// once for all grants. Returns the number of connections.
     fn end(
         &mut self,

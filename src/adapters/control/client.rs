@@ -32,7 +32,7 @@ pub(crate) fn ask(path: &Path, question: &Question) -> io::Result<Answer> {
     ask_within(path, question, PATIENCE)
 }
 
-/// As [`ask`], with another deadline.
+/// Like [`ask`], with another deadline.
 pub(crate) fn ask_within(
     path: &Path,
     question: &Question,
@@ -43,7 +43,7 @@ pub(crate) fn ask_within(
     let mut line = serde_json::to_vec(question)?;
     line.push(b'\n');
     match stream.write_all(&line) {
-        // A client that may not ask gets its answer before it has asked.
+        // The server refuses a client that may not ask before the client sends its question.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
         _ => {}
     }

@@ -23,7 +23,7 @@ pub struct Status {
     pub admitted: u64,
     /// How often each reason was given: `drop replay`, `drop malformed (padding)`, `refuse quota`.
     pub reasons: BTreeMap<String, u64>,
-    /// Whether the kernel drops what no user's key can have made. The reasons count that too.
+    /// Whether the kernel drops datagrams with a wrong length or an unknown hint. The reasons count these, too.
     pub hint_filter: bool,
     pub captures: Vec<CaptureStatus>,
     pub store: StoreStatus,

@@ -40,7 +40,7 @@ pub trait FirewallDriver: Send {
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError>;
 
     /// Whether everything that was installed and applied is still in the firewall: the protection, the jumps to it, and
-    /// every grant before its end. `false` means that somebody else changed it, or that an answer was lost; then `install`
+    /// every grant before its end. `false` means that another program changed it, or that an answer was lost; then `install`
     /// again. Changes nothing. Called once or twice a second, so it must be cheap. Rules of others before Postern's do not
     /// count.
     fn verify(&mut self) -> Result<bool, FirewallError>;

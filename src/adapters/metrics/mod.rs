@@ -132,8 +132,7 @@ impl Writer<'_> {
         self.family("capture_listening", help, &listening, ConstGauge::new)?;
         let help = "Datagrams to a knock port, by capture";
         self.counters("capture_received", help, &received)?;
-        let help =
-            "Datagrams to a knock port that the kernel dropped because the queue was full";
+        let help = "Datagrams to a knock port that the kernel dropped because the queue was full";
         self.counters("capture_dropped", help, &dropped)
     }
 

@@ -118,7 +118,7 @@ fn every_other_counter_is_present() {
         assert!(samples.contains(&(&*name, value)), "{name} in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
-    // What is not known is not told.
+    // An unknown value is not printed.
     assert_eq!(text.matches("\npostern_capture_dropped_total{").count(), 1);
     assert!(
         text.contains("# TYPE postern_admitted counter\n")

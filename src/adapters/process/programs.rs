@@ -77,8 +77,8 @@ pub(crate) struct StartOptions<'a> {
     pub(crate) env: &'a [(&'a str, String)],
 }
 
-/// Starts this program again in another role, in a process group of its own. It is the running image itself, whatever file
-/// is at its path by now. It has no deadline; the caller ends it.
+/// Starts this program again in another role, in a process group of its own. It is the running image, even if another file
+/// is now at its path. It has no deadline; the caller ends it.
 pub(crate) fn start_self(arguments: &[&OsStr], options: StartOptions<'_>) -> io::Result<Child> {
     let mut command = clean(Path::new("/proc/self/exe"));
     command

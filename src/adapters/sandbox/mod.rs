@@ -1,4 +1,4 @@
-//! Restricts a process for good: paths by landlock, system calls by seccomp.
+//! Restricts a process permanently: paths by landlock, system calls by seccomp.
 //!
 //! Best effort: a kernel that lacks one part enforces the others, and each gap is a line for the log and for `posternd check`. Must be
 //! called before the process has threads.
@@ -34,6 +34,6 @@ pub(crate) fn monitor(paths: &Paths, filter_calls: bool) -> Result<Vec<String>, 
 }
 
 /// The line about such a gap, for the log and for `posternd check`.
-pub(crate) fn told(gap: &str) -> String {
+pub(crate) fn gap_line(gap: &str) -> String {
     format!("the sandbox is incomplete: {gap}")
 }

@@ -75,7 +75,7 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
                 findings.add(finding);
             }
             for gap in confinement::gaps(settings, config, backend.name()) {
-                findings.add(Finding::note("sandbox", sandbox::told(&gap)));
+                findings.add(Finding::note("sandbox", sandbox::gap_line(&gap)));
             }
         }
     }

@@ -128,11 +128,7 @@ fn full_steps(
         "{} random-looking bytes to {gate} port {KNOCK_PORT}",
         packet.len()
     );
-    progress.step(
-        title,
-        answer.is_none(),
-        &format!("{sent}; received {back}"),
-    )?;
+    progress.step(title, answer.is_none(), &format!("{sent}; received {back}"))?;
     let rules = firewall::rules(world)?;
     let is_listed = world.grants()?.len() == 1 && !rules.is_empty();
     progress.step("The firewall lists the rule", is_listed, &rules.join("\n"))?;

@@ -112,7 +112,7 @@ impl Account {
         }
     }
 
-    /// The running gate decided differently: the verdict is told as that of the config only.
+    /// The running gate decided differently: the verdict is reported as that of the config only.
     pub fn done_otherwise(&mut self, seen: Option<Seen>) {
         self.running = seen;
         self.otherwise = Some(seen.map_or(Otherwise::Unknown, |_| Otherwise::Refused));

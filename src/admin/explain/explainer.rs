@@ -20,7 +20,7 @@ use crate::model::time::Timestamp;
 
 const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// A gate that says why.
+/// A gate that gives the cause of each decision.
 #[derive(Debug)]
 pub struct Explainer {
     gate: Gate,

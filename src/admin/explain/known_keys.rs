@@ -1,4 +1,4 @@
-//! The key that made a packet, whatever its hint: the mac does not depend on the time.
+//! Finds the key that made a packet. It needs no hint, because the mac does not depend on the time.
 //!
 //! Tries the keys of all users at this gate, rotated-out ones too, then the gates that the client may have meant.
 

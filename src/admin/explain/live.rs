@@ -1,4 +1,4 @@
-//! Live datagrams, from a packet socket of its own with the running gate's filter. It takes nothing from the gate.
+//! Live datagrams, from a packet socket of its own with the running gate's filter. The running gate still receives every datagram.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -46,7 +46,7 @@ impl Live {
         }
     }
 
-    /// Calls `take` for each datagram with its time of arrival, until it breaks or the time is over. Says `besides` once it
+    /// Calls `take` for each datagram with its time of arrival, until it breaks or the time is over. Reports `besides` once it
     /// listens.
     pub(super) fn listen(
         &self,

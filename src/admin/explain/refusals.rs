@@ -1,4 +1,4 @@
-//! Why a rule of the policy said no: what the knock asks for, what the user may have, and the cure.
+//! Why a rule of the policy refuses a knock: what the knock asks for, what the user may have, and the cure.
 //!
 //! Decides nothing: the policy has decided. For each single service its check is asked once more.
 
@@ -81,7 +81,7 @@ pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> St
 }
 
 impl Asked<'_> {
-    /// Why this rule, which is not the quota, said no.
+    /// Why this rule, which is not the quota, refuses the knock.
     pub(super) fn why(self, rule: Rule) -> String {
         let (policy, user) = (self.policy, &self.policy.user);
         let allow = allow(self.request, self.source_known.then_some(self.source));
@@ -185,7 +185,7 @@ impl Asked<'_> {
     }
 }
 
-/// What is wrong with a one-time code. Says no digit of it.
+/// What is wrong with a one-time code. Contains no digit of it.
 fn code(fault: CodeFault, user: &str) -> String {
     match fault {
         CodeFault::Missing => format!(

@@ -10,7 +10,7 @@ use crate::model::request::{CloseRequest, OpenRequest};
 pub enum Decision {
     /// Authenticated, fresh and allowed. The request may be carried out once its mark is durable.
     Admit(Admission),
-    /// Authenticated, but the policy or the quota says no.
+    /// Authenticated, but refused by the policy or the quota.
     Refuse(Refusal),
     /// Not authenticated, or not fresh.
     Drop(Drop),

@@ -1,4 +1,4 @@
-//! The gate: does this datagram admit someone?
+//! The gate: is this datagram admitted?
 //!
 //! `judge` runs the checks in the order of proto/README.md section 6, steps 1 to 10. The engine does steps 11 and 12.
 //! The gate is pure (invariant 1): it takes a datagram and the time, and returns a decision.

@@ -59,7 +59,7 @@ impl Limiter {
         Self(RateLimiter::direct_with_clock(rate(quota), clock.clone()))
     }
 
-    /// Counts one knock at the clock's time, if the quota has room for it.
+    /// Counts one knock at the clock's time, unless the quota is used up.
     pub(super) fn admit(&self) -> bool {
         self.0.check().is_ok()
     }

@@ -76,9 +76,9 @@ pub(crate) struct Rule {
 pub(crate) enum Verdict {
     Accept,
     Drop,
-    /// Go on in another chain, and return.
+    /// Continue in another chain, then return.
     Jump(String),
-    /// Go on in another chain, and do not return.
+    /// Continue in another chain, and do not return.
     Goto(String),
     Return,
     Rewrite(NewDestination),

@@ -22,7 +22,7 @@ use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::{Timestamp, millis};
 
-/// Knocks between the gate and the firewall. If there are more, something is stuck, and the next knock is refused.
+/// Knocks between the gate and the firewall. If there are more, the store or the monitor hangs, and the next knock is refused.
 const PENDING_MAX: usize = 4096;
 
 const QUOTAS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! Gives up all privileges for good, before the first byte from outside is read.
+//! Gives up all privileges permanently, before the first byte from outside is read.
 //!
 //! The order matters: first the bounding set, while there is a right to drop it, then groups, group and user, then all capability
 //! sets, and no_new_privs, so that exec gives none back.
@@ -15,9 +15,8 @@ use crate::model::exit::ExitError;
 pub fn give_up(run_as: Option<(u32, u32)>) -> Result<(), ExitError> {
     drop_rights(run_as)?;
     // The kernel resets it when the user changes, so it comes last.
-    process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(ExitError::system(
-        "setting the parent-death signal",
-    ))
+    process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(ExitError::system("setting the parent-death signal"))
 }
 
 /// Locks all memory of this process, so that keys are not swapped out. Returns why it cannot.

@@ -47,7 +47,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;
     for gap in sandbox::engine(&start.state_dir).map_err(|error| ExitError::new(SYSTEM, error))? {
-        info!("{}", sandbox::told(&format!("the engine: {gap}")));
+        info!("{}", sandbox::gap_line(&format!("the engine: {gap}")));
     }
     let locked = locked.is_none();
     debug!(locked, "the engine has given up all rights");

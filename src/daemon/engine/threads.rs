@@ -29,7 +29,7 @@ pub(super) enum Event {
     Datagrams(Batch),
     Stored {
         tickets: Vec<u64>,
-        /// Why they are not durable.
+        /// Why the marks are not durable.
         failure: Option<String>,
         took: Duration,
     },
@@ -147,7 +147,7 @@ fn commit(
     let failure = failure.map(|error| error.to_string());
     let took = clock::elapsed(start);
     let tickets = group.iter().map(|commit| commit.ticket).collect();
-    // If the loop is gone, the engine ends anyway.
+    // If the loop has ended, the engine ends anyway.
     let _ = events.send(Event::Stored {
         tickets,
         failure: failure.clone(),

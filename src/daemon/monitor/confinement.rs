@@ -43,7 +43,7 @@ pub fn enter(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<St
     Ok(gaps)
 }
 
-/// What [`enter`] and the engine's sandbox cannot give up on this host, one line each. Two threads try it and end, because a thread's
+/// The rights that [`enter`] and the engine's sandbox cannot give up on this host, one line each. Two threads try it and end, because a thread's
 /// rights are its own.
 pub fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
@@ -67,7 +67,7 @@ pub(super) fn log(gaps: &[String]) {
         debug!("the monitor has given up all rights that it does not need");
     }
     for gap in gaps {
-        info!("{}", sandbox::told(gap));
+        info!("{}", sandbox::gap_line(gap));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The bpf(2) calls of the hint filter. This is the only file with unsafe code.
 //!
-//! Its functions are safe to call: the sizes of a map's keys and values are set when it is made, or asked of the
+//! Its functions are safe to call: the sizes of a map's keys and values are set when it is made, or read from the
 //! kernel before it is adopted. No pointer outlives its call.
 #![expect(
     unsafe_code,
@@ -49,7 +49,7 @@ pub(super) fn index(index: u32) -> Key {
     [a, b, c, d, 0, 0, 0, 0]
 }
 
-// The first members of `union bpf_attr` for each command. The kernel wants zeros behind them.
+// The first members of `union bpf_attr` for each command. The kernel requires zeros after them.
 #[repr(C)]
 struct MapCreate {
     map_type: u32,
@@ -153,7 +153,7 @@ impl Map {
         }
     }
 
-    /// Runs a command on one element. A deletion has no value: the kernel wants zeros in its place.
+    /// Runs a command on one element. A deletion has no value: the kernel requires zeros in its place.
     fn element(&self, command: libc::c_long, key: Key, value: Option<&mut u64>) -> io::Result<()> {
         let attributes = MapElement {
             map_fd: number_of(self.descriptor()),
@@ -167,7 +167,7 @@ impl Map {
     }
 }
 
-/// Loads a socket filter. The kernel verifies it and refuses what could do harm.
+/// Loads a socket filter. The kernel verifies it and refuses unsafe instructions.
 pub(super) fn load(program: &[u64]) -> io::Result<OwnedFd> {
     let attributes = ProgLoad {
         prog_type: PROG_TYPE_SOCKET_FILTER,
@@ -204,7 +204,7 @@ pub(super) fn attach(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Res
 /// Pointers in the attributes must be valid for what the command reads and writes through them.
 unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
     let (pointer, size) = (std::ptr::from_ref(attributes), size_of::<T>());
-    // SAFETY: the attributes are `size` bytes long, and the caller vouches for what they point to.
+    // SAFETY: the attributes are `size` bytes long, and the caller guarantees that their pointers are valid.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, pointer, size) };
     if result < 0 {
         Err(io::Error::last_os_error())

@@ -1,4 +1,4 @@
-//! The hint filter: the kernel drops what no user's key can have made, before user space sees it.
+//! The hint filter: the kernel drops datagrams with a wrong length or an unknown hint, before user space sees them.
 //!
 //! It is an eBPF program on the packet sockets with a map of hints. The monitor loads and attaches it, which needs
 //! CAP_BPF. The engine has the keys and updates the map. Without the hint filter the classic filter remains, and the
@@ -83,7 +83,7 @@ impl Hints {
     /// are removed, so that no knock is lost in between.
     ///
     /// # Errors
-    /// What the kernel says. The map then lacks hints, and another filter must replace the program.
+    /// Fails with the kernel's error. The map then lacks hints, and another filter must replace the program.
     pub fn update(&mut self, table: &HintTable) -> io::Result<()> {
         for (step, hints) in table.by_step() {
             if self.steps.iter().any(|(known, _)| *known == step) {

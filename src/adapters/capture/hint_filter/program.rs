@@ -1,4 +1,4 @@
-//! The eBPF program that drops in the kernel what no user's key can have made.
+//! The eBPF program that drops datagrams with a wrong length or an unknown hint in the kernel.
 //!
 //! It is for cooked packet sockets, whose packets begin with the network header. It lets through what the classic
 //! filter lets through if the packet also has a knock's length and a hint in the map. It counts packets that fail

@@ -33,7 +33,7 @@ pub enum Found {
 /// A packet that the gate would ignore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Other {
-    /// Why not.
+    /// Why the gate would ignore it.
     pub why: Why,
     /// Its source address, if it is IP.
     pub source: Option<IpAddr>,

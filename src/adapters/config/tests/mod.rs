@@ -51,7 +51,7 @@ fn pair(byte: u8) -> PrivateKey {
     PrivateKey::from_bytes([byte; 32])
 }
 
-/// Stands for key material, which cannot be compared.
+/// Represents key material, which cannot be compared.
 fn hint(material: &KeyMaterial) -> Hint {
     let keys = UserKeys::derive(&GateName::new("g").unwrap(), material);
     keys.hint_key().hint(Step(7))

@@ -1,6 +1,6 @@
 //! Messages of three netlink interfaces: conntrack entries, TCP sockets (inet_diag) and the host's addresses. Pure.
 //!
-//! What is too short or of another kind reads as `None`. Netlink's own numbers are in the host's byte order, those in
+//! A message that is too short or of another kind is read as `None`. Netlink's own numbers are in the host's byte order, those in
 //! conntrack's attributes in network byte order.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,6 +1,6 @@
 //! Serves the control socket: many clients in one thread. A client that is slow or does not read delays no other.
 //!
-//! Only root may ask, whatever the socket's mode. Clients, lengths and times are bounded.
+//! Only root may ask; the socket's mode does not matter. Clients, lengths and times are bounded.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -47,7 +47,7 @@ pub(crate) struct Server {
     answer_sender: Sender<ClientAnswer>,
     bell: UnixStream,
     ringer: Arc<UnixStream>,
-    /// Until when no connection is accepted.
+    /// No connection is accepted before this time.
     pause_until: Option<Instant>,
     closing: Arc<AtomicBool>,
 }

@@ -14,7 +14,7 @@ use crate::model::journal::{self, JournalStore};
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
     pub(super) grant: Grant,
-    /// It must be closed also before its end: a close was ordered, or it was never open whole.
+    /// Close it even before its end: a close was ordered, or only a part of it was opened.
     pub(super) closing: bool,
 }
 
@@ -30,7 +30,7 @@ type Records = BTreeMap<GrantId, Record>;
 pub(super) struct Journal {
     store: Box<dyn JournalStore>,
     records: Records,
-    /// The disk is behind. It then names too many grants, never too few.
+    /// The file is not up to date. It then lists too many grants, never too few.
     is_pending: bool,
 }
 

@@ -100,7 +100,7 @@ impl Command {
         // A grant that cannot be closed now stays overdue.
         let _ = self.close_overdue();
         let failed = self.reopen(live, listed.as_ref())?;
-        // If this fails the disk names too many grants, which is harmless. `verify` tries again and reports it.
+        // If this fails, the file lists too many grants, which is harmless. `verify` tries again and reports it.
         let _ = self.journal.write_pending();
         match failed {
             // At the start one grant that does not open must not keep the others closed: it counts as missing.

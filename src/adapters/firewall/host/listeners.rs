@@ -14,9 +14,7 @@ pub(super) fn read(unseen: &mut Vec<String>) -> Vec<SocketAddr> {
             Ok(text) => found.extend(listeners(&text)),
             // A kernel without IPv6 has no such file.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => unseen.push(format!(
-                "cannot read listening sockets: {path}: {error}"
-            )),
+            Err(error) => unseen.push(format!("cannot read listening sockets: {path}: {error}")),
         }
     }
     found

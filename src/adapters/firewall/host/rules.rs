@@ -71,7 +71,7 @@ pub(super) fn without_shown(
 
 /// The save programs of both variants, each once.
 ///
-/// The variant behind the plain name `iptables` goes by that name. The legacy program is not run if the kernel has no
+/// The variant that the plain name `iptables` runs is listed under that name. The legacy program is not run if the kernel has no
 /// legacy tables, because the program could create them.
 fn save_programs(tools: &Tools<'_>, unseen: &mut Vec<String>) -> Vec<SaveProgram> {
     let mut programs = Vec::new();

@@ -11,7 +11,7 @@ use super::side::Side;
 use crate::adapters::firewall::FirewallError;
 use crate::model::grant::Change;
 
-/// From this many deletions on, chains are emptied and written anew. The nft variant needs milliseconds to find one rule
+/// From this many deletions on, chains are emptied and rewritten. The nft variant needs milliseconds to find one rule
 /// among thousands, and twenty microseconds to write one.
 const DELETIONS_MAX: usize = 16;
 
@@ -76,7 +76,7 @@ impl Side {
         rewritten.flatten().unwrap_or_else(|| input::changes(lines))
     }
 
-    /// Reads the firewall and writes the grant chains anew as they should be after these changes.
+    /// Reads the firewall and rewrites the grant chains as they should be after these changes.
     ///
     /// A rule that others deleted does not disturb this, so closing a missing grant succeeds. A chain that others deleted
     /// needs an installation.

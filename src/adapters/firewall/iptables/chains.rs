@@ -10,7 +10,7 @@ pub(super) const INPUT_GRANTS: &str = "POSTERN-GRANTS";
 /// Table filter: forwarded packets. The first rule of FORWARD jumps to it.
 pub(super) const FORWARD: &str = "POSTERN-FWD";
 pub(super) const FORWARD_GRANTS: &str = "POSTERN-FWD-GRANTS";
-/// To try a match out; no rule jumps to it.
+/// To test a match; no rule jumps to it.
 pub(super) const PROBE: &str = "POSTERN-PROBE";
 /// All chains in table filter; a chain that jumps comes before the chain that it jumps to.
 pub(super) const FILTER_CHAINS: [&str; 5] = [INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS, PROBE];

@@ -33,7 +33,7 @@ impl Iptables {
         }
     }
 
-    /// With a way to delete the tables that the nft variant creates on its first run. iptables itself cannot delete them.
+    /// Adds a function that deletes the tables that the nft variant creates on its first run. iptables itself cannot delete them.
     pub(crate) fn with_delete_table(self, delete_table: Box<DeleteTable>) -> Self {
         Self {
             delete_table,
@@ -41,7 +41,7 @@ impl Iptables {
         }
     }
 
-    /// With a way to learn the kernel's generation ID. Without it, each check of the firewall runs programs.
+    /// Adds a function that reads the kernel's generation ID. Without it, each check of the firewall runs programs.
     pub(crate) fn with_generation_id(mut self, ask: Box<GenerationId>) -> Self {
         self.run.generation = Generation::new(ask);
         self

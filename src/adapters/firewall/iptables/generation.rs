@@ -41,7 +41,7 @@ impl Generation {
         };
     }
 
-    /// The generation now. Ask before a look at the rules, so that a change during the look is seen the next time.
+    /// The generation now. Read it before the rules, so that a change during that reading is found the next time.
     pub(super) fn now(&mut self) -> Option<u32> {
         match &mut self.source {
             Source::Checked(ask) => ask(),
@@ -53,7 +53,7 @@ impl Generation {
         generation.is_some() && generation == self.verified
     }
 
-    /// All rules were in place at this generation; `None` if they were not, or nobody knows.
+    /// All rules were in place at this generation; `None` if they were not, or if that is unknown.
     pub(super) fn set_verified(&mut self, generation: Option<u32>) {
         self.verified = generation;
     }

@@ -81,7 +81,7 @@ pub(super) fn changes(lines: &[String]) -> String {
     input.text()
 }
 
-/// Puts everything in place, whatever is there. A table is one transaction, so protection has no gap, and no established
+/// Installs everything, regardless of what is installed. A table is one transaction, so protection has no gap, and no established
 /// connection is cut.
 pub(super) fn installation(
     family: Family,
@@ -164,7 +164,7 @@ pub(super) fn removal(tables: &Tables) -> Option<String> {
     (!input.filter.is_empty() || !input.nat.is_empty()).then(|| input.text())
 }
 
-/// Tries a match out in a chain that no rule jumps to.
+/// Tests a match in a chain that no rule jumps to.
 ///
 /// It takes two transactions: within one, the legacy variant never shows the rule to the kernel. If this creates table
 /// filter, the first transaction also marks the table, so that removal finds it after a kill.
@@ -185,7 +185,7 @@ pub(super) fn transactions(text: &str) -> u32 {
     u32::try_from(text.matches("COMMIT\n").count()).unwrap_or(u32::MAX)
 }
 
-/// Whether an input changes rules in any case, whatever was there before.
+/// Whether an input always changes rules, regardless of what is installed.
 pub(super) fn changes_rules(text: &str) -> bool {
     text.lines()
         .any(|line| line.starts_with("-A ") || line.starts_with("-D "))

@@ -16,9 +16,9 @@ pub(super) struct Installed {
     family: Family,
     pub(super) live: Grants,
     needed: NeededChains,
-    /// The targets of the rules in chains [`INPUT`] and [`FORWARD`], in order. The kernel words the matches differently.
+    /// The targets of the rules in chains [`INPUT`] and [`FORWARD`], in order. The kernel prints the matches differently.
     targets: [Vec<String>; 2],
-    /// The same rules in the kernel's words, from the first listing with the right targets.
+    /// The same rules as the kernel prints them, from the first listing with the right targets.
     wording: Option<[Vec<String>; 2]>,
 }
 

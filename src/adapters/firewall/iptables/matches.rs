@@ -7,7 +7,7 @@ use crate::model::time::Timestamp;
 /// iptables refuses years from 2039 on. Without `--datestop` the kernel uses this second.
 const LAST_SECOND: u64 = i32::MAX as u64;
 
-/// Protocol and ports in iptables' words.
+/// Protocol and ports as options of iptables.
 ///
 /// Of ICMP only the echo request: path MTU discovery and IPv6 neighbour discovery need the other types. ICMP of the other
 /// family is written by its number. Such a rule matches no packet, but the grant is then read back whole.

@@ -134,7 +134,7 @@ impl Side {
         let text = text.map_err(|error| RunFailure::new(Effect::Refused, error))?;
         self.restore(run, &text)?;
         self.state = State::Installed(Installed::new(family, protection, live));
-        // This learns the kernel's wording of the rules. If it fails, the next listing is taken as right.
+        // This learns how the kernel prints the rules. If it fails, the next listing is assumed to be right.
         let _ = self.verify(run);
         Ok(())
     }

@@ -251,7 +251,7 @@ fn killed_run_is_undone() {
 
     world.answers(|_, _| Some(hangs()));
     assert_eq!(world.apply(&[Change::Open(four(2))]).0, [false]);
-    // Nobody knows what the killed run left.
+    // The result of the killed run is unknown.
     assert_eq!(world.apply(&[Change::Close(four(2))]).0, [false]);
     world.answers(|_, _| None);
     world.ran();

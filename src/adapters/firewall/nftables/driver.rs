@@ -82,7 +82,7 @@ impl Nftables {
         }
     }
 
-    /// Sends the changes as one transaction. If elements are absent that may be, sends the others again.
+    /// Sends the changes as one transaction. If elements are absent that may have expired, sends the others again.
     fn send(&mut self, mut changes: Vec<ElementChange>) -> Result<(), ChangeError> {
         loop {
             let now = self.now;

@@ -70,7 +70,7 @@ impl Installed {
             let listed: HashSet<Vec<u8>> = listed.map(|element| element.key).collect();
             let required = required.remove(&set).unwrap_or_default();
             let known = known.remove(&set).unwrap_or_default();
-            // an unknown element is an opening that somebody else made
+            // another program added an unknown element
             if !required.is_subset(&listed) || !listed.is_subset(&known) {
                 return Ok(false);
             }

@@ -15,7 +15,8 @@ pub(super) fn guarded<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, StoreFault>,
 ) -> Result<T, StoreError> {
-    let stopped = || StoreFault::Damaged("the database library failed while it read the file".to_owned());
+    let stopped =
+        || StoreFault::Damaged("the database library failed while it read the file".to_owned());
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(stopped()));
     done.map_err(|fault| StoreError::new(path, fault))
 }

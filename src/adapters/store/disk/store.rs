@@ -1,6 +1,6 @@
 //! The store on disk: opens the file, checks it, and opens it again after a failure.
 //!
-//! It never starts empty if there was a file: whatever is wrong with the file is an error (invariant 3).
+//! It never starts empty if there was a file: any problem with the file is an error (invariant 3).
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

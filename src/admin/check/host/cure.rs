@@ -1,4 +1,4 @@
-//! Commands that mend a host, for the tool that owns the rules. Runs nothing.
+//! Commands that repair a host, for the tool that owns the rules. Runs nothing.
 //!
 //! A command must do what its finding says. The tests with a real kernel run some of them.
 

@@ -136,7 +136,7 @@ fn is_native(chain: &Chain) -> bool {
     chain.table.is_nft() && chain.table.family == "inet" && chain.table.name == TABLE
 }
 
-/// Table filter of the variant behind the plain names `iptables` and `ip6tables`.
+/// Table filter of the variant that the plain names `iptables` and `ip6tables` run.
 fn is_plain_filter(chain: &Chain) -> bool {
     ["iptables", "ip6tables"].contains(&chain.table.program.as_str())
         && chain.table.name == "filter"

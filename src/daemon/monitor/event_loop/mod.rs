@@ -1,6 +1,6 @@
 //! The monitor's event loop: one thread carries out orders, closes grants in time, checks the firewall, and supervises the engine.
 //!
-//! It waits only on descriptors and deadlines. Grants are closed whatever the engine does.
+//! It waits only on descriptors and deadlines. It closes grants even if the engine fails.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Monitor {
         match self.serve_until_stopped() {
             Ok(()) => self.stop(),
             Err(stop) => {
-                // A trial must lock nobody out, whatever ended it.
+                // A trial must never lock anybody out, even after an error.
                 if self.executor.trial_end().is_some() {
                     self.stop().unwrap_or_else(|also| error!("{also}"));
                 }
@@ -204,7 +204,9 @@ impl Monitor {
         for _ in 1..REMOVALS {
             match self.executor.remove() {
                 Ok(()) => return Ok(()),
-                Err(error) => warn!("the rules are not removed from the firewall yet, trying again: {error}"),
+                Err(error) => {
+                    warn!("the rules are not removed from the firewall yet, trying again: {error}")
+                }
             }
             std::thread::sleep(REMOVAL_PAUSE);
         }

@@ -1,6 +1,6 @@
 //! The executor: carries out the engine's orders on the firewall and closes grants in time.
 //!
-//! Each order is checked again by the clearance, whatever the engine decided (invariant 5). Time is an argument, so tests run it under
+//! The clearance checks each order again and does not trust the engine (invariant 5). Time is an argument, so tests run it under
 //! a virtual clock.
 
 use std::collections::BTreeSet;
@@ -233,7 +233,7 @@ impl Executor {
         Ok(())
     }
 
-    /// The clock was set. The next check writes the expiry times in the firewall anew.
+    /// The clock was set. The next check rewrites the expiry times in the firewall.
     pub fn clock_was_set(&mut self, step: ClockStep) {
         self.grants.clock_was_set(step);
         self.trial_end = self.trial_end.map(|end| end.stepped(step));
@@ -255,7 +255,7 @@ impl Executor {
         self.check_error = error;
     }
 
-    /// From now on these hooks are told of every grant that opens or ends.
+    /// From now on these hooks run when a grant opens or ends.
     pub fn attach(&mut self, hooks: Hooks) {
         self.grants.hooks = Some(hooks);
     }

@@ -132,7 +132,7 @@ impl OpenGrants {
             return Vec::new();
         }
         self.backend.tick(now);
-        // A driver finds what it closes by its expiry time, so stale times are written anew first.
+        // A driver finds what it closes by its expiry time, so stale times are rewritten first.
         let ready = if self.are_ends_stale {
             self.restore(now)
         } else {

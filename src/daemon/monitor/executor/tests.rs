@@ -309,7 +309,7 @@ fn clock_step_keeps_the_time_left() {
     assert_eq!(scene.in_firewall(), not_yet.concat());
     let ends = (scene.executor.trial_end(), scene.executor.next_end());
     assert_eq!(ends, (Some(at(1600)), Some(at(1030))));
-    // Before anything else is done there, the ends are put right.
+    // First, the expiry times are corrected.
     scene.serve(1003, vec![close(4, "alice", 7), open(5, "bob", 9, 10)]);
     let corrected = [one("bob 192.0.2.8", 1060), one("bob 192.0.2.9", 1013)];
     assert_eq!(scene.in_firewall(), corrected.concat());

@@ -1,6 +1,6 @@
-//! Whether the daemon hears knocks, as far as systemd's watchdog is concerned. Pure: events and the time go in.
+//! Whether the daemon receives knocks, for systemd's watchdog. Pure: events and the time go in.
 //!
-//! The watchdog is fed only while an engine answers, or while the monitor may still start one by itself.
+//! The watchdog is notified only while an engine answers, or while the monitor may still start one by itself.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ pub(in crate::daemon::monitor) const READY_WITHIN: Duration = Duration::from_sec
 
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
-/// After this many questions without an answer the engine's loop is stuck. The monitor counts questions, not time, because the host
+/// If this many questions in a row have no answer, the engine's loop hangs. The monitor counts questions, not time, because the host
 /// may have slept and the monitor may have been busy.
 const UNANSWERED_MAX: u32 = 3;
 

@@ -1,4 +1,4 @@
-//! Puts the hint filter on the packet sockets, so that the kernel drops what no user's key can have made.
+//! Puts the hint filter on the packet sockets, so that the kernel drops datagrams with a wrong length or an unknown hint.
 //!
 //! Best effort: without it the classic filter stays and the gate does the same work. Must run before an engine binds the sockets.
 
