@@ -23,7 +23,7 @@ pub enum Event {
     EngineDiesLate,
     /// Monitor and engine die.
     MonitorDies,
-    /// A monitor begins, and an engine under it.
+    /// A monitor starts, and then its engine.
     MonitorBegins,
     /// A new engine takes over: the old one finishes its pending work, while knocks wait for the new one.
     HandOver,
