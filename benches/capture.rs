@@ -1,6 +1,6 @@
 //! The cost of a flood of invalid knocks, with the classic filter and with the hint filter.
 //!
-//! It runs in its own network namespaces and needs root and `ip`. The filters take turns in each round, so that other
+//! It runs in its own network namespaces and needs root and `ip`. The filters alternate in each round, so that other
 //! load on the machine affects both; medians are printed. CPU time is that of the receiving thread. In each flood, a
 //! hundred datagrams have a known hint, and all of them must arrive.
 #![allow(

@@ -1,6 +1,6 @@
 //! Time per datagram in the gate (`Gate::handle`), with one user and with 100,000, in one run.
 //!
-//! Junk should take about the same time in both. Small batches of both gates take turns, so that other load meets
+//! Junk should take about the same time in both. Small batches of both gates alternate, so that other load meets
 //! both, and medians are compared. A batch is made before its measurement. Each case first runs until all users have
 //! knocked, so that only the gates decide what is in the processor's caches.
 #![allow(
@@ -81,7 +81,7 @@ fn main() {
         let mut now = START;
         for round in 0..warm_up + rounds {
             now = now.plus(TICK);
-            // The first one finds the caches as the other left them, so they take turns.
+            // The first one finds the caches as the other left them, so they alternate.
             for turn in 0..2 {
                 sides[(round + turn) % 2].measure(case, now, &mut dice);
             }

@@ -89,7 +89,7 @@ fn derived_keys_are_wiped_on_drop() {
         before_and_after(user_keys().hint_key().clone()),
         before_and_after(user_keys()),
     ] {
-        // Beside the keys there is only what says whether there is a value.
+        // Besides the keys, the value holds only the discriminant of the `Option`.
         assert!(zeros(&before) < before.len() / 4, "{before:?}");
         assert!(zeros(&after) >= after.len() - 1, "{after:?}");
     }

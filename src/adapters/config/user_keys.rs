@@ -87,7 +87,7 @@ pub(super) fn previous_key(fields: &Fields<'_>) -> Option<PreviousKey> {
     })
 }
 
-/// A time of TOML, or the same in quotes.
+/// A TOML date-time, or the same as a string.
 fn old_until(fields: &Fields<'_>) -> Option<Timestamp> {
     let value = fields.get("old_until")?;
     let until = match value.get_ref() {

@@ -1,6 +1,6 @@
 //! A gate between clients and a host, with any driver, and the questions that both sides may ask.
 //!
-//! Owns namespaces, cables and sessions; all of it goes with the world.
+//! Owns namespaces, links and sessions; all of it goes with the world.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Floods of junk at full speed against a whole posternd: every knock that comes meanwhile opens.
 //!
 //! ```text
-//!   second client: sends junk ══ cable ══ gate: posternd ══ cable ══ first client: knocks
+//!   second client: sends junk ══ link ══ gate: posternd ══ link ══ first client: knocks
 //! ```
 //!
 //! In a debug build the floods are slower, so that what is asked is what such a build can do. The figures are the release build's:

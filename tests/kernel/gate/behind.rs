@@ -1,7 +1,7 @@
 //! Hosts behind the gate, through a whole posternd: by the gate's own port, and by their own address.
 //!
 //! ```text
-//!   clients of the harness ══ gate: 10.88.0.1, fd88::1 in0 ══ cable ══ in0 host: 10.88.0.5, fd88::5, TCP 22
+//!   clients of the harness ══ gate: 10.88.0.1, fd88::1 in0 ══ link ══ in0 host: 10.88.0.5, fd88::5, TCP 22
 //! ```
 
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! Sees every frame that the gate puts on a client's cable, except those by which hosts find their neighbours: the kernel
+//! Sees every frame that the gate puts on a client's link, except those by which hosts find their neighbours: the kernel
 //! sends them by itself, not an answer to a packet of the test.
 
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! Nothing is ever sent in answer to a packet (invariant 9): every frame that the gate puts on the cable is seen while it is
+//! Nothing is ever sent in answer to a packet (invariant 9): every frame that the gate puts on the link is seen while it is
 //! sent thousands of packets of all kinds.
 
 use std::net::IpAddr;

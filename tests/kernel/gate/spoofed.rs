@@ -2,7 +2,7 @@
 
 use postern_harness::{FAMILIES, GateConfig, World};
 
-/// Nobody's address.
+/// An unused address.
 const LIE: u8 = 99;
 
 /// The client forges by itself, with `--spoof-source`. Bob, for whom only the source counts, shows which one the gate saw.

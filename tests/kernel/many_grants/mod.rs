@@ -3,7 +3,7 @@
 //! Connections are tried from each granted address shortly before its end and after it. `POSTERN_GRANTS` says how many.
 //!
 //! ```text
-//!   first client: 10.128.0.0/9, fd88::/64 all its own ══ cable ══ gate: posternd, TCP 2223
+//!   first client: 10.128.0.0/9, fd88::/64 all its own ══ link ══ gate: posternd, TCP 2223
 //! ```
 
 use std::collections::BTreeMap;

@@ -66,7 +66,7 @@ if [ "$6" = with-postern ]; then
   cp "$4/sysusers.d/postern.conf" usr/lib/sysusers.d/
   cp "$4/tmpfiles.d/postern.conf" usr/lib/tmpfiles.d/
 fi
-# Whatever fails here ends it: behind it systemd takes what is at / for its own.
+# A failure ends the script: after this, systemd uses the files at / as its own.
 mkdir -p old
 pivot_root . old
 umount -l /old

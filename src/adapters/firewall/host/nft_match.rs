@@ -189,7 +189,7 @@ fn echo_request(right: &[Value], number: u64) -> Test {
     Test::constant(right.iter().any(is_request))
 }
 
-/// Tests whether the destination is this host, or whether a way back to the source exists.
+/// Tests whether the destination is this host, or whether a route back to the source exists.
 fn fib(body: &Value, right: &[Value]) -> Option<Test> {
     let flags = body.get("flags").and_then(Value::as_array);
     let tests = |name: &str| flags.is_some_and(|flags| flags.iter().any(|flag| flag == name));

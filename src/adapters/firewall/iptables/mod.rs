@@ -1,7 +1,7 @@
 //! The iptables driver: runs `iptables-restore` and `ip6tables-restore`, once for each family and batch.
 //!
 //! It owns the chains that `chains` names and nothing else. Each run changes a table in one transaction. Both variants,
-//! nft and legacy, work alike. Invariants 4 (a rule ends by itself, `-m time`), 6 and 10.
+//! nft and legacy, are supported. Invariants 4 (a rule ends by itself, `-m time`), 6 and 10.
 
 mod batch;
 mod chains;

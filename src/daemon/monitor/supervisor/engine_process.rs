@@ -176,7 +176,7 @@ impl EngineProcess {
         &self.captures
     }
 
-    /// What to poll: an order, or space for unsent reports. While reports are unsent no order is taken, so that they cannot pile up.
+    /// What to poll: an order, or space for unsent reports. While reports are unsent, no order is read, so that they do not accumulate.
     pub(super) fn poll_fd(&self) -> PollFd<'_> {
         let event = if self.unsent.is_empty() {
             PollFlags::IN

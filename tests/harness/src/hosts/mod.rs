@@ -1,4 +1,4 @@
-//! The three hosts of a page, their cables, and the servers that a page asks for.
+//! The three hosts of a page, their links, and the servers that a page asks for.
 //!
 //! ```text
 //!   you: 203.0.113.9, 2001:db8:9::9 == gate: 192.0.2.1, 2001:db8::1, 10.0.0.1, fd00::1 == inside: 10.0.0.5, fd00::5

@@ -1,4 +1,4 @@
-//! A client: a namespace at the other end of a cable, from which the real `postern` knocks and connections are tried.
+//! A client: a namespace at the other end of a link, from which the real `postern` knocks and connections are tried.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -12,7 +12,7 @@ use super::{FAMILIES, Family, KNOCK, SERVICE};
 use crate::traffic::HIDDEN_AFTER;
 use crate::{Namespace, postern, wait_for};
 
-/// The client's end of the cable.
+/// The client's end of the link.
 pub const CLIENT_INTERFACE: &str = "wire0";
 
 /// How a program ended.
@@ -35,12 +35,12 @@ impl Client {
         family.address(self.host)
     }
 
-    /// The hardware address of the gate's (1) or the client's (2) end of this client's cable.
+    /// The hardware address of the gate's (1) or the client's (2) end of this client's link.
     pub fn mac(&self, end: u8) -> [u8; 6] {
         [2, 0, 0, 0, self.host, end]
     }
 
-    /// The name of the gate's end of the cable.
+    /// The name of the gate's end of the link.
     pub fn gate_end(&self) -> String {
         format!("gate{}", self.host)
     }
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Puts both ends up with their addresses. They know each other, so that nothing waits for neighbours and the only frames
-    /// on the cable are those that a test is about.
+    /// on the link are those that a test is about.
     pub fn configure_cable(&self, gate: &Namespace) {
         let [gate_mac, own_mac] = [1, 2].map(|end| written(self.mac(end)));
         let name = self.gate_end();
@@ -78,13 +78,13 @@ impl Client {
         }
         gate.wait_for_carrier(&name);
         self.space.wait_for_carrier(CLIENT_INTERFACE);
-        // The kernel adds the route to the other end of an IPv6 cable a moment after it has taken the address.
+        // The kernel adds the route to the other end of an IPv6 link a moment after it has taken the address.
         for (space, name, other) in [
             (gate, name.as_str(), self.host),
             (&self.space, CLIENT_INTERFACE, 1),
         ] {
             let other = Family::V6.address(other).to_string();
-            wait_for("the route over a new cable", || {
+            wait_for("the route over a new link", || {
                 space
                     .ip(&format!("-6 route show dev {name}"))
                     .contains(&other)
@@ -198,7 +198,7 @@ pub fn socket_for(to: SocketAddr) -> UdpSocket {
     UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap()
 }
 
-/// A new client with its cable to the gate.
+/// A new client with its link to the gate.
 pub(super) fn join(gate: &Namespace, host: u8, folder: &Path) -> Client {
     let client = Client {
         space: Namespace::new(),
