@@ -62,22 +62,6 @@ impl Request {
         Step::of(self.timestamp_ms)
     }
 
-    /// The plain services.
-    pub fn services(&self) -> impl Iterator<Item = Service> + '_ {
-        self.items.iter().filter_map(|item| match item {
-            Item::Service(service) => Some(*service),
-            _ => None,
-        })
-    }
-
-    /// The named services.
-    pub fn names(&self) -> impl Iterator<Item = ServiceName> + '_ {
-        self.items.iter().filter_map(|item| match item {
-            Item::Name(name) => Some(*name),
-            _ => None,
-        })
-    }
-
     /// The code, if there is one.
     #[must_use]
     pub fn code(&self) -> Option<&Code> {

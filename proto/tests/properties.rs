@@ -173,7 +173,9 @@ proptest! {
         let packet = Packet::parse(sealed.as_bytes()).unwrap();
         prop_assert!(keys.verify(&packet));
         prop_assert_eq!(packet.hint(), keys.hint_key().hint(request.step()));
-        let mut buffer = OpenBuffer::new();
+        let shown = format!("{sealed:?}");
+        prop_assert_eq!(shown, format!("Sealed({} bytes)", sealed.as_bytes().len()));
+        let mut buffer = OpenBuffer::default();
         let body = keys.open(&packet, &mut buffer).unwrap();
         prop_assert_eq!(Request::decode(body), Ok(request));
     }

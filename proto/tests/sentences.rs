@@ -1,4 +1,4 @@
-//! The sentences of the crate's errors.
+//! The sentences of the crate's errors, its names as text, and equal keys.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 
 use postern_proto::{
-    BadLength, BadSeal, CodeKeyError, EncodeError, KeyError, Malformed, SealError,
+    BadLength, BadSeal, CodeKeyError, EncodeError, GateName, KeyError, Malformed, SealError,
+    ServiceName, SharedKey,
 };
 
 #[test]
@@ -25,6 +26,7 @@ fn each_error_has_its_own_sentence() {
         (CodeKeyError::Length.to_string(), "16 to 64 bytes"),
         (CodeKeyError::Digits.to_string(), "6 to 8 digits"),
         (EncodeError::BodyLength.to_string(), "64 to 448"),
+        (EncodeError::Unspecified.to_string(), "all-zero address"),
         (SealError::Cipher.to_string(), "cipher"),
     ];
     for (at, (sentence, part)) in said.iter().enumerate() {
@@ -44,4 +46,17 @@ fn each_error_has_its_own_sentence() {
     let found = SealError::Encode(EncodeError::TooLong).to_string();
     assert_eq!(found, EncodeError::TooLong.to_string());
     assert!(rules.contains(&EncodeError::Malformed(Malformed::NoService).to_string()));
+}
+
+#[test]
+fn names_are_shown_and_keys_are_compared() {
+    let name = ServiceName::new("web").unwrap();
+    assert_eq!(
+        (name.to_string(), format!("{name:?}")),
+        ("web".to_owned(), "ServiceName(web)".to_owned())
+    );
+    assert_eq!(GateName::new("g").unwrap().to_string(), "g");
+    let key = |byte| SharedKey::from_bytes([byte; 32]);
+    assert_eq!(key(1), key(1));
+    assert_ne!(key(1), key(2));
 }

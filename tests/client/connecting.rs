@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use postern_proto::{Item, ServiceName};
+
 use crate::setup::{
     ClosedPort, GATE, Home, World, open_port, postern_behind, program, run, says, tcp,
 };
@@ -149,7 +151,8 @@ fn options_choose_service_and_target() {
     let options = ["-s", "web", "--target", "--for", "10m", "--wait", "200ms"];
     let connection = Connection::start(&world.home, port.address(), &options);
     let request = world.request();
-    assert_eq!((request.names().count(), request.items.len()), (1, 1));
+    let name = Item::Name(ServiceName::new("web").unwrap());
+    assert_eq!(request.items.as_slice(), [name]);
     assert_eq!(request.duration_s, 600);
     assert_eq!(request.target, Some("::ffff:127.0.0.1".parse().unwrap()));
     assert_eq!(connection.end().0, 3);
