@@ -7,8 +7,6 @@ use crate::hint::Step;
 use crate::item::{Code, Item};
 use crate::limits::{MAX_CODES, MAX_SERVICES, PREFIX_MAX};
 use crate::malformed::Malformed;
-use crate::name::ServiceName;
-use crate::service::Service;
 
 /// What a knock asks for: to let an address reach services for some time, or to end that.
 ///
