@@ -45,14 +45,12 @@ pub(crate) fn read_base64(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyErr
     if text.len() != KEY_TEXT_LEN {
         return Err(KeyError::Length);
     }
-    // 44 characters without padding are 33 bytes: the buffer has room for the decoder to find that out.
-    let mut room = Zeroizing::new([0; KEY_LEN + 1]);
-    match STANDARD.decode_slice(text, room.as_mut_slice()) {
-        Ok(KEY_LEN) => {}
-        Ok(_) | Err(_) => return Err(KeyError::Base64),
+    let mut key = Zeroizing::new([0; KEY_LEN]);
+    // 44 characters without padding are 33 bytes, which do not fit.
+    match STANDARD.decode_slice(text, key.as_mut_slice()) {
+        Ok(KEY_LEN) => Ok(key),
+        Ok(_) | Err(_) => Err(KeyError::Base64),
     }
-    let key = room.first_chunk().ok_or(KeyError::Base64)?;
-    Ok(Zeroizing::new(*key))
 }
 
 #[cfg(test)]
