@@ -48,9 +48,15 @@ pub(crate) fn ask_within(
         _ => {}
     }
     let mut answer = String::new();
-    if BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer)? == 0 {
-        let why = "it ended the connection without an answer";
-        return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
+    let read = BufReader::new(stream.take(ANSWER_MAX)).read_line(&mut answer);
+    match read {
+        Ok(1..) => {}
+        // A daemon that stops has not read the question.
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error),
+        Ok(0) | Err(_) => {
+            let why = "it ended the connection without an answer";
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
+        }
     }
     serde_json::from_str(&without_control_characters(&answer)).map_err(io::Error::other)
 }
