@@ -177,6 +177,8 @@ proptest! {
         prop_assert_eq!(shown, format!("Sealed({} bytes)", sealed.as_bytes().len()));
         let mut buffer = OpenBuffer::default();
         let body = keys.open(&packet, &mut buffer).unwrap();
+        let has_code = request.items.iter().any(|item| matches!(item, Item::Code(_)));
+        prop_assert_eq!(request.code().is_some(), has_code);
         prop_assert_eq!(Request::decode(body), Ok(request));
     }
 
