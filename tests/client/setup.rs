@@ -19,6 +19,8 @@ use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use postern_harness::says;
+
 pub(crate) const GATE: &str = "gate.example.org";
 /// A part of every key of these tests, to find in output.
 pub(crate) const KEY_PART: &str = "WlpaWlpa";
@@ -86,15 +88,6 @@ impl Ran {
         let hidden = !self.out.contains(KEY_PART) && !self.err.contains(KEY_PART);
         assert!(hidden, "{}{}", self.out, self.err);
     }
-}
-
-/// Fails unless the text is this pattern, in which … is any text.
-#[track_caller]
-pub(crate) fn says(text: &str, pattern: &str) {
-    let parts: Vec<String> = pattern.split('…').map(regex::escape).collect();
-    let pattern = format!("(?s)^{}$", parts.join(".*"));
-    let matches = regex::Regex::new(&pattern).unwrap().is_match(text);
-    assert!(matches, "{pattern}\n{text}");
 }
 
 /// A temporary folder with a config.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use assert_cmd::Command;
 use tempfile::TempDir;
 
+pub(crate) use postern_harness::says;
+
 const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 
 /// The key of alice. Its parts are easy to find in output.
@@ -50,15 +52,6 @@ impl Ran {
     pub(crate) fn json(self) -> serde_json::Value {
         serde_json::from_str(&self.ok()).unwrap()
     }
-}
-
-/// Fails unless the text is this pattern, in which … is any text.
-#[track_caller]
-pub(crate) fn says(text: &str, pattern: &str) {
-    let parts: Vec<String> = pattern.split('…').map(regex::escape).collect();
-    let pattern = format!("(?s)^{}$", parts.join(".*"));
-    let matches = regex::Regex::new(&pattern).unwrap().is_match(text);
-    assert!(matches, "{pattern}\n{text}");
 }
 
 pub(crate) struct Gate {

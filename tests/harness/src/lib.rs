@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod machine;
 pub mod namespace;
 pub mod packets;
+mod pattern;
 pub mod peer;
 pub mod process;
 pub mod programs;
@@ -29,6 +30,7 @@ pub mod world;
 
 pub use machine::{Machine, Requirement};
 pub use namespace::{Namespace, join, run};
+pub use pattern::says;
 pub use programs::{find, postern, posternd, repository, text};
 pub use random::Random;
 pub use run::{number, run_tests, say};
