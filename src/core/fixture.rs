@@ -30,6 +30,8 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
             protect: true,
             on_stop: OnStop::Keep,
             command: None,
+            packet_mark: crate::model::packet_mark::PacketMark::DEFAULT,
+            host_rules: crate::model::settings::HostRules::Postern,
         },
         catalog: Default::default(),
         policies: users

@@ -13,6 +13,7 @@ use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::grant::{Grant, GrantId};
 use crate::model::reason::Rule;
 use crate::model::request::{CloseRequest, OpenRequest};
+use crate::model::self_test::FirewallState;
 
 /// Longest message, in bytes.
 pub const MESSAGE_MAX: usize = 65_536;
@@ -55,6 +56,10 @@ pub enum Order {
         ticket: u64,
     },
     Measure {
+        ticket: u64,
+    },
+    /// Report what the host's rules do with each service.
+    Firewall {
         ticket: u64,
     },
     /// The engine's counters: the answer to [`Report::Measure`], and a sign of life.
@@ -140,6 +145,10 @@ pub enum Report {
         ticket: u64,
         tally: MonitorCounters,
     },
+    Firewall {
+        ticket: u64,
+        state: FirewallState,
+    },
 }
 
 /// The first message to a new engine. Descriptors are attached in this order: config, control socket, captures,
@@ -202,7 +211,9 @@ impl Order {
                 Some(*ticket)
             }
             Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
-            Self::Reload { ticket } | Self::Measure { ticket } => Some(*ticket),
+            Self::Reload { ticket } | Self::Measure { ticket } | Self::Firewall { ticket } => {
+                Some(*ticket)
+            }
         }
     }
 }
@@ -215,7 +226,9 @@ impl Report {
             | Self::Closed { ticket, .. }
             | Self::Refused { ticket, .. } => Some(*ticket),
             Self::Confirmed { ticket, .. } | Self::Grants { ticket, .. } => Some(*ticket),
-            Self::Reloaded { ticket, .. } | Self::Measured { ticket, .. } => Some(*ticket),
+            Self::Reloaded { ticket, .. }
+            | Self::Measured { ticket, .. }
+            | Self::Firewall { ticket, .. } => Some(*ticket),
         }
     }
 }
@@ -285,6 +298,7 @@ mod tests {
         survives(Order::List { ticket });
         survives(Order::Reload { ticket });
         survives(Order::Measure { ticket });
+        survives(Order::Firewall { ticket });
         survives(Order::Measured(Box::new(figures)));
 
         let (rule, why) = (Rule::GrantTo, "no".to_owned());

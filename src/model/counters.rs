@@ -38,6 +38,8 @@ pub struct MonitorCounters {
     /// Engines started, one after another.
     pub engines: u64,
     pub grants: usize,
+    /// Services that a grant does not open, or that are not hidden.
+    pub faults: usize,
     pub(crate) turnover: GrantCounters,
 }
 

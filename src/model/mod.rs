@@ -20,11 +20,15 @@ pub(crate) mod journal;
 #[cfg(feature = "daemon")]
 pub mod mark;
 #[cfg(feature = "daemon")]
+pub mod packet_mark;
+#[cfg(feature = "daemon")]
 pub mod policy;
 pub mod reason;
 pub mod request;
 #[cfg(feature = "daemon")]
 pub mod run;
+#[cfg(feature = "daemon")]
+pub mod self_test;
 pub mod service;
 #[cfg(feature = "daemon")]
 pub mod settings;

@@ -86,6 +86,15 @@ impl Ports {
         })
     }
 
+    /// From the first to the last port of both; `None` for two protocols.
+    pub(crate) fn span(self, other: Self) -> Option<Self> {
+        (self.protocol == other.protocol).then_some(Self {
+            protocol: self.protocol,
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        })
+    }
+
     fn covers(self, other: Self) -> bool {
         self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
     }

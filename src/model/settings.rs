@@ -12,6 +12,7 @@ use crate::model::address;
 use crate::model::catalog::{Catalog, Forward, OpenPorts};
 use crate::model::command_template::CommandTemplate;
 use crate::model::endpoint::Endpoint;
+use crate::model::packet_mark::PacketMark;
 use crate::model::policy::Policy;
 use crate::model::service::Ports;
 
@@ -68,7 +69,20 @@ pub struct Firewall {
     /// Whether services are closed for everyone without a grant.
     pub protect: bool,
     pub on_stop: OnStop,
+    /// The packet mark of granted packets.
+    pub packet_mark: PacketMark,
+    pub host_rules: HostRules,
     pub command: Option<CommandPrograms>,
+}
+
+/// Who keeps the rules in the host's own chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostRules {
+    /// Postern inserts them, and removes them.
+    #[default]
+    Postern,
+    /// The administrator; Postern only checks them.
+    Mine,
 }
 
 /// The programs of the command driver.
@@ -87,7 +101,7 @@ pub struct CommandPrograms {
 /// Which firewall driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriverKind {
-    /// iptables if the program is installed, otherwise nftables.
+    /// nftables if the kernel has it, otherwise iptables.
     Auto,
     /// Through `iptables-restore` and `ip6tables-restore`.
     Iptables,
@@ -148,6 +162,10 @@ pub struct Protection {
     pub silence_knocks: bool,
     /// What users may open behind the gate, in order: each network with its joined ports. Established connections stay.
     pub behind: Vec<(IpNet, Ports)>,
+    /// Ports of the gate that some user may open, also with `protect = "none"`.
+    pub grantable: Vec<Ports>,
+    /// The packet mark of granted packets.
+    pub packet_mark: PacketMark,
     /// Whether `behind` is closed for everyone without a grant; false with `protect = "none"`.
     pub hide_behind: bool,
     /// The forwards that some user may open, in order.
@@ -183,20 +201,24 @@ impl Protection {
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
-        let at_gate = self
+        let at_gate: Vec<Ports> = self
             .everyone()
             .filter_map(|policy| crate::model::policy::ports_of(&policy.services, &self.catalog))
-            .flatten();
+            .flatten()
+            .collect();
+        let grantable = crate::model::service::joined(at_gate);
         let (behind, forwards) = self.behind();
         Protection {
             services: if self.firewall.protect {
-                crate::model::service::joined(at_gate.collect())
+                grantable.clone()
             } else {
                 Vec::new()
             },
             knock_ports: self.gate.ports.clone(),
             silence_knocks: self.gate.capture == CaptureKind::Packet,
             behind,
+            grantable,
+            packet_mark: self.firewall.packet_mark,
             hide_behind: self.firewall.protect,
             forwards,
         }

@@ -21,6 +21,7 @@ mod capture;
 mod connections;
 mod demo;
 mod docs;
+mod evaluator;
 mod faults;
 mod flood;
 mod gate;
@@ -30,6 +31,7 @@ mod inputs;
 mod iptables;
 mod many_grants;
 mod nftables;
+mod opening;
 mod system;
 
 fn main() -> ExitCode {
@@ -41,10 +43,12 @@ fn main() -> ExitCode {
         gate::tests(&machine.module("gate")),
         faults::tests(&machine.module("faults")),
         host::tests(&machine.module("host")),
+        evaluator::tests(&machine.module("evaluator")),
         behind::tests(&machine.module("behind")),
         connections::tests(&machine.module("connections")),
         iptables::tests(&machine.module("iptables")),
         nftables::tests(&machine.module("nftables")),
+        opening::tests(&machine.module("opening")),
         capture::tests(&machine.module("capture")),
         system::tests(&machine.module("system")),
     ];

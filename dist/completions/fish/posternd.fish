@@ -110,6 +110,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand run" -l config -d 'Use
 complete -c posternd -n "__fish_posternd_using_subcommand run" -l trial -d 'Remove all rules after this time, such as 5m, unless a knock is admitted or `posternd confirm` runs first' -r
 complete -c posternd -n "__fish_posternd_using_subcommand run" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand check" -l config -d 'Use this config file' -r -F
+complete -c posternd -n "__fish_posternd_using_subcommand check" -l from -d 'Show what the host\'s rules do with a new connection from this address, and which rule decides' -r
 complete -c posternd -n "__fish_posternd_using_subcommand check" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand check" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l config -d 'Use this config file' -r -F

@@ -10,20 +10,30 @@ use super::key;
 use super::problem::{Refusal, quoted, refusal};
 use super::values;
 use crate::model::command_template::{Argument, ArgumentError, CommandTemplate, PLACEHOLDERS};
-use crate::model::settings::{CommandPrograms, DriverKind, Firewall, OnStop};
+use crate::model::packet_mark::PacketMark;
+use crate::model::settings::{CommandPrograms, DriverKind, Firewall, HostRules, OnStop};
 
 /// The settings without a `[firewall]` section.
 pub(super) const DEFAULT: Firewall = Firewall {
     backend: DriverKind::Auto,
     protect: true,
     on_stop: OnStop::Keep,
+    packet_mark: PacketMark::DEFAULT,
+    host_rules: HostRules::Postern,
     command: None,
 };
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) fn read(fields: &Fields<'_>) -> Firewall {
-    fields.only(&["backend", "protect", "on_stop", "command"]);
+    fields.only(&[
+        "backend",
+        "protect",
+        "on_stop",
+        "packet_mark",
+        "host_rules",
+        "command",
+    ]);
     let backends = [
         ("auto", DriverKind::Auto),
         ("iptables", DriverKind::Iptables),
@@ -34,11 +44,16 @@ pub(super) fn read(fields: &Fields<'_>) -> Firewall {
     let protect = fields.word("protect", &[("services", true), ("none", false)]);
     let stops = [("keep", OnStop::Keep), ("remove", OnStop::Remove)];
     let on_stop = fields.word("on_stop", &stops);
+    let keepers = [("postern", HostRules::Postern), ("mine", HostRules::Mine)];
+    let host_rules = fields.word("host_rules", &keepers);
+    let packet_mark = fields.text("packet_mark", packet_mark);
     let command = fields.table("command", "[firewall.command]");
     let firewall = Firewall {
         backend: backend.unwrap_or(DEFAULT.backend),
         protect: protect.unwrap_or(DEFAULT.protect),
         on_stop: on_stop.unwrap_or(DEFAULT.on_stop),
+        packet_mark: packet_mark.unwrap_or(DEFAULT.packet_mark),
+        host_rules: host_rules.unwrap_or(DEFAULT.host_rules),
         command: command.and_then(|fields| command_programs(&fields)),
     };
     if firewall.backend == DriverKind::Command {
@@ -60,6 +75,15 @@ pub(super) fn read(fields: &Fields<'_>) -> Firewall {
         }
     }
     firewall
+}
+
+fn packet_mark(text: &str) -> Result<PacketMark, Refusal> {
+    let cure = format!(
+        "write packet_mark = \"{}\", or other bits that nothing on this host uses",
+        PacketMark::DEFAULT
+    );
+    text.parse()
+        .map_err(|error| refusal(format!("{}: {error}", quoted(text)), cure))
 }
 
 fn command_programs(fields: &Fields<'_>) -> Option<CommandPrograms> {

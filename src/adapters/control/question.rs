@@ -7,6 +7,7 @@ use super::status::Status;
 use crate::core::gate::Seen;
 use crate::core::order::{Reloaded, Selection};
 use crate::model::grant::Grant;
+use crate::model::self_test::FirewallState;
 
 /// The version of answers.
 pub(crate) const VERSION: u32 = 1;
@@ -32,6 +33,8 @@ pub enum Question {
     Seen(MarkText),
     /// The counters, for a monitoring system.
     Metrics,
+    /// What the host's rules do with each service.
+    Firewall,
 }
 
 /// The answer to a question.
@@ -52,6 +55,8 @@ pub enum Answer {
     Seen(Option<Seen>),
     /// To `Metrics`: OpenMetrics text.
     Metrics(String),
+    /// To `Firewall`.
+    Firewall(FirewallState),
     /// Why it was not done.
     Failed(String),
 }

@@ -26,6 +26,9 @@ pub enum FirewallError {
     /// The part of the firewall that the change belongs to is not installed.
     #[error("{0}")]
     NotInstalled(String),
+    /// The host's own rules drop granted packets, and Postern cannot change that.
+    #[error("{0}")]
+    HostDrops(String),
     /// An entry in Postern's own chains or table is not one that Postern wrote.
     #[error("{0}")]
     Foreign(String),

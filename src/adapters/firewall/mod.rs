@@ -5,12 +5,14 @@
 
 pub use crate::model::grant::Change;
 use crate::model::grant::Grant;
+use crate::model::self_test::FirewallState;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
 
 pub(crate) mod command;
 mod error;
 pub(crate) mod host;
+pub(crate) mod host_rule;
 pub mod iptables;
 pub mod memory;
 pub mod nftables;
@@ -50,6 +52,16 @@ pub trait FirewallDriver: Send {
 
     /// Whether the kernel itself ends each grant; if not, the reason for the log.
     fn kernel_expiry(&self) -> Result<(), FirewallError>;
+
+    /// Whether grants open here now; if not, why. Then [`FirewallDriver::apply`] refuses to open.
+    fn opens(&self) -> Result<(), FirewallError> {
+        Ok(())
+    }
+
+    /// What the host's rules do with each service, for `posternd status`.
+    fn state(&self) -> FirewallState {
+        FirewallState::default()
+    }
 
     /// Sets the wall clock's time, which all ends refer to. Called before each batch.
     fn tick(&mut self, now: Timestamp);

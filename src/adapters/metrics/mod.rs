@@ -52,6 +52,7 @@ impl Collector for Snapshot {
             started,
             engines,
             grants,
+            faults,
             turnover,
         } = self.tally;
         let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
@@ -63,6 +64,8 @@ impl Collector for Snapshot {
         let help = "Engines that were started, by a reload or after a crash";
         writer.counter("engine_starts", help, engines)?;
         writer.gauge("grants", "Grants that are open", grants)?;
+        let help = "Services that a grant does not open, or that strangers reach";
+        writer.gauge("firewall_faults", help, faults)?;
         writer.counter("grants_opened", "Grants that were opened", turnover.opened)?;
         let help = "Renewals of grants that were open already";
         writer.counter("grants_extended", help, turnover.extended)?;

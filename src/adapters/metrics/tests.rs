@@ -36,6 +36,7 @@ fn snapshot() -> Snapshot {
             started: Timestamp::from_millis(1_750_000_000_000),
             engines: 8,
             grants: 9,
+            faults: 1,
             turnover,
         },
     }

@@ -3,6 +3,9 @@
 //! Neither file knows what a message means to the kernel.
 
 pub(crate) mod attributes;
+mod events;
 mod socket;
+
+pub(crate) use events::RulesetEvents;
 
 pub(crate) use socket::{Message, Netlink, NetlinkError, Refusal};

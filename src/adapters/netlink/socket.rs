@@ -299,7 +299,7 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 }
 
 /// The messages of a datagram. A malformed one is an error, and the last item.
-struct Messages<'a>(&'a [u8]);
+pub(super) struct Messages<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<NetlinkBuffer<&'a [u8]>, DecodeError>;

@@ -82,6 +82,7 @@ pub(crate) struct StartOptions<'a> {
 pub(crate) fn start_self(arguments: &[&OsStr], options: StartOptions<'_>) -> io::Result<Child> {
     let mut command = clean(Path::new("/proc/self/exe"));
     command
+        .arg0("posternd")
         .args(arguments)
         .envs(options.env.iter().map(|(name, value)| (name, value)));
     spawn(command, [options.stdin, options.stdout, options.stderr])

@@ -153,11 +153,14 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_landlock_restrict_self,
     libc::SYS_seccomp,
     libc::SYS_sendmmsg,
+    // nft and iptables.
+    libc::SYS_statfs,
 ];
 
 #[cfg(target_arch = "x86_64")]
 const MONITOR_HERE: &[libc::c_long] = &[
     libc::SYS_vfork,
+    libc::SYS_alarm,
     libc::SYS_access,
     libc::SYS_open,
     libc::SYS_readlink,

@@ -5,20 +5,19 @@
 use std::path::Path;
 
 pub(crate) mod findings;
+mod from;
 mod host;
+
+pub(crate) use from::{Passages, judge, plan};
 
 use crate::adapters::config::disk;
 use crate::adapters::firewall::command::program_fault;
-use crate::adapters::firewall::host::{Tools, take};
-use crate::adapters::process::{self, Programs};
 use crate::adapters::sandbox;
 use crate::admin::check::findings::{Finding, Findings};
 use crate::daemon::monitor::{self, confinement, rights, routing};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time;
-
-const LIST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(crate) fn check(config: &Path) -> Findings {
     let mut findings = Findings::default();
@@ -66,12 +65,7 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
                         .detail("grants end only while posternd runs"),
                 );
             }
-            let mut tools = Tools {
-                run: &mut Programs::with_deadline(LIST_DEADLINE),
-                find: process::find,
-            };
-            let snapshot = take(&settings.gate.interfaces, &mut tools);
-            for finding in host::findings(settings, backend.name(), &snapshot) {
+            for finding in host::findings(settings, backend.name(), &host::snapshot(settings)) {
                 findings.add(finding);
             }
             for gap in confinement::gaps(settings, config, backend.name()) {

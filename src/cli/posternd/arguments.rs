@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use super::check::Check;
 use super::explain::ExplainArguments;
 use super::init::Init;
 use super::requests::Close;
@@ -33,7 +34,7 @@ pub(super) enum Command {
     /// Run the gate in the foreground
     Run(Run),
     /// Check config and host, and list every error and warning
-    Check(Report),
+    Check(Check),
     /// Show counters, captures, quotas and open grants of the running gate
     Status(StatusArguments),
     /// List open grants

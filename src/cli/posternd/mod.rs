@@ -2,6 +2,7 @@
 
 mod arguments;
 mod ask;
+mod check;
 mod explain;
 mod flush;
 mod grants;
@@ -26,13 +27,11 @@ use tracing::error;
 
 use super::usage;
 use crate::adapters::log::{self, Form};
-use crate::admin::check;
 use crate::admin::demo;
 use crate::daemon::engine;
 use crate::daemon::monitor;
 use crate::model::exit::{ExitError, USAGE};
 use arguments::{Arguments, Command};
-use output::print;
 
 /// The command line, for help pages and completions.
 pub fn command() -> clap::Command {
@@ -77,15 +76,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
             monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)
         }
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
-        Command::Check(report) => {
-            let findings = check::check(&report.config.config);
-            print(&if report.json {
-                findings.json()
-            } else {
-                findings.to_string()
-            })?;
-            Ok(ExitCode::from(findings.exit_code()))
-        }
+        Command::Check(check) => check::carry_out(&check),
         Command::Flush(report) => flush::carry_out(&report),
         Command::Status(arguments) => status::status(&arguments),
         Command::Grants(report) => grants::grants(&report),

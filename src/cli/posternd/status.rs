@@ -16,6 +16,7 @@ use crate::adapters::clock;
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
 use crate::adapters::control::{self, Answer, Question};
 use crate::model::exit::ExitError;
+use crate::model::self_test::FirewallState;
 use crate::model::time::{self, Timestamp, human};
 
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ struct GateState {
     status: Box<Status>,
     /// `None` if the monitor did not answer.
     grants: Option<Vec<Shown>>,
+    /// What the host's rules do with each service; `None` if the monitor did not answer.
+    firewall: Option<FirewallState>,
     /// Why the monitor did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     grants_failed: Option<String>,
@@ -94,8 +97,13 @@ fn read(report: &Report) -> Result<GateState, ExitError> {
         Ok(grants) => (Some(grants), None),
         Err(stop) => (None, Some(stop.message)),
     };
+    let firewall = match ask(report, &Question::Firewall) {
+        Ok(Answer::Firewall(state)) => Some(state),
+        _ => None,
+    };
     Ok(GateState {
         status,
+        firewall,
         grants,
         grants_failed,
     })
@@ -126,6 +134,7 @@ fn text(state: &GateState, now: Timestamp) -> String {
             "the gate's clock is {ahead} ahead of the system's, which was set back: {what}\n"
         );
     }
+    text.extend(state.firewall.iter().map(firewall_lines));
     text.extend(status.captures.iter().map(capture_line));
     text += &store_line(&status.store, status.marks, now);
     text += &format!("admitted {}\n", status.admitted);
@@ -142,6 +151,22 @@ fn text(state: &GateState, now: Timestamp) -> String {
         text += &format!("open grants are unknown: {why}\n");
     }
     text
+}
+
+fn firewall_lines(state: &FirewallState) -> String {
+    let obstacle = state.obstacle.iter();
+    let obstacle = obstacle.map(|why| format!("NO GRANT OPENS: {why}\n"));
+    let tests = state.tests.iter().map(|test| {
+        let start = match test.is_right {
+            Some(true) => "",
+            Some(false) => "WRONG: ",
+            None => "unclear: ",
+        };
+        let (service, family) = (test.service, test.family);
+        let (granted, stranger) = (&test.granted, &test.stranger);
+        format!("{start}{service} over {family}: granted: {granted}; stranger: {stranger}\n")
+    });
+    obstacle.chain(tests).collect()
 }
 
 fn capture_line(capture: &CaptureStatus) -> String {

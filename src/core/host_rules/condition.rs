@@ -1,8 +1,10 @@
 //! Conditions of rules, and whether a packet fulfils them.
 
-use ipnet::IpNet;
+use std::net::IpAddr;
 
-use super::packet::Packet;
+use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
+
+use super::packet::{Packet, State, Tracking};
 use crate::model::address::Family;
 use crate::model::service::Ports;
 
@@ -26,10 +28,21 @@ impl Condition {
         Self::is(Test::Unknown)
     }
 
-    /// Whether the packet fulfils it; `None` if that is unknown.
+    pub(crate) fn negated(self) -> Self {
+        Self {
+            is_negated: !self.is_negated,
+            ..self
+        }
+    }
+
+    /// Whether the packet fulfils it before any rule changes its state; `None` if that is unknown.
     pub(super) fn holds(&self, packet: &Packet<'_>) -> Option<bool> {
+        self.holds_in(packet, State::of(packet))
+    }
+
+    pub(super) fn holds_in(&self, packet: &Packet<'_>, state: State) -> Option<bool> {
         self.test
-            .holds(packet)
+            .holds(packet, state)
             .map(|holds| holds != self.is_negated)
     }
 }
@@ -43,18 +56,30 @@ pub(crate) enum Test {
     Port(Vec<(u16, u16)>),
     /// Ranges of destination ports before a rewrite.
     OriginalPort(Vec<(u16, u16)>),
-    /// States of connection tracking in lower case.
+    /// States of connection tracking in lower case; `dnat` is a packet whose destination was rewritten.
     State(Vec<String>),
     /// Names of interfaces; `+` or `*` at the end matches any suffix.
     Interface(Vec<String>),
+    Source(Vec<IpNet>),
     Destination(Vec<IpNet>),
+    /// The destination is an address of this host.
+    ToThisHost,
     /// TCP flags: those in the mask, exactly these are set.
     Flags {
         mask: Vec<String>,
         set: Vec<String>,
     },
-    /// Holds for some peers or packets only, such as a source network or a mark. An ordinary stranger does not fulfil it.
+    /// The packet mark has this value within the mask.
+    Mark {
+        value: u32,
+        mask: u32,
+    },
+    /// All conditions of one of these lists hold, such as an element of a set of addresses and ports.
+    AnyOf(Vec<Vec<Condition>>),
+    /// Holds for some packets only, such as a source port or a connection mark. An ordinary packet does not fulfil it.
     Few,
+    /// Holds for some sources only, and it is not known which. An ordinary stranger does not fulfil it.
+    SomeSources,
     Unknown,
 }
 
@@ -63,22 +88,32 @@ impl Test {
         if holds { Self::Always } else { Self::Never }
     }
 
-    fn holds(&self, packet: &Packet<'_>) -> Option<bool> {
+    fn holds(&self, packet: &Packet<'_>, state: State) -> Option<bool> {
         match self {
             Self::Always => Some(true),
             Self::Never | Self::Few => Some(false),
             Self::Unknown => None,
+            Self::SomeSources => packet.source.is_none().then_some(false),
+            Self::Mark { value, mask } => state.has_mark(*value, *mask),
+            Self::Source(networks) => Some(source(networks, packet)),
+            Self::ToThisHost => Some(!packet.is_forwarded),
+            Self::AnyOf(lists) => any(lists
+                .iter()
+                .map(|list| all(list.iter().map(|one| one.holds_in(packet, state))))),
             Self::Family(family) => Some(*family == packet.family),
             Self::Protocol(numbers) => Some(numbers.contains(&packet.service.protocol())),
             Self::Port(ranges) => ports(ranges, packet.service),
             Self::OriginalPort(ranges) => ports(ranges, packet.original.unwrap_or(packet.service)),
             Self::State(states) => {
-                let own = if packet.is_established {
-                    "established"
-                } else {
-                    "new"
+                let own = match state.tracking {
+                    Tracking::NotYet => "invalid",
+                    Tracking::Untracked => "untracked",
+                    Tracking::Unknown => return None,
+                    Tracking::Tracked if packet.is_established => "established",
+                    Tracking::Tracked => "new",
                 };
-                Some(states.iter().any(|state| state == own))
+                let is = |state: &str| state == own || state == "dnat" && packet.original.is_some();
+                Some(states.iter().any(|state| is(state)))
             }
             Self::Interface(names) => Some(
                 names
@@ -92,6 +127,33 @@ impl Test {
                 seen.len() == set.len() && set.iter().all(|flag| seen.contains(&flag))
             }),
         }
+    }
+}
+
+fn all(mut results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let mut is_certain = true;
+    let is_false = results.any(|result| {
+        is_certain &= result.is_some();
+        result == Some(false)
+    });
+    if is_false {
+        Some(false)
+    } else {
+        is_certain.then_some(true)
+    }
+}
+
+fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    all(results.map(|result| result.map(|holds| !holds))).map(|none| !none)
+}
+
+/// A stranger whose address is not known is in no network but that of all addresses.
+fn source(networks: &[IpNet], packet: &Packet<'_>) -> bool {
+    match packet.source {
+        Some(address) => networks.iter().any(|network| network.contains(&address)),
+        None => networks.iter().any(|network| {
+            network.prefix_len() == 0 && Family::of_network(*network) == packet.family
+        }),
     }
 }
 
@@ -137,4 +199,15 @@ fn destination(networks: &[IpNet], packet: &Packet<'_>) -> Option<bool> {
         all if all == possible().count() => Some(true),
         _ => None,
     }
+}
+
+/// The networks that together have all addresses from the first to the last.
+pub(crate) fn networks_between(first: IpAddr, last: IpAddr) -> Option<Vec<IpNet>> {
+    let subnets = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).into(),
+        (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0).into(),
+        _ => return None,
+    };
+    let subnets: IpSubnets = subnets;
+    Some(subnets.collect())
 }

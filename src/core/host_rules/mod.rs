@@ -3,14 +3,19 @@
 //! Rules and a packet go in; a judgement and the rule that decides come out. Readers of real rules are in
 //! `adapters::firewall::host`.
 
+pub(crate) mod accept_rules;
 mod condition;
 mod judgement;
 mod packet;
+mod places;
 mod rules;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use condition::{Condition, Test};
+pub(crate) use condition::{Condition, Test, networks_between};
 pub(crate) use judgement::{BaseChain, Judgement, Rewrite};
 pub(crate) use packet::{KnownChain, Packet};
+pub(crate) use places::Unavoidable;
 pub(crate) use rules::{
-    Base, Chain, Hook, NewDestination, Rule, Ruleset, Table, Verdict, protocol_number,
+    Base, Chain, Effect, Hook, NewDestination, Rule, Ruleset, Table, Verdict, protocol_number,
 };

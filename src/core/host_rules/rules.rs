@@ -1,5 +1,6 @@
 //! Rules of any firewall tool, reduced to what decides about a new connection.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -14,7 +15,7 @@ pub(crate) enum Hook {
     Forward,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Table {
     /// The program that changes it: `nft`, or `iptables`, `ip6tables-legacy` and the like.
     pub(crate) program: String,
@@ -29,6 +30,11 @@ impl Table {
             Family::V4 => self.family != "ip6",
             Family::V6 => self.family != "ip",
         }
+    }
+
+    /// Whether it is the nftables driver's own table.
+    pub(crate) fn is_postern(&self) -> bool {
+        self.is_nft() && self.family == "inet" && self.name == "postern"
     }
 
     pub(crate) fn is_nft(&self) -> bool {
@@ -62,14 +68,20 @@ pub(crate) struct Base {
     /// It rewrites addresses and ports. It does not decide what passes.
     pub(crate) is_nat: bool,
     pub(crate) drops: bool,
+    /// The kernel enters chains of a hook in this order.
+    pub(crate) priority: i32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) conditions: Vec<Condition>,
+    pub(crate) effect: Option<Effect>,
     pub(crate) verdict: Verdict,
-    /// How an administrator finds it: the rule as iptables-save prints it, or its handle.
+    /// How an administrator finds it: its handle, its number in the chain, or the rule as iptables-save prints it.
     pub(crate) name: String,
+    /// The number by which nf_tables knows it; 0 for a rule of legacy iptables.
+    pub(crate) handle: u64,
+    pub(crate) comment: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +100,21 @@ pub(crate) enum Verdict {
     Continue,
 }
 
+/// What a rule changes about a packet for the rules behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// These bits of the packet mark get this value.
+    Mark {
+        mask: u32,
+        value: u32,
+    },
+    /// These bits of the packet mark get a value that is not known.
+    UnknownMark {
+        mask: u32,
+    },
+    NoTracking,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NewDestination {
     /// `None` if it is not known, or this host.
@@ -102,10 +129,11 @@ pub(crate) struct Ruleset {
 }
 
 impl Ruleset {
-    pub(super) fn find(&self, table: &Table, name: &str) -> Option<usize> {
-        self.chains
-            .iter()
-            .position(|chain| chain.name == name && chain.table == *table)
+    pub(super) fn by_name(&self) -> HashMap<(&Table, &str), usize> {
+        let chains = self.chains.iter().enumerate();
+        chains
+            .map(|(index, chain)| ((&chain.table, chain.name.as_str()), index))
+            .collect()
     }
 }
 

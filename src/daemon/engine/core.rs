@@ -174,6 +174,7 @@ impl Core {
             Report::Confirmed { trial, .. } => Answer::Confirmed(trial),
             Report::Reloaded { outcome, .. } => Answer::Reloaded(outcome),
             Report::Measured { tally, .. } => Answer::Metrics(self.metrics(tally)),
+            Report::Firewall { state, .. } => Answer::Firewall(state),
             Report::Refused { why, .. } => Answer::Failed(why),
             Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure => {
                 Answer::Failed("the monitor answered something else".to_owned())
@@ -203,6 +204,7 @@ impl Core {
             Question::Confirm => Order::Confirm { ticket },
             Question::Reload => Order::Reload { ticket },
             Question::Metrics => Order::Measure { ticket },
+            Question::Firewall => Order::Firewall { ticket },
         };
         let grants = Vec::new();
         self.ordered

@@ -43,6 +43,8 @@ pub(super) struct EngineParts {
 /// Takes over from the monitor. Gives up privileges before it reads the config. `None` if the monitor ended before it said go.
 pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let (start, descriptors) = receive(link)?;
+    // The kernel named it after the file that was executed, /proc/self/exe.
+    let _ = rustix::thread::set_name(c"posternd");
     // The monitor has already logged that it could not raise the limit.
     let locked = privileges::lock_memory();
     privileges::give_up(start.run_as)?;

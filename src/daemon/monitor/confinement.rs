@@ -18,9 +18,11 @@ use crate::model::exit::{ExitError, SYSTEM};
 use crate::model::settings::{DriverKind, Settings};
 
 /// Capabilities that the monitor keeps: for the firewall, for sockets of further engines, and to start and end an engine.
-const KEPT: [Capability; 8] = [
+const KEPT: [Capability; 9] = [
     Capability::CAP_NET_ADMIN,
     Capability::CAP_NET_RAW,
+    // A knock port below 1024 with capture = "udp".
+    Capability::CAP_NET_BIND_SERVICE,
     Capability::CAP_BPF,
     Capability::CAP_SETUID,
     Capability::CAP_SETGID,
@@ -94,7 +96,7 @@ fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<Stri
         gaps.push(format!("the monitor keeps all its capabilities: {error}"));
     }
     let native = backend == "nftables";
-    let left = sandbox::monitor(&paths(settings, config, native), native);
+    let left = sandbox::monitor(&paths(settings, config), native);
     gaps.extend(left.map_err(|error| ExitError::new(SYSTEM, error))?);
     Ok(gaps)
 }
@@ -110,7 +112,7 @@ fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
     caps::set(None, CapSet::Permitted, &kept)
 }
 
-fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
+fn paths(settings: &Settings, config: &Path) -> Paths {
     let folder = |path: &Path| path.parent().map(Path::to_path_buf);
     let gate = &settings.gate;
     let mut write = vec![
@@ -124,16 +126,16 @@ fn paths(settings: &Settings, config: &Path, native: bool) -> Paths {
         .map(PathBuf::from)
         .to_vec();
     execute.extend(std::env::current_exe());
-    if !native {
-        // The firewall's programs and their lock. Whole folders, because an update replaces the files.
-        let programs = iptables::Paths::locate(programs::find);
-        execute.extend(
-            programs
-                .map(|programs| programs.folders())
-                .unwrap_or_default(),
-        );
-        write.push(PathBuf::from("/run"));
-    }
+    // The firewall's programs and their lock: the host's own rules may be those of iptables. Whole folders, because an
+    // update replaces the files.
+    execute.extend(
+        iptables::Paths::locate(programs::find)
+            .map(|programs| programs.folders())
+            .unwrap_or_default(),
+    );
+    let nft = programs::find("nft");
+    execute.extend(nft.as_deref().and_then(folder));
+    write.push(PathBuf::from("/run"));
     debug!(config = %config.display(), ?write, "what the monitor may write to from now on");
     let notify = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     Paths {

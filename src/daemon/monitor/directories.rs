@@ -45,6 +45,11 @@ pub(crate) fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError
     give(path, (uid, gid)).map_err(ExitError::system(doing))
 }
 
+/// Whether no engine has stored anything in the state directory yet.
+pub(super) fn is_empty(state_dir: &Path) -> bool {
+    fs::read_dir(state_dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 /// The monitor's own directory. It is beside the engine's, because the owner of a directory can replace the files in it.
 pub(crate) fn monitor_path(state_dir: &Path) -> PathBuf {
     let mut name = state_dir.as_os_str().to_owned();

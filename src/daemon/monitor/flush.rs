@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::control_path::control_path;
-use super::driver::{NATIVE, native};
+use super::driver;
 use super::{config_programs, directories, rights};
 use crate::adapters::config::disk;
 use crate::model::exit::{ExitError, FAILED};
@@ -42,16 +42,16 @@ pub(crate) fn flush(config: &Path) -> Result<Flushed, ExitError> {
         Err(wrong) if !is_missing => flushed.undone = Some(undone(wrong, is_known)),
         Ok(_) | Err(_) => {}
     }
-    for kind in NATIVE {
-        let Ok(mut backend) = native(kind) else {
-            continue;
-        };
-        let removed = backend.remove();
-        removed.map_err(|error| ExitError::new(FAILED, error))?;
-        flushed.backends.push(backend.name());
+    for mut driver in driver::all_native() {
+        driver
+            .remove()
+            .map_err(|error| ExitError::new(FAILED, error))?;
+        if !flushed.backends.contains(&driver.name()) {
+            flushed.backends.push(driver.name());
+        }
     }
     if flushed.backends.is_empty() {
-        native(DriverKind::Auto).map(|_| flushed)
+        driver::native(DriverKind::Auto).map(|_| flushed)
     } else {
         Ok(flushed)
     }

@@ -50,6 +50,18 @@ fn start(
     let clock = clock::Steady::new();
     let mut executor = Executor::open(&settings, backend, conntrack(), clock.now())
         .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+    let is_first_start = directories::is_empty(&settings.gate.state_dir);
+    if let (Err(why), true) = (executor.opens(), is_first_start) {
+        let removed = executor.remove();
+        let rest = removed.map_or_else(
+            |error| format!("; {error}; run posternd flush"),
+            |()| String::new(),
+        );
+        return Err(ExitError::new(
+            UNAVAILABLE,
+            format!("no grant would open on this host: {why}{rest}"),
+        ));
+    }
     executor.attach(config_programs::hooks(&settings, &executor, clock)?);
     let backend = executor.backend_name();
     driver::remove_leftovers(&settings, backend);

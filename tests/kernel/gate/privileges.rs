@@ -4,8 +4,9 @@ use std::fs;
 
 use postern_harness::{GateConfig, World, key, wait_until};
 
-/// What a monitor keeps, by its numbers in linux/capability.h: CHOWN, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, NET_RAW, BPF.
-const KEPT: [u32; 8] = [0, 5, 6, 7, 8, 12, 13, 39];
+/// What a monitor keeps, by its numbers in linux/capability.h: CHOWN, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_ADMIN,
+/// NET_RAW, BPF.
+const KEPT: [u32; 9] = [0, 5, 6, 7, 8, 10, 12, 13, 39];
 
 const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 

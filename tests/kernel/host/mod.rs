@@ -21,9 +21,8 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let mut trials = trials![
         machine, &needs;
         host_without_rules_has_no_warning,
-        later_drop_blocks_until_cured,
-        ufw_blocks_only_nftables_grants,
-        firewalld_blocks_until_cured,
+        drop_of_the_host_is_opened_or_refused,
+        ufw_lets_grants_in,
         unprotected_service_is_reachable_per_family,
         accept_before_jump_is_found_and_cured,
         session_is_cut_without_established_rule,
@@ -31,10 +30,10 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         missing_ip6tables_leaves_ipv6_open,
         udp_capture_needs_accepted_knock_port,
         leftover_rules_are_removed_at_start,
-        unreadable_rules_are_reported,
+        rules_are_read_without_nft,
     ];
     needs.push(Other("legacy tables", has_legacy_tables(machine)));
-    trials.extend(trials![machine, &needs; legacy_drop_blocks_until_cured]);
+    trials.extend(trials![machine, &needs; legacy_drop_is_opened_or_refused]);
     trials
 }
 
@@ -59,71 +58,62 @@ fn host_without_rules_has_no_warning() {
     }
 }
 
-fn later_drop_blocks_until_cured() {
-    for backend in BACKENDS {
-        let mut host = host(backend);
-        load(&host, "drop");
-        assert_eq!(ids(&check(&host)), ["later-drop", "not-installed"]);
-        expect_blocked_until_cured(&mut host);
+fn drop_of_the_host_is_opened_or_refused() {
+    for (rules, place) in [
+        ("drop", "nft table inet filter"),
+        ("firewalld", "nft table inet firewalld"),
+    ] {
+        let mut opened = host("nftables");
+        load(&opened, rules);
+        expect_opened(&mut opened);
+        let mut refused = host("iptables");
+        load(&refused, rules);
+        expect_refused(&mut refused, place);
     }
 }
 
-/// A rule of the host drops what a grant lets in, until the finding is cured.
-fn expect_blocked_until_cured(host: &mut World) -> Vec<String> {
+/// The nftables driver puts a rule of its own into the host's chain, and strangers stay out.
+fn expect_opened(host: &mut World) {
+    assert_eq!(ids(&check(host)), ["host-rules", "not-installed"]);
     host.start_again();
-    let mut found = check(host);
-    assert_eq!(ids(&found), ["later-drop"], "{found:?}");
-    assert!(!knock_opens(host), "a grant opens it");
-    host.daemon.asked(&["close", "--all"]);
-    cure(host, &found[0]);
     assert_eq!(check(host), []);
-    assert_eq!(answers(host), NEITHER, "the cure lets strangers in");
-    assert!(knock_opens(host), "the cure does not work");
-    found.remove(0).cure
+    assert_eq!(answers(host), NEITHER);
+    assert!(knock_opens(host));
 }
 
-fn ufw_blocks_only_nftables_grants() {
-    for (backend, opens) in [("iptables", true), ("nftables", false)] {
+/// The iptables driver cannot open what other chains drop, and says so before the start.
+fn expect_refused(host: &mut World, place: &str) {
+    assert_eq!(ids(&check(host)), ["later-drop", "not-installed"]);
+    host.daemon.start_process(&host.gate);
+    assert_eq!(host.daemon.wait().code(), Some(69));
+    let said = format!("no grant would open on this host: {place}");
+    let log = host.daemon.log();
+    assert!(
+        log.contains(&said) && log.contains("write backend = \"auto\""),
+        "{log}"
+    );
+    assert!(!host.firewall().contains("POSTERN"));
+}
+
+fn ufw_lets_grants_in() {
+    for backend in BACKENDS {
         let mut host = host(backend);
         load(&host, "ufw");
         host.start_again();
-        let found = check(&host);
-        let expected = if opens { vec![] } else { vec!["later-drop"; 2] };
-        assert_eq!(ids(&found), expected, "{backend}: {found:?}");
-        for one in &found {
-            assert_eq!(one.cure, ["ufw allow 2222/tcp"]);
-        }
-        assert_eq!(knock_opens(&host), opens, "{backend}");
+        assert_eq!(check(&host), [], "{backend}");
+        assert!(knock_opens(&host), "{backend}");
     }
 }
 
-fn legacy_drop_blocks_until_cured() {
-    for backend in BACKENDS {
-        let mut host = host(backend);
-        let rule = "INPUT -p tcp --dport 2222 -j";
-        host.gate.sh(&format!("iptables-legacy -A {rule} DROP"));
-        let cure = expect_blocked_until_cured(&mut host);
-        assert_eq!(cure, [format!("iptables-legacy -I {rule} ACCEPT")]);
-    }
-}
-
-fn firewalld_blocks_until_cured() {
-    let mut host = host("iptables");
-    load(&host, "firewalld");
-    host.start_again();
-    let found = check(&host);
-    assert_eq!(ids(&found), ["later-drop"], "{found:?}");
-    let expected = [
-        "firewall-cmd --permanent --add-port=2222/tcp",
-        "firewall-cmd --reload",
-    ];
-    assert_eq!(found[0].cure, expected);
-    assert!(!knock_opens(&host));
-    // firewall-cmd would do this.
-    host.gate
-        .sh("nft add rule inet firewalld filter_IN_public_allow tcp dport 2222 accept");
-    assert_eq!(check(&host), []);
-    assert!(knock_opens(&host));
+fn legacy_drop_is_opened_or_refused() {
+    let with_drop = |backend| {
+        let host = host(backend);
+        host.gate
+            .sh("iptables-legacy -A INPUT -p tcp --dport 2222 -j DROP");
+        host
+    };
+    expect_opened(&mut with_drop("nftables"));
+    expect_refused(&mut with_drop("iptables"), "iptables-legacy table filter");
 }
 
 fn unprotected_service_is_reachable_per_family() {
@@ -203,14 +193,13 @@ fn udp_capture_needs_accepted_knock_port() {
     let mut host = World::prepare(&GateConfig::new("nftables").gate("capture = \"udp\""));
     load(&host, "drop");
     let found = check(&host);
-    let expected = ["knock-closed", "later-drop", "not-installed"];
+    let expected = ["host-rules", "knock-closed", "not-installed"];
     assert_eq!(ids(&found), expected, "{found:?}");
-    let of = |id: &str| found.iter().find(|one| one.id == id).unwrap();
-    cure(&host, of("later-drop"));
     host.start_again();
     assert!(!knock_opens(&host));
     assert_eq!(host.daemon.status().admitted, 0, "the knock arrives");
-    cure(&host, of("knock-closed"));
+    let closed = found.iter().find(|one| one.id == "knock-closed");
+    cure(&host, closed.unwrap());
     assert!(knock_opens(&host));
     assert_eq!(check(&host), []);
 }
@@ -226,10 +215,10 @@ fn leftover_rules_are_removed_at_start() {
     assert!(knock_opens(&host));
 }
 
-fn unreadable_rules_are_reported() {
+fn rules_are_read_without_nft() {
     let host = host("iptables");
+    load(&host, "drop");
     let found = check_through(&host, Some(&without(&host, "nft")));
-    assert_eq!(ids(&found), ["not-installed", "not-looked"], "{found:?}");
-    let said = "cannot read nft rules: the program nft is not installed";
-    assert!(found.iter().any(|one| one.what.contains(said)), "{found:?}");
+    assert!(ids(&found).contains(&"later-drop"), "{found:?}");
+    assert_eq!(found, check(&host));
 }

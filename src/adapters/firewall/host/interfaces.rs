@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::adapters::files;
 use crate::model::settings::Interfaces;
 
-pub(super) fn read(configured: &Interfaces) -> (Vec<String>, Vec<IpNet>) {
+pub(crate) fn read(configured: &Interfaces) -> (Vec<String>, Vec<IpNet>) {
     let (mut names, mut addresses) = (Vec::new(), Vec::new());
     for interface in pnet::datalink::interfaces() {
         if interface.is_loopback() {

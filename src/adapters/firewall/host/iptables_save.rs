@@ -7,62 +7,41 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::nft_match::ALL_FLAGS;
 use crate::adapters::firewall::rule_words::{Word, words};
 use crate::core::host_rules::{
-    Base, Chain, Condition, Hook, NewDestination, Rule, Table, Test, Verdict, protocol_number,
+    Base, Chain, Condition, Effect, Hook, NewDestination, Rule, Table, Test, Verdict,
+    networks_between, protocol_number,
 };
 use crate::model::address::Family;
 
-#[derive(Debug, Default)]
-pub(crate) struct Saved {
-    pub(crate) chains: Vec<Chain>,
-    pub(crate) tables: Vec<String>,
-}
+const ALL_FLAGS: [&str; 6] = ["fin", "syn", "rst", "psh", "ack", "urg"];
 
 /// Reads the output of a save program; `program` is its sibling that changes rules.
-pub(crate) fn read(program: &str, family: Family, output: &str) -> Saved {
-    let mut saved = Saved::default();
-    let mut incompatible: Vec<&str> = Vec::new();
+pub(crate) fn read(program: &str, family: Family, output: &str) -> Vec<Chain> {
+    let mut chains: Vec<Chain> = Vec::new();
     let mut table: Option<Table> = None;
     // The chains of the current table. A host with containers has thousands.
     let mut places: HashMap<String, usize> = HashMap::new();
     for line in output.lines() {
-        if line.starts_with('#') {
-            incompatible.extend(incompatible_table(line));
-        } else if let Some(name) = line.strip_prefix('*') {
-            table = (!incompatible.contains(&name)).then(|| Table {
+        if let Some(name) = line.strip_prefix('*') {
+            table = Some(Table {
                 program: program.to_owned(),
-                family: nft_family(family),
+                family: family.pick("ip", "ip6"),
                 name: name.to_owned(),
             });
             places.clear();
-            saved.tables.extend(table.as_ref().map(|_| name.to_owned()));
         } else if let Some(table) = &table {
             if let Some(line) = line.strip_prefix(':') {
                 if let Some(chain) = chain(table, line) {
-                    places.insert(chain.name.clone(), saved.chains.len());
-                    saved.chains.push(chain);
+                    places.insert(chain.name.clone(), chains.len());
+                    chains.push(chain);
                 }
             } else if let Some(line) = line.strip_prefix("-A ") {
-                add_rule(&mut saved.chains, &places, line);
+                add_rule(&mut chains, &places, line);
             }
         }
     }
-    saved
-}
-
-pub(super) fn nft_family(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
-
-/// The table's name in ``# Table `filter' contains incompatible base-chains``.
-fn incompatible_table(line: &str) -> Option<&str> {
-    let (name, rest) = line.split_once('`')?.1.split_once('\'')?;
-    rest.contains("incompatible").then_some(name)
+    chains
 }
 
 fn chain(table: &Table, line: &str) -> Option<Chain> {
@@ -78,6 +57,7 @@ fn chain(table: &Table, line: &str) -> Option<Chain> {
         hook,
         is_nat: table.name == "nat",
         drops: policy == "DROP",
+        priority: priority(&table.name),
     });
     Some(Chain {
         table: table.clone(),
@@ -87,6 +67,16 @@ fn chain(table: &Table, line: &str) -> Option<Chain> {
     })
 }
 
+fn priority(table: &str) -> i32 {
+    match table {
+        "raw" => -300,
+        "mangle" => -150,
+        "nat" => -100,
+        "security" => 50,
+        _ => 0,
+    }
+}
+
 fn add_rule(chains: &mut [Chain], places: &HashMap<String, usize>, line: &str) {
     let words = words(line).unwrap_or_default();
     let Some((name, rest)) = words.split_first() else {
@@ -94,11 +84,19 @@ fn add_rule(chains: &mut [Chain], places: &HashMap<String, usize>, line: &str) {
     };
     let place = places.get(&name.text).copied();
     if let Some(chain) = place.and_then(|place| chains.get_mut(place)) {
-        let (conditions, verdict) = rule(rest, places);
+        let (conditions, effect, verdict) = rule(rest, places);
+        let comment = rest
+            .iter()
+            .zip(rest.iter().skip(1))
+            .find(|(option, _)| option.text == "--comment" && !option.is_quoted)
+            .map(|(_, value)| value.text.clone());
         chain.rules.push(Rule {
             conditions,
+            effect,
             verdict,
             name: format!("the rule \"-A {line}\""),
+            handle: 0,
+            comment,
         });
     }
 }
@@ -116,13 +114,20 @@ impl RuleOption<'_> {
     }
 }
 
-fn rule(words: &[Word], chains: &HashMap<String, usize>) -> (Vec<Condition>, Verdict) {
+fn rule(
+    words: &[Word],
+    chains: &HashMap<String, usize>,
+) -> (Vec<Condition>, Option<Effect>, Verdict) {
     let options = options(words);
     let mut conditions = Vec::new();
     let mut verdict = Verdict::Continue;
+    let mut effect = None;
     for option in &options {
         match option.flag {
-            "-j" => verdict = target(option.value(0), &options, chains),
+            "-j" => {
+                verdict = target(option.value(0), &options, chains);
+                effect = effect_of(option.value(0), &options);
+            }
             "-g" => verdict = Verdict::Goto(option.value(0).to_owned()),
             // This match has no options and decides by itself.
             "-m" if option.value(0) == "socket" => conditions.push(Condition::unknown()),
@@ -133,7 +138,7 @@ fn rule(words: &[Word], chains: &HashMap<String, usize>) -> (Vec<Condition>, Ver
             })),
         }
     }
-    (conditions, verdict)
+    (conditions, effect, verdict)
 }
 
 fn options(words: &[Word]) -> Vec<RuleOption<'_>> {
@@ -177,6 +182,28 @@ fn target(name: &str, options: &[RuleOption<'_>], chains: &HashMap<String, usize
     }
 }
 
+fn effect_of(target: &str, options: &[RuleOption<'_>]) -> Option<Effect> {
+    let has = |flag: &str| options.iter().any(|option| option.flag == flag);
+    match target {
+        "MARK" => {
+            let option = options.iter().find(|option| option.flag == "--set-xmark");
+            Some(
+                option
+                    .and_then(|option| value_and_mask(option.value(0)))
+                    // the kernel clears the bits of the mask, and flips those of the value
+                    .filter(|(value, mask)| value & !mask == 0)
+                    .map_or(Effect::UnknownMark { mask: u32::MAX }, |(value, mask)| {
+                        Effect::Mark { mask, value }
+                    }),
+            )
+        }
+        "CONNMARK" if has("--restore-mark") => Some(Effect::UnknownMark { mask: u32::MAX }),
+        "NOTRACK" => Some(Effect::NoTracking),
+        "CT" if has("--notrack") => Some(Effect::NoTracking),
+        _ => None,
+    }
+}
+
 /// Reads `172.17.0.2:80`, `172.17.0.2` and `[fd00::2]:80`. A range counts as unknown.
 fn new_destination(text: &str) -> NewDestination {
     let whole = text.parse::<SocketAddr>().ok();
@@ -216,14 +243,17 @@ fn test(option: &RuleOption<'_>) -> Option<Test> {
     Some(match option.flag {
         "-p" if first == "all" || first == "0" => Test::Always,
         "-p" => protocol_number(first).map_or(Test::Never, |number| Test::Protocol(vec![number])),
-        "-s" | "--src-range" | "--mac-source" | "--src-group" | "--source-country" | "--src-cc"
-        | "--sport" | "--sports" => Test::Few,
-        "-d" => destination(first),
+        "-s" => network(first).map_or(Test::Unknown, |one| Test::Source(vec![one])),
+        "--src-range" => range(first).map_or(Test::Unknown, Test::Source),
+        "-d" => network(first).map_or(Test::Unknown, |one| Test::Destination(vec![one])),
+        "--dst-range" => range(first).map_or(Test::Unknown, Test::Destination),
+        "--mac-source" | "--src-group" | "--source-country" | "--src-cc" => Test::SomeSources,
+        "--sport" | "--sports" => Test::Few,
         "-i" => Test::Interface(vec![first.to_owned()]),
         "--dport" | "--dports" => ports(first).map_or(Test::Unknown, Test::Port),
         "--ctorigdstport" => ports(first).map_or(Test::Unknown, Test::OriginalPort),
         "--ctstate" | "--state" => Test::State(list(&first.to_ascii_lowercase())),
-        "--ctstatus" if first.contains("NAT") => Test::Never,
+        "--ctstatus" if first == "DNAT" => Test::State(vec!["dnat".to_owned()]),
         "--ctdir" => Test::constant(first == "ORIGINAL"),
         "--tcp-flags" => Test::Flags {
             mask: flags(option.value(0)),
@@ -234,22 +264,20 @@ fn test(option: &RuleOption<'_>) -> Option<Test> {
             "8" | "8/0" | "echo-request" | "any" | "255"
         )),
         "--icmpv6-type" => Test::constant(matches!(first, "128" | "128/0" | "echo-request")),
-        "--dst-type" => Test::constant(first.split(',').any(|kind| kind == "LOCAL")),
+        "--dst-type" if first == "LOCAL" => Test::ToThisHost,
+        "--dst-type" => Test::Unknown,
         "--src-type" => Test::constant(first.split(',').any(|kind| kind == "UNICAST")),
         "--pkt-type" => Test::constant(first == "unicast"),
         // An ordinary stranger is below every limit, and in no list of recent addresses.
         "--limit" | "--hashlimit-upto" | "--hashlimit" | "--connlimit-upto" | "--set" => {
             Test::Always
         }
-        "--hashlimit-above" | "--connlimit-above" | "--rcheck" | "--update" | "--remove" => {
-            Test::Never
-        }
-        "--match-set" if option.value(1).starts_with("src") => Test::Few,
+        "--hashlimit-above" | "--connlimit-above" => Test::Never,
+        "--rcheck" | "--update" | "--remove" => Test::SomeSources,
+        "--match-set" if option.value(1).starts_with("src") => Test::SomeSources,
         // rpfilter: an ordinary stranger's packet has a valid way back.
         "--invert" => Test::Never,
-        // An ordinary packet has mark 0.
-        "--mark" if first == "0x0" || first.starts_with("0x0/") => Test::Always,
-        "--mark" => Test::Few,
+        "--mark" => mark(first).unwrap_or(Test::Unknown),
         // An ordinary packet is no fragment, and has no extension headers.
         "-f" | "--rt-type" | "--rt-segsleft" | "--rt-len" | "--ahspi" | "--espspi" | "--fragid" => {
             Test::Never
@@ -260,6 +288,21 @@ fn test(option: &RuleOption<'_>) -> Option<Test> {
         flag if flag.starts_with("--hashlimit-") => return None,
         _ => Test::Unknown,
     })
+}
+
+/// `0x1` or `0x1/0xff`.
+fn mark(text: &str) -> Option<Test> {
+    let (value, mask) = value_and_mask(text)?;
+    Some(Test::Mark { value, mask })
+}
+
+fn value_and_mask(text: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
+    Some((number(value)?, number(mask)?))
 }
 
 fn flags(text: &str) -> Vec<String> {
@@ -274,10 +317,15 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::to_owned).collect()
 }
 
-fn destination(text: &str) -> Test {
+fn network(text: &str) -> Option<IpNet> {
     let address = || text.parse().ok().map(|address: IpAddr| address.into());
-    let network = text.parse::<IpNet>().ok().or_else(address);
-    network.map_or(Test::Unknown, |network| Test::Destination(vec![network]))
+    text.parse::<IpNet>().ok().or_else(address)
+}
+
+/// `192.0.2.1-192.0.2.9`.
+fn range(text: &str) -> Option<Vec<IpNet>> {
+    let (first, last) = text.split_once('-')?;
+    networks_between(first.parse().ok()?, last.parse().ok()?)
 }
 
 fn ports(text: &str) -> Option<Vec<(u16, u16)>> {

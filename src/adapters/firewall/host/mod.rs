@@ -3,14 +3,17 @@
 mod interfaces;
 mod iptables_save;
 mod listeners;
-mod nft_listing;
-mod nft_match;
+mod nf_tables;
 mod rules;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use rules::Tools;
+pub(crate) use interfaces::read as interfaces;
+pub(crate) use rules::{Tools, has_legacy_tables, read_rules};
 pub(crate) use snapshot::{HostSnapshot, take};
 #[cfg(test)]
-pub(crate) use {iptables_save::read as read_iptables_save, nft_listing::read as read_nft_listing};
+pub(crate) use {
+    iptables_save::read as read_iptables_save,
+    nf_tables::{Recording, read_recording},
+};

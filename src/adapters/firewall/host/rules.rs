@@ -1,140 +1,146 @@
-//! Runs the programs that list rules: the save programs of both iptables variants, and nft.
+//! The rules of the host: nf_tables over netlink, and legacy iptables through its save program.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{iptables_save, nft_listing};
+use rustix::io::Errno;
+
+use super::iptables_save;
+use super::nf_tables::{self, Owners, Scope};
 use crate::adapters::files;
-use crate::core::host_rules::Chain;
+use crate::adapters::firewall::FirewallError;
+use crate::adapters::netlink::NetlinkError;
+use crate::core::host_rules::{Chain, Ruleset};
 use crate::model::address::Family;
 use crate::model::run::{Call, Run};
 
-/// Limit for a listing in bytes. A large set of addresses is listed element by element.
+/// Limit for a listing in bytes.
 const MAX_LISTING: usize = 64 << 20;
+
+/// They name the tables of legacy iptables.
+const LEGACY_TABLES: [&str; 2] = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
 
 pub(crate) struct Tools<'a> {
     pub(crate) run: &'a mut dyn Run,
     pub(crate) find: fn(&str) -> Option<PathBuf>,
 }
 
-struct SaveProgram {
-    changer: String,
-    family: Family,
-    path: PathBuf,
+/// The rules that decide what passes; a table that cannot be read is an error.
+pub(crate) fn read_rules(tools: &mut Tools<'_>) -> Result<Ruleset, FirewallError> {
+    let mut unseen = Vec::new();
+    let chains = read_in(Scope::Filters, tools, &mut unseen);
+    match unseen.into_iter().next() {
+        None => Ok(Ruleset { chains }),
+        Some(why) => Err(FirewallError::Program(why)),
+    }
 }
 
+/// All rules, also those that translate addresses.
 pub(super) fn read(tools: &mut Tools<'_>, unseen: &mut Vec<String>) -> Vec<Chain> {
-    let mut shown: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
-    let mut chains = Vec::new();
-    for program in save_programs(tools, unseen) {
-        match output(tools, &program.path, &[]) {
-            Ok(text) => {
-                let saved = iptables_save::read(&program.changer, program.family, &text);
-                if text.contains("(nf_tables)") {
-                    let family = iptables_save::nft_family(program.family);
-                    shown.entry(family).or_default().extend(saved.tables);
-                }
-                chains.extend(saved.chains);
-            }
-            Err(error) => unseen.push(format!(
-                "cannot read the rules of {}: {error}",
-                program.changer
-            )),
+    read_in(Scope::All, tools, unseen)
+}
+
+fn read_in(scope: Scope, tools: &mut Tools<'_>, unseen: &mut Vec<String>) -> Vec<Chain> {
+    let mut chains = match nf_tables_chains(scope, tools) {
+        Ok(chains) => chains,
+        Err(error) => {
+            unseen.push(format!("cannot read nft rules: {error}"));
+            Vec::new()
         }
-    }
-    match nft_chains(tools) {
-        Ok(listed) => chains.extend(without_shown(listed, &shown)),
-        Err(error) => unseen.push(format!("cannot read nft rules: {error}")),
+    };
+    for (family, name, tables) in [
+        (Family::V4, "iptables", LEGACY_TABLES[0]),
+        (Family::V6, "ip6tables", LEGACY_TABLES[1]),
+    ] {
+        // the program could create tables that the kernel does not have
+        if is_listed(tables) {
+            match legacy_chains(family, name, tools) {
+                Ok(found) => chains.extend(found),
+                Err(why) => unseen.push(format!("cannot read the legacy rules of {name}: {why}")),
+            }
+        }
     }
     chains
 }
 
-fn nft_chains(tools: &mut Tools<'_>) -> Result<Vec<Chain>, ListError> {
-    let path = (tools.find)("nft").ok_or(ListError::NoNft)?;
-    let text = output(tools, &path, &["-j", "list", "ruleset"])?;
-    nft_listing::read(&text).map_err(|error| ListError::Failed {
-        program: path,
-        why: error.to_string(),
-    })
+/// Whether the kernel has rules of legacy iptables, which cause no events.
+pub(crate) fn has_legacy_tables() -> bool {
+    LEGACY_TABLES.iter().any(|path| is_listed(path))
 }
 
-pub(super) fn without_shown(
-    chains: Vec<Chain>,
-    shown: &BTreeMap<&'static str, Vec<String>>,
-) -> Vec<Chain> {
-    let is_new = |chain: &Chain| {
-        let names = shown.get(chain.table.family);
-        names.is_none_or(|names| !names.contains(&chain.table.name))
+fn is_listed(path: &str) -> bool {
+    files::read_system(Path::new(path)).is_ok_and(|text| !text.trim().is_empty())
+}
+
+fn nf_tables_chains(scope: Scope, tools: &Tools<'_>) -> Result<Vec<Chain>, NetlinkError> {
+    let find = tools.find;
+    let owners = Owners {
+        iptables: &|family| variant(find, family.pick("iptables", "ip6tables"), "nft"),
+        interfaces: interface_names(),
     };
-    chains.into_iter().filter(is_new).collect()
-}
-
-/// The save programs of both variants, each once.
-///
-/// The variant that the plain name `iptables` runs is listed under that name. The legacy program is not run if the kernel has no
-/// legacy tables, because the program could create them.
-fn save_programs(tools: &Tools<'_>, unseen: &mut Vec<String>) -> Vec<SaveProgram> {
-    let mut programs = Vec::new();
-    for (family, name, tables) in [
-        (Family::V4, "iptables", "/proc/net/ip_tables_names"),
-        (Family::V6, "ip6tables", "/proc/net/ip6_tables_names"),
-    ] {
-        let find = |variant: &str| (tools.find)(&format!("{name}{variant}-save"));
-        let resolved = |path: &PathBuf| path.canonicalize().ok();
-        let plain = find("");
-        let has_legacy_tables =
-            files::read_system(Path::new(tables)).is_ok_and(|text| !text.trim().is_empty());
-        let (nft, legacy) = (find("-nft"), find("-legacy"));
-        if nft.is_some() && legacy.is_none() && has_legacy_tables {
-            unseen.push(format!(
-                "cannot read the legacy rules of {name}: {name}-legacy-save is not installed"
-            ));
+    let open = || nf_tables::open().map_err(NetlinkError::Lost);
+    match nf_tables::read_unchanged(open, scope, &owners) {
+        Err(NetlinkError::Lost(error)) if has_no_nf_tables(&error) => Ok(Vec::new()),
+        Err(error) if error.is_all(Errno::INVAL) || error.is_all(Errno::OPNOTSUPP) => {
+            Ok(Vec::new())
         }
-        let legacy = legacy.filter(|_| has_legacy_tables);
-        let variants = [("-nft", nft), ("-legacy", legacy)];
-        let program = |variant, path| SaveProgram {
-            changer: format!("{name}{variant}"),
-            family,
-            path,
-        };
-        let before = programs.len();
-        for (variant, path) in variants {
-            let Some(path) = path else { continue };
-            let plain = plain.as_ref().and_then(resolved);
-            let is_plain = plain.is_some() && plain == resolved(&path);
-            programs.push(program(if is_plain { "" } else { variant }, path));
-        }
-        if programs.len() == before {
-            programs.extend(plain.map(|path| program("", path)));
-        }
+        read => read,
     }
-    programs
 }
 
-#[derive(Debug, thiserror::Error)]
-enum ListError {
-    #[error("the program nft is not installed; apt-get install nftables")]
-    NoNft,
-    #[error("{}: {why}", program.display())]
-    Failed { program: PathBuf, why: String },
+fn has_no_nf_tables(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT)
+    )
 }
 
-fn output(tools: &mut Tools<'_>, program: &Path, args: &[&str]) -> Result<String, ListError> {
-    let failed = |why: String| ListError::Failed {
-        program: program.to_owned(),
-        why,
-    };
+fn interface_names() -> HashMap<u32, String> {
+    let interfaces = pnet::datalink::interfaces().into_iter();
+    interfaces.map(|one| (one.index, one.name)).collect()
+}
+
+fn legacy_chains(family: Family, name: &str, tools: &mut Tools<'_>) -> Result<Vec<Chain>, String> {
+    let changer = variant(tools.find, name, "legacy")
+        .ok_or_else(|| format!("{name}-legacy-save is not installed"))?;
+    let path = (tools.find)(&format!("{changer}-save"))
+        .ok_or_else(|| format!("{changer}-save is not installed"))?;
+    let text = output(tools, &path).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok(iptables_save::read(&changer, family, &text))
+}
+
+/// The program that changes tables of a variant, `nft` or `legacy`: the plain name if it is of that variant.
+fn variant(find: fn(&str) -> Option<PathBuf>, name: &str, wanted: &str) -> Option<String> {
+    let resolved = |name: String| find(&name).and_then(|path| path.canonicalize().ok());
+    let plain = resolved(format!("{name}-save"));
+    let named = resolved(format!("{name}-{wanted}-save"));
+    let other = if wanted == "nft" { "legacy" } else { "nft" };
+    let is_of = |path: &PathBuf, variant: &str| path.to_string_lossy().contains(variant);
+    match (plain, named) {
+        (Some(plain), Some(named)) if plain == named => Some(name.to_owned()),
+        (_, Some(_)) => Some(format!("{name}-{wanted}")),
+        // the programs before there were variants are legacy
+        (Some(plain), None)
+            if is_of(&plain, wanted) || wanted == "legacy" && !is_of(&plain, other) =>
+        {
+            Some(name.to_owned())
+        }
+        (_, None) => None,
+    }
+}
+
+fn output(tools: &mut Tools<'_>, program: &Path) -> Result<String, String> {
     let call = Call {
         program,
-        args,
+        args: &[],
         stdin: b"",
         most: MAX_LISTING,
     };
-    let ran = tools.run.run(&call);
-    let ran = ran.map_err(|error| failed(error.to_string()))?;
+    let ran = tools.run.run(&call).map_err(|error| error.to_string())?;
     if ran.status == Some(0) {
-        return Ok(ran.stdout);
+        Ok(ran.stdout)
+    } else {
+        Err(ran.stderr.lines().next().unwrap_or("it failed").to_owned())
     }
-    let why = ran.stderr.lines().next().unwrap_or("it failed");
-    Err(failed(why.to_owned()))
 }

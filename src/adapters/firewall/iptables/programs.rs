@@ -39,6 +39,38 @@ impl Paths {
         Ok(Self { v4, v6 })
     }
 
+    /// The programs of each variant that is installed, each once. Rules of the legacy variant exist only if the kernel lists
+    /// its tables, and the program could create them.
+    pub(crate) fn variants(
+        find: impl Fn(&str) -> Option<PathBuf>,
+        has_legacy_tables: bool,
+    ) -> Vec<Self> {
+        let pair = |name: &str, variant: &str| {
+            Some(Pair {
+                restore: find(&format!("{name}{variant}-restore"))?,
+                save: find(&format!("{name}{variant}-save"))?,
+            })
+        };
+        let both = |variant: &str| {
+            Some(Self {
+                v4: pair("iptables", variant)?,
+                v6: pair("ip6tables", variant),
+            })
+        };
+        let (nft, legacy) = (both("-nft"), both("-legacy"));
+        if nft.is_none() && legacy.is_none() {
+            return both("").into_iter().collect();
+        }
+        let legacy = legacy.filter(|_| has_legacy_tables);
+        nft.into_iter().chain(legacy).collect()
+    }
+
+    /// Whether the programs are the same files.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let file = |paths: &Self| paths.v4.restore.canonicalize().ok();
+        file(self) == file(other)
+    }
+
     pub(crate) fn warning(&self) -> Option<&'static str> {
         self.v6.is_none().then_some(
             "ip6tables-restore is not installed: Postern protects and opens nothing over IPv6; apt-get install iptables",

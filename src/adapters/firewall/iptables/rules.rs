@@ -59,10 +59,14 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
     } else {
         "ACCEPT"
     };
-    let knocks = protection
-        .knock_ports
-        .iter()
-        .map(|port| format!("{INPUT} -p udp -m udp --dport {port} -j {verdict}"));
+    let knocks = protection.knock_ports.iter().flat_map(|port| {
+        let matches = format!("{INPUT} -p udp -m udp --dport {port}");
+        [
+            // Answers to questions that the gate asked from this port are left to the host.
+            format!("{matches} -m conntrack --ctstate ESTABLISHED -j RETURN"),
+            format!("{matches} -j {verdict}"),
+        ]
+    });
     let grants = format!("{INPUT} -j {INPUT_GRANTS}");
     // conntrack knows connections from before the installation: the monitor tells it about them first.
     let services = protection
@@ -76,7 +80,8 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
                 format!("{matches} -j DROP"),
             ]
         });
-    knocks.chain([grants]).chain(services).collect()
+    // A knock port may also be a granted service's.
+    [grants].into_iter().chain(knocks).chain(services).collect()
 }
 
 #[cfg(test)]

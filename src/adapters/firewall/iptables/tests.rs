@@ -38,7 +38,7 @@ pub(super) fn forward(at: &str, host: &str, port: Option<u16>, masquerade: bool)
 }
 
 const INSTALLED: &str = "*filter\n:INPUT ACCEPT [0:0]\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n\
-                         -A INPUT -j POSTERN\n-A POSTERN -p udp -j DROP\n-A POSTERN -j POSTERN-GRANTS\nCOMMIT\n";
+                         -A INPUT -j POSTERN\n-A POSTERN -j POSTERN-GRANTS\n-A POSTERN -p udp -j RETURN\n-A POSTERN -p udp -j DROP\nCOMMIT\n";
 
 type Outcome = Result<Ran, RunError>;
 type Answer = Box<dyn FnMut(&str, &str) -> Option<Outcome> + Send>;

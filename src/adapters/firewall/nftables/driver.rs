@@ -262,15 +262,17 @@ impl FirewallDriver for Nftables {
         };
         let mut parts = Parts::default();
         let now = Some(self.now).filter(|now| *now != Timestamp::default());
-        elements
-            .iter()
-            .try_for_each(|element| parts.add(&element.key, &element.userdata, element.remaining_ms))
-            .and_then(|()| parts.grants(now))
-            .map_err(|error| {
-                FirewallError::Foreign(format!(
-                    "nftables: {error}; another program wrote to table inet {TABLE}: run posternd flush, then start posternd again"
-                ))
-            })
+        // Others wrote what is not readable: a listing that was loaded, for example. The installation removes it.
+        let mut unreadable = None;
+        for element in &elements {
+            let added = parts.add(&element.key, &element.userdata, element.remaining_ms);
+            unreadable = added.err().or(unreadable);
+        }
+        let (grants, incomplete) = parts.grants(now);
+        if let Some(error) = unreadable.or(incomplete) {
+            tracing::warn!(%error, "nftables: another program wrote to table inet {TABLE}; what is not readable counts as closed");
+        }
+        Ok(grants)
     }
 
     fn verify(&mut self) -> Result<bool, FirewallError> {

@@ -136,7 +136,7 @@ fn key(set: Set, source: IpAddr, target: Option<IpAddr>, protocol: u8, port: u16
         match field {
             Field::Source => key.extend(octets(source)),
             Field::Target => key.extend(target.map(octets).unwrap_or_default()),
-            Field::Protocol => key.extend_from_slice(&[protocol, 0, 0, 0]),
+            Field::Protocol => key.extend(u32::from(protocol).to_be_bytes()),
             Field::Port => key.extend_from_slice(&port_word(port)),
             Field::Rank | Field::Number => {}
         }
@@ -237,7 +237,7 @@ fn key_text(set: Set, mut key: &[u8]) -> String {
             (Field::Source | Field::Target, bytes) => address(bytes)
                 .map(|address| address.to_string())
                 .unwrap_or_default(),
-            (Field::Protocol, [protocol, ..]) => format!("protocol {protocol}"),
+            (Field::Protocol, [.., protocol]) => format!("protocol {protocol}"),
             (Field::Port, [high, low, ..]) => u16::from_be_bytes([*high, *low]).to_string(),
             _ => bytes.iter().fold(0, number).to_string(),
         });
@@ -266,7 +266,7 @@ mod tests {
     fn services_choose_set_and_key() {
         let exact = of_grant(&grant("192.0.2.7/32", None, &["tcp/22", "tcp/22"]));
         assert_eq!(exact.len(), 1);
-        assert_eq!(exact[0].key, [192, 0, 2, 7, 6, 0, 0, 0, 0, 22, 0, 0]);
+        assert_eq!(exact[0].key, [192, 0, 2, 7, 0, 0, 0, 6, 0, 22, 0, 0]);
         let expected = "192.0.2.7 . protocol 6 . 22 of set grants4";
         assert_eq!(exact[0].to_string(), expected);
         let v6 = grant("2001:db8::/32", Some("fd00::1"), &["udp/500-510"]);

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::sets::{Field, RANK_MIDDLE, Set};
 use crate::adapters::netlink::attributes::{Attributes, octets};
 use crate::model::address::Family;
+use crate::model::packet_mark::PacketMark;
 
 pub(super) type Expression = Attributes;
 
@@ -28,6 +29,7 @@ const AT_LEAST: u32 = 5;
 const META_MARK: u32 = 3;
 const META_FAMILY: u32 = 15;
 const META_PROTOCOL: u32 = 16;
+const HTON: u32 = 1;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 const CT_ESTABLISHED: u32 = 2;
@@ -161,7 +163,13 @@ fn load_key(set: Set) -> Vec<Expression> {
         match field {
             Field::Source => expressions.push(address(set.family.pick(12, 8))),
             Field::Target => expressions.push(address(set.family.pick(16, 24))),
-            Field::Protocol => expressions.push(meta(META_PROTOCOL, register)),
+            Field::Protocol => expressions.extend([
+                meta(META_PROTOCOL, register),
+                expression(
+                    "byteorder",
+                    &[(1, register), (2, register), (3, HTON), (4, 4), (5, 4)],
+                ),
+            ]),
             Field::Port => expressions.push(payload(TRANSPORT_HEADER, 2, 2, register)),
             // a constant, in a form that nft can list and load again
             Field::Rank | Field::Number => expressions.extend([
@@ -172,6 +180,24 @@ fn load_key(set: Set) -> Vec<Expression> {
         register += set.field_words(*field);
     }
     expressions
+}
+
+/// Sets the bits of the mask in the packet mark to the value.
+pub(super) fn set_packet_mark(value: u32, mask: u32) -> [Expression; 3] {
+    [
+        meta(META_MARK, SCRATCH),
+        bitwise(SCRATCH, &(!mask).to_ne_bytes(), &value.to_ne_bytes()),
+        expression("meta", &[(2, META_MARK), (3, SCRATCH)]),
+    ]
+}
+
+/// The packet mark has the value within the mask.
+pub(super) fn has_packet_mark(mark: PacketMark) -> [Expression; 3] {
+    [
+        meta(META_MARK, SCRATCH),
+        mask(&mark.mask.to_ne_bytes()),
+        compare(EQUAL, &mark.value.to_ne_bytes()),
+    ]
 }
 
 pub(super) fn counter() -> Expression {

@@ -16,7 +16,7 @@ use crate::model::time::Timestamp;
 const SHORTEST_MS: u64 = 10;
 
 // linux/netfilter.h
-const NFPROTO_INET: u8 = 1;
+pub(super) const NFPROTO_INET: u8 = 1;
 // linux/netfilter/nfnetlink.h
 pub(super) const SUBSYSTEM: u16 = 10;
 // linux/netfilter/nf_tables.h: message types
@@ -26,6 +26,7 @@ const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
+const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
 const GET_ELEMENT: u16 = 13;
@@ -142,6 +143,42 @@ pub(super) fn new_rule(chain: &Chain, rule: &[Expression]) -> Message {
     }
     let attributes = in_table().text(2, chain.name).nested(4, &expressions);
     message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &attributes)
+}
+
+/// Inserts a rule into a table of others, before the rule with this handle or at the end of the chain.
+pub(super) fn insert_foreign_rule(
+    family: u8,
+    table: &str,
+    chain: &str,
+    before: Option<u64>,
+    rule: &[Expression],
+    comment: &str,
+) -> Message {
+    let expressions = rule.iter().fold(Attributes::new(), |all, expression| {
+        all.nested(LIST_ELEMENT, expression)
+    });
+    // libnftnl stores a comment as type 0, its length, and the text with a zero byte
+    let length = u8::try_from(comment.len().saturating_add(1)).unwrap_or(u8::MAX);
+    let userdata = [&[0, length], comment.as_bytes(), &[0]].concat();
+    let mut attributes = Attributes::new()
+        .text(TABLE_NAME, table)
+        .text(2, chain)
+        .nested(4, &expressions)
+        .bytes(7, &userdata);
+    let mut flags = NLM_F_CREATE;
+    match before {
+        Some(handle) => attributes = attributes.bytes(6, &handle.to_be_bytes()),
+        None => flags |= NLM_F_APPEND,
+    }
+    message_for(family, NEW_RULE, flags, &attributes)
+}
+
+pub(super) fn delete_foreign_rule(family: u8, table: &str, chain: &str, handle: u64) -> Message {
+    let attributes = Attributes::new()
+        .text(TABLE_NAME, table)
+        .text(2, chain)
+        .bytes(3, &handle.to_be_bytes());
+    message_for(family, DELETE_RULE, 0, &attributes)
 }
 
 pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message {

@@ -14,8 +14,11 @@ mod messages;
 mod open_grants;
 mod record;
 mod replies;
+mod ruleset;
 mod sets;
 mod table;
 
 pub use driver::Nftables;
 pub(crate) use kernel::{delete_table_of_iptables, number_of_ruleset};
+pub(crate) use ruleset::change_host_rules;
+pub(crate) use table::TABLE;

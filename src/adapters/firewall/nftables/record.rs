@@ -143,9 +143,11 @@ impl Parts {
         Ok(())
     }
 
-    /// The grants, by number. Each ends when the kernel ends it, or, if `now` is not known, at its recorded time.
-    pub(super) fn grants(self, now: Option<Timestamp>) -> Result<Vec<Grant>, RecordError> {
+    /// The readable grants, by number, and an error if there are others. Each ends when the kernel ends it, or, if `now`
+    /// is not known, at its recorded time.
+    pub(super) fn grants(self, now: Option<Timestamp>) -> (Vec<Grant>, Option<RecordError>) {
         let mut grants = Vec::with_capacity(self.0.len());
+        let mut unreadable = None;
         for (id, parts) in self.0 {
             let count = parts.len();
             let is_whole = parts.values().all(|part| usize::from(part.parts) == count);
@@ -156,7 +158,10 @@ impl Parts {
             let left = Duration::from_millis(left.unwrap_or_default());
             let body: Vec<u8> = parts.into_values().flat_map(|part| part.chunk).collect();
             let grant = if is_whole { decode(id, &body) } else { None };
-            let mut grant = grant.ok_or(RecordError::Grant(id))?;
+            let Some(mut grant) = grant else {
+                unreadable = Some(RecordError::Grant(id));
+                continue;
+            };
             let end = now.map_or(grant.until, |now| now.plus(left));
             let step = ClockStep::between(grant.until, end);
             if step.is_some_and(|step| step.length() > CLOCK_TOLERANCE) {
@@ -164,7 +169,7 @@ impl Parts {
             }
             grants.push(grant);
         }
-        Ok(grants)
+        (grants, unreadable)
     }
 }
 
@@ -275,7 +280,8 @@ mod tests {
         for (element, userdata) in elements.iter().rev() {
             parts.add(&element.key, userdata, left_ms)?;
         }
-        parts.grants(now)
+        let (grants, unreadable) = parts.grants(now);
+        unreadable.map_or(Ok(grants), Err)
     }
 
     #[test]

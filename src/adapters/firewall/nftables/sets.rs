@@ -43,6 +43,8 @@ pub(super) enum Kind {
 pub(super) enum Field {
     Source,
     Target,
+    /// In the last byte of its word, so that a saved table opens nothing when it is loaded again: `nft` lists only the first
+    /// byte, which is zero, and loads the rule without the change of byte order.
     Protocol,
     Port,
     Rank,
@@ -113,8 +115,8 @@ impl Set {
             (Kind::Exact, true) => &[Source, Target, Protocol, Port],
             (Kind::Range, false) => &[Source, Protocol, Port, Rank],
             (Kind::Range, true) => &[Source, Target, Protocol, Port, Rank],
-            (Kind::Icmp, false) => &[Source],
-            (Kind::Icmp, true) => &[Source, Target],
+            (Kind::Icmp, false) => &[Source, Protocol],
+            (Kind::Icmp, true) => &[Source, Target, Protocol],
             (Kind::PortMap | Kind::PortRangeMap, _) => &[Protocol, Port],
             (Kind::Numbers, _) => &[Number, Number, Number],
         }
@@ -153,9 +155,8 @@ impl Set {
     /// Bytes of a field that count; the rest of its words are zero.
     pub(super) fn field_len(self, field: Field) -> u32 {
         match field {
-            Field::Protocol => 1,
             Field::Port => 2,
-            Field::Rank | Field::Number => 4,
+            Field::Protocol | Field::Rank | Field::Number => 4,
             Field::Source | Field::Target => self.family.pick(4, 16),
         }
     }

@@ -7,7 +7,7 @@ use crate::model::service::Ports;
 use crate::model::settings::Protection;
 
 /// The table, of family inet. Installation removes everything else in it.
-pub(super) const TABLE: &str = "postern";
+pub(crate) const TABLE: &str = "postern";
 const HIDDEN: &str = "hidden";
 const HIDDEN_BEHIND: &str = "hidden_behind";
 
@@ -24,6 +24,9 @@ pub(super) enum Hook {
 // Priorities are just before those of most hosts' chains. A packet that is accepted here still passes those.
 const INPUT: Hook = hook(1, "filter", -10);
 const FORWARD: Hook = hook(2, "filter", -10);
+// Behind the last chain that may have a rule for the packet mark.
+const AFTER_INPUT: Hook = hook(1, "filter", 1000);
+const AFTER_FORWARD: Hook = hook(2, "filter", 1000);
 const PREROUTING: Hook = hook(0, "nat", -110);
 const POSTROUTING: Hook = hook(4, "nat", 90);
 
@@ -51,6 +54,7 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
     let hidden = protection.services.iter().map(|ports| closed(*ports));
     add(HIDDEN, Hook::Jump, hidden.collect());
     add("input", INPUT, input(protection));
+    add("after_input", AFTER_INPUT, vec![unmark(protection)]);
     if !protection.behind.is_empty() || nat {
         if protection.hide_behind {
             let behind = protection.behind.iter();
@@ -59,6 +63,7 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
             add(HIDDEN_BEHIND, Hook::Jump, rules.collect());
         }
         add("forward", FORWARD, forward(protection, nat));
+        add("after_forward", AFTER_FORWARD, vec![unmark(protection)]);
     }
     if nat {
         add("prerouting", PREROUTING, prerouting());
@@ -81,21 +86,24 @@ fn input(protection: &Protection) -> Vec<Rule> {
             std::slice::from_ref(&verdict),
         ])
     };
-    let mut rules: Vec<Rule> = protection.knock_ports.iter().map(knock).collect();
+    // A knock port may also be a granted service's, or that of a question which the gate asked.
+    let mut rules = vec![unmark(protection)];
     rules.push(all([&expressions::established(), &[expressions::accept()]]));
-    rules.extend(granted(Side::Gate));
+    rules.extend(granted(Side::Gate, protection));
+    rules.extend(protection.knock_ports.iter().map(knock));
     if !protection.services.is_empty() {
         rules.push(vec![expressions::jump(HIDDEN)]);
     }
     rules
 }
 
-/// In nftables, an accept of one table does not override a drop of another. So these rules only keep a packet from
-/// our own drop, and leave established connections to the host's own rules.
+/// In nftables, an accept of one table does not override a drop of another. So these rules keep a packet from our own
+/// drop and mark it, and leave established connections to the host's own rules.
 fn forward(protection: &Protection, nat: bool) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = granted(Side::Forward).collect();
+    let mut rules = vec![unmark(protection)];
+    rules.extend(granted(Side::Forward, protection));
     if nat {
-        let redirected = granted(Side::Redirected);
+        let redirected = granted(Side::Redirected, protection);
         rules.extend(redirected.map(|rule| all([&expressions::translated(), &rule])));
     }
     if protection.hide_behind {
@@ -142,8 +150,15 @@ fn postrouting() -> Vec<Rule> {
         .collect()
 }
 
-fn granted(side: Side) -> impl Iterator<Item = Rule> {
-    sets(side).map(|set| {
+/// The packet mark says "no grant", whatever other programs wrote into its bits.
+fn unmark(protection: &Protection) -> Rule {
+    expressions::set_packet_mark(0, protection.packet_mark.mask).to_vec()
+}
+
+/// Rules that let granted packets pass here, and mark them for the host's own chains.
+fn granted(side: Side, protection: &Protection) -> impl Iterator<Item = Rule> {
+    let mark = protection.packet_mark;
+    sets(side).map(move |set| {
         let echo = match set.kind {
             Kind::Icmp => expressions::echo_request(set.family),
             _ => Vec::new(),
@@ -152,6 +167,7 @@ fn granted(side: Side) -> impl Iterator<Item = Rule> {
             &expressions::of_family(set.family),
             &echo,
             &expressions::in_set(set),
+            &expressions::set_packet_mark(mark.value, mark.mask),
             &[expressions::counter(), expressions::accept()],
         ])
     })

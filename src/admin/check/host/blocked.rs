@@ -49,9 +49,13 @@ fn place(step: BaseChain<'_>) -> String {
 
 pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
     let own = view.own_services();
-    let granted = blocks(view, &own, Hook::Input);
+    // The nftables driver puts a rule of its own before what drops for certain.
+    let is_left = |block: &Block<'_>| view.is_iptables || !block.is_certain;
+    let mut granted = blocks(view, &own, Hook::Input);
+    granted.retain(is_left);
     let mut findings: Vec<Finding> = granted.iter().map(|block| at_gate(view, block)).collect();
-    let behind = blocks(view, &view.forwarded_services(), Hook::Forward);
+    let mut behind = blocks(view, &view.forwarded_services(), Hook::Forward);
+    behind.retain(is_left);
     findings.extend(behind.iter().map(|block| behind_gate(view, block)));
     findings.extend(cut_sessions(view, &own, &granted));
     let gate = &view.settings.gate;
@@ -78,6 +82,7 @@ fn blocks<'a>(view: &HostView<'a>, services: &[Ports], hook: Hook) -> Vec<Block<
                     packet.known_chains = &known_chains;
                     if hook == Hook::Forward {
                         packet.destinations = &targets;
+                        packet.is_forwarded = true;
                     }
                     let (rule, is_certain) = match view.host.rules.judge_chain(step, &packet) {
                         Judgement::Accepted(_) => continue,
@@ -138,17 +143,10 @@ fn at_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
             .detail(JUMP_FIRST)
             .cured_by(vec![format!("{program} -I INPUT 1 -j POSTERN")]);
     }
-    let advice = if view.settings.firewall.protect {
-        "accept it there; strangers stay out, because Postern drops their packets"
-    } else {
-        "set protect = \"services\" in [firewall], start posternd again, then accept it there"
-    };
     Finding::warning("later-drop", what)
         .detail(format!("{}, drops it: {rule}", block.place()))
         .detail(DROP_IS_FINAL)
-        .detail(advice)
-        .detail(cure::how_to_keep(view, chain))
-        .cured_by(cure::accept_by_owner(view, chain, &block.services))
+        .detail("write backend = \"auto\" in [firewall]: it works in every chain of the host")
 }
 
 fn behind_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
@@ -169,8 +167,7 @@ fn behind_gate(view: &HostView<'_>, block: &Block<'_>) -> Finding {
     Finding::warning("later-drop", what)
         .detail(format!("{place}, drops it: {rule}"))
         .detail(DROP_IS_FINAL)
-        .detail("accept these services and established connections there")
-        .detail("Postern's own rules close the services to strangers")
+        .detail("write backend = \"auto\" in [firewall]: it works in every chain of the host")
 }
 
 fn knock(block: &Block<'_>) -> Finding {

@@ -1,17 +1,60 @@
 //! What the host's own rules do to Postern: services that are open without a knock, and grants that open nothing.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use super::findings::Finding;
-use crate::adapters::firewall::host::HostSnapshot;
+use crate::adapters::firewall::host::{HostSnapshot, Tools, take};
+use crate::adapters::process::{self, Programs};
+use crate::model::service::Ports;
 use crate::model::settings::Settings;
 use view::HostView;
 
 mod blocked;
 mod cure;
+pub(super) mod opening;
+mod passage;
 mod reachable;
 mod rewritten;
 #[cfg(test)]
 mod tests;
 mod view;
+
+pub(crate) use passage::Passage;
+
+const LIST_DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) fn snapshot(settings: &Settings) -> HostSnapshot {
+    let mut tools = Tools {
+        run: &mut Programs::with_deadline(LIST_DEADLINE),
+        find: process::find,
+    };
+    take(&settings.gate.interfaces, &mut tools)
+}
+
+/// What becomes of packets of an address to these services, or to those of the config.
+pub(super) fn passages(
+    settings: &Settings,
+    host: &HostSnapshot,
+    address: IpAddr,
+    services: Option<&[Ports]>,
+) -> Vec<Passage> {
+    let view = HostView {
+        settings,
+        host,
+        is_iptables: false,
+    };
+    let (own, behind) = (view.own_services(), view.forwarded_services());
+    match services {
+        None => passage::passages(&view, address, &own, &behind),
+        Some(services) => {
+            let is_behind =
+                |service: &Ports| behind.iter().any(|one| one.overlap(*service).is_some());
+            let behind: Vec<Ports> = services.iter().copied().filter(is_behind).collect();
+            passage::passages(&view, address, services, &behind)
+        }
+    }
+}
 
 /// Judges a host; `backend` is the name of the driver that `run` would use.
 pub(super) fn findings(settings: &Settings, backend: &str, host: &HostSnapshot) -> Vec<Finding> {
@@ -32,6 +75,7 @@ pub(super) fn findings(settings: &Settings, backend: &str, host: &HostSnapshot) 
     findings.extend(not_installed(&view));
     findings.extend(reachable::findings(&view));
     findings.extend(rewritten::findings(&view));
+    findings.extend(opening::findings(&view));
     findings.extend(blocked::findings(&view));
     findings
 }

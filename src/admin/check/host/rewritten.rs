@@ -74,7 +74,9 @@ fn finding(
     if is_closed_behind(view, packet, inner, address.into()) {
         return None;
     }
-    let is_docker = rule.contains("-A DOCKER ") || table.name.starts_with("docker");
+    let is_docker = rule.ends_with(" of chain DOCKER")
+        || rule.contains("-A DOCKER ")
+        || table.name.starts_with("docker");
     let (id, how) = if is_docker {
         ("docker-published", "published by Docker")
     } else {
@@ -135,6 +137,7 @@ fn is_closed_behind(view: &HostView<'_>, packet: &Packet<'_>, inner: Ports, to: 
         service: inner,
         original: Some(packet.service),
         destinations: &[to],
+        is_forwarded: true,
         ..packet.clone()
     };
     let steps = view.filter_chains(packet.family, Hook::Forward).into_iter();

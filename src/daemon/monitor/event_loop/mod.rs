@@ -88,6 +88,7 @@ impl Monitor {
     fn turn(&mut self, buffer: &mut [u8]) -> Result<(), ExitError> {
         self.follow_clock();
         self.carry_out_orders(buffer);
+        self.firewall_watch.take_events();
         if self.firewall_watch.due_in().is_zero() {
             let now = self.clock.now();
             self.firewall_watch.check(&mut self.executor, now);
@@ -174,6 +175,8 @@ impl Monitor {
             .map(|stream| PollFd::new(stream, PollFlags::IN))
             .to_vec();
         descriptors.extend(self.supervisor.poll_fds());
+        let events = self.firewall_watch.descriptor();
+        descriptors.extend(events.map(|events| PollFd::from_borrowed_fd(events, PollFlags::IN)));
         match poll(&mut descriptors, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(ExitError::system("waiting for orders")(error)),

@@ -17,6 +17,7 @@ use crate::model::counters::MonitorCounters;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::reason::Rule;
 use crate::model::request::OpenRequest;
+use crate::model::self_test::SelfTest;
 use crate::model::settings::Settings;
 use crate::model::time::{ClockStep, Timestamp};
 
@@ -35,6 +36,10 @@ pub struct Executor {
     next_expiry: Timestamp,
     /// The last logged failure of a check, to log each only once.
     check_error: Option<CheckError>,
+    /// The last logged reason why no grant opens.
+    obstacle: Option<FirewallError>,
+    /// The last logged services that do not open or are not hidden.
+    faults: Vec<SelfTest>,
     /// When the trial removes all rules, unless a knock is admitted or the administrator confirms first.
     trial_end: Option<Timestamp>,
 }
@@ -62,6 +67,8 @@ impl Executor {
             },
             next_expiry: Timestamp::default(),
             check_error: None,
+            obstacle: None,
+            faults: Vec::new(),
             trial_end: None,
         })
     }
@@ -137,6 +144,10 @@ impl Executor {
                 trial: self.pass_trial("it was confirmed"),
             }),
             Order::List { ticket } => Plan::List { ticket },
+            Order::Firewall { ticket } => Plan::Answer(Report::Firewall {
+                ticket,
+                state: self.grants.backend.state(),
+            }),
             Order::Measure { ticket } => Plan::Answer(Report::Measured {
                 ticket,
                 tally: self.tally(),
@@ -253,6 +264,39 @@ impl Executor {
             _ => {}
         }
         self.check_error = error;
+        self.log_obstacle();
+    }
+
+    /// Why grants do not open on this host now.
+    pub(crate) fn opens(&self) -> Result<(), FirewallError> {
+        self.grants.backend.opens()
+    }
+
+    fn log_obstacle(&mut self) {
+        let faults = self.grants.backend.state().tests.into_iter();
+        let faults: Vec<SelfTest> = faults.filter(|test| test.is_right == Some(false)).collect();
+        if faults != self.faults {
+            for fault in &faults {
+                let (service, family) = (fault.service, fault.family);
+                let (granted, stranger) = (&fault.granted, &fault.stranger);
+                warn!(
+                    "{service} over {family}: a granted packet is {granted}; a stranger's is {stranger}"
+                );
+            }
+            if faults.is_empty() {
+                info!("every service is hidden and opens again");
+            }
+            self.faults = faults;
+        }
+        let obstacle = self.opens().err();
+        match (&obstacle, &self.obstacle) {
+            (Some(now), before) if before.as_ref() != Some(now) => {
+                warn!("no grant opens now: {now}");
+            }
+            (None, Some(_)) => info!("grants open again"),
+            _ => {}
+        }
+        self.obstacle = obstacle;
     }
 
     /// From now on these hooks run when a grant opens or ends.
@@ -291,6 +335,7 @@ impl Executor {
     pub fn tally(&self) -> MonitorCounters {
         MonitorCounters {
             grants: self.grants.ledger.len(),
+            faults: self.grants.backend.state().faults(),
             turnover: self.grants.ledger.counters(),
             ..self.tally
         }

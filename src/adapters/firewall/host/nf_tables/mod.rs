@@ -1,0 +1,20 @@
+//! Reads the rules of nf_tables over netlink, without a program.
+//!
+//! Numbers are those of linux/netfilter/nf_tables.h. An expression that is not known becomes an unknown condition.
+
+mod bytes;
+mod dump;
+mod expression;
+mod fields;
+mod reader;
+mod registers;
+mod rule;
+mod sets;
+mod xtables;
+
+#[cfg(test)]
+pub(crate) use dump::Recording;
+pub(super) use dump::open;
+#[cfg(test)]
+pub(crate) use reader::read_recording;
+pub(super) use reader::{Owners, Scope, read_unchanged};

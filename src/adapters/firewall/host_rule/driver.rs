@@ -1,0 +1,207 @@
+//! The driver that wraps another one.
+
+use ipnet::IpNet;
+
+use super::access::HostAccess;
+use super::repairs::Repairs;
+use super::self_test;
+use crate::adapters::firewall::host;
+use crate::adapters::firewall::{Change, FirewallDriver, FirewallError, nftables};
+use crate::adapters::netlink::RulesetEvents;
+use crate::core::host_rules::Ruleset;
+use crate::model::grant::Grant;
+use crate::model::self_test::{FirewallState, SelfTest};
+use crate::model::settings::Protection;
+use crate::model::time::Timestamp;
+
+/// Wraps a driver that marks granted packets.
+pub(crate) struct WithHostRules<D> {
+    driver: D,
+    host: HostAccess,
+    installed: Option<Protection>,
+    /// Drivers of earlier runs, whose grants are taken over.
+    earlier: Vec<Box<dyn FirewallDriver>>,
+    /// Why grants do not open now.
+    obstacle: Option<FirewallError>,
+    tests: Vec<SelfTest>,
+    repairs: Repairs,
+    now: Timestamp,
+    /// `None` if the kernel does not report changes; then each check reads all rules.
+    events: Option<RulesetEvents>,
+    /// The interfaces and addresses with which grants opened.
+    opened_with: Option<(Vec<String>, Vec<IpNet>)>,
+}
+
+impl<D: FirewallDriver> WithHostRules<D> {
+    pub(crate) fn new(driver: D, host: HostAccess) -> Self {
+        Self {
+            driver,
+            host,
+            installed: None,
+            earlier: Vec::new(),
+            obstacle: None,
+            tests: Vec::new(),
+            repairs: Repairs::default(),
+            now: Timestamp::default(),
+            events: RulesetEvents::subscribe().ok(),
+            opened_with: None,
+        }
+    }
+
+    /// Whether the host's rules may have changed since the last call.
+    fn may_have_changed(&mut self) -> bool {
+        let events = self.events.as_mut();
+        events.is_none_or(|events| events.take_foreign(nftables::TABLE))
+            || host::has_legacy_tables()
+    }
+
+    /// Puts the rules into the host's chains, unless others take them away again and again.
+    fn open_host(&mut self, protection: &Protection) {
+        let network = host::interfaces(&self.host.interfaces);
+        // What changes from now on is read by the next check.
+        self.may_have_changed();
+        self.opened_with = None;
+        let begun = self.repairs.begin(self.now);
+        let begun = begun.map_err(FirewallError::HostDrops);
+        match begun.and_then(|()| self.host.open(protection)) {
+            Err(error) => self.obstacle = Some(error),
+            Ok(unchanged) => {
+                self.obstacle = None;
+                if let Some(ruleset) = unchanged {
+                    self.grants_open(&ruleset, protection, network);
+                }
+            }
+        }
+    }
+
+    fn grants_open(
+        &mut self,
+        ruleset: &Ruleset,
+        protection: &Protection,
+        network: (Vec<String>, Vec<IpNet>),
+    ) {
+        // What the iptables driver grants is in its own chains, not in a mark.
+        if self.host.marks {
+            self.tests = self_test::run(ruleset, protection, &network.0, &network.1);
+        }
+        self.opened_with = Some(network);
+    }
+
+    /// Until the first installation, grants of these drivers count as open.
+    pub(crate) fn taking_over(self, earlier: Vec<Box<dyn FirewallDriver>>) -> Self {
+        Self { earlier, ..self }
+    }
+}
+
+impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
+    fn name(&self) -> &'static str {
+        self.driver.name()
+    }
+
+    fn probe(&mut self) -> Result<(), FirewallError> {
+        self.driver.probe()
+    }
+
+    /// Protection counts as installed even if grants do not open: then nobody gets in.
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
+        self.driver.install(protection, live)?;
+        self.earlier.clear();
+        self.installed = Some(protection.clone());
+        self.open_host(protection);
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
+        let Some(obstacle) = &self.obstacle else {
+            return self.driver.apply(changes);
+        };
+        let closing: Vec<Change> = changes
+            .iter()
+            .filter(|change| matches!(change, Change::Close(_)))
+            .cloned()
+            .collect();
+        let mut closed = self.driver.apply(&closing).into_iter();
+        changes
+            .iter()
+            .map(|change| match change {
+                Change::Close(_) => closed
+                    .next()
+                    .unwrap_or_else(|| Err(FirewallError::Unanswered("no result".to_owned()))),
+                Change::Open(_) | Change::Extend { .. } => Err(obstacle.clone()),
+            })
+            .collect()
+    }
+
+    fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
+        let mut grants = self.driver.list()?;
+        for driver in &mut self.earlier {
+            // What cannot be read is not taken over; it is removed later.
+            grants.extend(driver.list().unwrap_or_default());
+        }
+        grants.sort_by_key(|grant| grant.id);
+        grants.dedup_by_key(|grant| grant.id);
+        Ok(grants)
+    }
+
+    fn verify(&mut self) -> Result<bool, FirewallError> {
+        if !self.driver.verify()? {
+            return Ok(false);
+        }
+        let Some(protection) = self.installed.clone() else {
+            return Ok(true);
+        };
+        if self.obstacle.is_some() {
+            self.open_host(&protection);
+            return Ok(true);
+        }
+        let network = host::interfaces(&self.host.interfaces);
+        if !self.may_have_changed() && self.opened_with.as_ref() == Some(&network) {
+            return Ok(true);
+        }
+        self.opened_with = None;
+        let ruleset = self.host.read()?;
+        if self.host.changes(&ruleset, &protection)?.is_empty() {
+            self.grants_open(&ruleset, &protection, network);
+        } else {
+            self.open_host(&protection);
+        }
+        Ok(true)
+    }
+
+    fn remove(&mut self) -> Result<(), FirewallError> {
+        self.driver.remove()?;
+        self.installed = None;
+        if self.host.marks {
+            self.host.remove()?;
+        }
+        Ok(())
+    }
+
+    fn kernel_expiry(&self) -> Result<(), FirewallError> {
+        self.driver.kernel_expiry()
+    }
+
+    fn opens(&self) -> Result<(), FirewallError> {
+        self.obstacle.clone().map_or(Ok(()), Err)
+    }
+
+    fn state(&self) -> FirewallState {
+        FirewallState {
+            obstacle: self.obstacle.as_ref().map(ToString::to_string),
+            tests: self.tests.clone(),
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+        self.driver.tick(now);
+    }
+
+    fn end(&self, until: Timestamp) -> Timestamp {
+        self.driver.end(until)
+    }
+
+    fn batch(&self) -> usize {
+        self.driver.batch()
+    }
+}

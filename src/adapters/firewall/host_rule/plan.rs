@@ -1,0 +1,79 @@
+//! Which rules the host's own chains need, so that every grant opens.
+
+use ipnet::IpNet;
+
+use crate::core::host_rules::accept_rules::{self, Change, Opening};
+use crate::core::host_rules::{Hook, Packet, Ruleset, Unavoidable};
+use crate::model::address::Family;
+use crate::model::packet_mark::PacketMark;
+use crate::model::service::Ports;
+use crate::model::settings::Protection;
+
+/// The changes in the host's chains after which every grant opens.
+pub(crate) fn plan(
+    ruleset: &Ruleset,
+    protection: &Protection,
+    interfaces: &[String],
+    addresses: &[IpNet],
+) -> Result<Vec<Change>, Unavoidable> {
+    let mark = protection.packet_mark;
+    let behind: Vec<Ports> = protection.behind.iter().map(|(_, ports)| *ports).collect();
+    let behind = crate::model::service::joined(behind);
+    let targets: Vec<IpNet> = protection
+        .behind
+        .iter()
+        .map(|(network, _)| *network)
+        .collect();
+    let input = packets(&protection.grantable, mark, interfaces, addresses, false);
+    let forward = packets(&behind, mark, interfaces, &targets, true);
+    let openings = [
+        (Hook::Input, &protection.grantable, &input),
+        (Hook::Forward, &behind, &forward),
+    ]
+    .map(|(hook, services, packets)| Opening {
+        hook,
+        services,
+        packets,
+    });
+    accept_rules::changes(ruleset, mark, &openings)
+}
+
+/// Granted packets of these services, as each interface receives them.
+pub(super) fn packets<'a>(
+    services: &'a [Ports],
+    mark: PacketMark,
+    interfaces: &'a [String],
+    destinations: &'a [IpNet],
+    is_forwarded: bool,
+) -> Vec<Packet<'a>> {
+    let mut packets = Vec::new();
+    for family in Family::BOTH {
+        let foreign = family.pick("icmpv6", "icmp");
+        for service in services
+            .iter()
+            .filter(|ports| ports.protocol_name() != foreign)
+        {
+            packets.extend(interfaces.iter().map(|interface| Packet {
+                family,
+                service: *service,
+                original: None,
+                is_established: false,
+                source: None,
+                is_forwarded,
+                mark: mark.value,
+                interface,
+                destinations,
+                known_chains: &[],
+            }));
+        }
+    }
+    packets
+}
+
+/// `nft table inet filter, chain input: tcp dport 22 …`
+pub(super) fn describe(changes: &[Change]) -> String {
+    let named = changes
+        .iter()
+        .map(|change| format!("{}, chain {}: {}", change.table, change.chain, change.rule));
+    named.collect::<Vec<_>>().join("; ")
+}

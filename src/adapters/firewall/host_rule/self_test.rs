@@ -1,0 +1,74 @@
+//! Judges, after each change of the rules, what they do with a packet of each service, with a grant and without.
+
+use ipnet::IpNet;
+
+use super::plan::packets;
+use crate::core::host_rules::{Hook, Judgement, Packet, Ruleset};
+use crate::model::self_test::SelfTest;
+use crate::model::settings::Protection;
+
+/// The most lines for `posternd status`.
+const TESTS_MAX: usize = 32;
+
+pub(super) fn run(
+    ruleset: &Ruleset,
+    protection: &Protection,
+    interfaces: &[String],
+    addresses: &[IpNet],
+) -> Vec<SelfTest> {
+    let mut host = ruleset.clone();
+    host.chains.retain(|chain| !chain.table.is_postern());
+    let interface = interfaces.get(..1).unwrap_or_default();
+    let granted = packets(
+        &protection.grantable,
+        protection.packet_mark,
+        interface,
+        addresses,
+        false,
+    );
+    let has_address = |packet: &Packet<'_>| {
+        let is_own =
+            |network: &IpNet| crate::model::address::Family::of(network.addr()) == packet.family;
+        addresses.iter().any(is_own)
+    };
+    granted
+        .into_iter()
+        .filter(has_address)
+        .take(TESTS_MAX)
+        .map(|granted| {
+            let stranger = Packet {
+                mark: 0,
+                ..granted.clone()
+            };
+            let with_grant = host.judge(Hook::Input, &granted);
+            let without = ruleset.judge(Hook::Input, &stranger);
+            let is_hidden = !protection.services.is_empty();
+            SelfTest {
+                service: granted.service,
+                family: granted.family,
+                is_right: is_right(&with_grant, &without, is_hidden),
+                granted: with_grant.to_string(),
+                stranger: without.to_string(),
+            }
+        })
+        .collect()
+}
+
+fn is_right(granted: &Judgement, stranger: &Judgement, is_hidden: bool) -> Option<bool> {
+    let opens = match granted {
+        Judgement::Accepted(_) => Some(true),
+        Judgement::Dropped(_) => Some(false),
+        Judgement::CannotTell(_) => None,
+    };
+    let hides = match stranger {
+        _ if !is_hidden => Some(true),
+        Judgement::Dropped(_) => Some(true),
+        Judgement::Accepted(_) => Some(false),
+        Judgement::CannotTell(_) => None,
+    };
+    match (opens, hides) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
+}

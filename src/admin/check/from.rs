@@ -1,0 +1,66 @@
+//! `posternd check --from` and `--plan`: what the host's rules do with a packet of one address, and which rules they need.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::host::{self, Passage, opening};
+use crate::adapters::config::disk;
+use crate::adapters::firewall::host_rule;
+use crate::core::host_rules::accept_rules::without_postern;
+use crate::daemon::monitor::rights;
+use crate::model::exit::{ExitError, UNAVAILABLE, USAGE};
+use crate::model::policy::ports_of;
+use crate::model::service::Wanted;
+
+/// What becomes of packets, and what could not be looked at.
+#[derive(Debug)]
+pub(crate) struct Passages {
+    pub(crate) packets: Vec<Passage>,
+    pub(crate) unseen: Vec<String>,
+}
+
+/// Judges the packets of an address to a service, or to each service of the config.
+pub(crate) fn judge(
+    config: &Path,
+    address: IpAddr,
+    service: Option<&Wanted>,
+) -> Result<Passages, ExitError> {
+    let (bundle, settings) = disk::load(config)?;
+    // Its keys are not needed.
+    drop(bundle);
+    rights::check()?;
+    let services = match service {
+        None => None,
+        Some(wanted) => Some(
+            ports_of(std::slice::from_ref(wanted), &settings.catalog).ok_or_else(|| {
+                ExitError::new(
+                    USAGE,
+                    format!("no service in the config has the name {wanted}"),
+                )
+            })?,
+        ),
+    };
+    let snapshot = host::snapshot(&settings);
+    let packets = host::passages(&settings, &snapshot, address, services.as_deref());
+    Ok(Passages {
+        packets,
+        unseen: snapshot.unseen,
+    })
+}
+
+/// The commands that insert every rule that the host's own chains need, also those that are there already.
+pub(crate) fn plan(config: &Path) -> Result<Vec<String>, ExitError> {
+    let (bundle, settings) = disk::load(config)?;
+    drop(bundle);
+    rights::check()?;
+    let snapshot = host::snapshot(&settings);
+    if let Some(unseen) = snapshot.unseen.first() {
+        return Err(ExitError::new(UNAVAILABLE, unseen));
+    }
+    let rules = without_postern(&snapshot.rules);
+    let protection = settings.protection();
+    let (interfaces, addresses) = (&snapshot.interfaces, &snapshot.addresses);
+    let changes = host_rule::plan(&rules, &protection, interfaces, addresses)
+        .map_err(|why| ExitError::new(UNAVAILABLE, why))?;
+    Ok(opening::commands(&changes))
+}

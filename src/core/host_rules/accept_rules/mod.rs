@@ -1,0 +1,228 @@
+//! The rules of Postern in the host's own chains: which are needed, which are there, and what to change.
+//!
+//! Each accepts one service of packets that have the packet mark. Its comment says all of that, so that the rules can be
+//! compared, and removed later, whatever the config says by then.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::packet::Packet;
+use super::places::{Place, Unavoidable};
+use super::rules::{Chain, Hook, Ruleset, Table};
+use crate::model::address::Family;
+use crate::model::packet_mark::PacketMark;
+use crate::model::service::Ports;
+
+const COMMENT: &str = "postern";
+
+/// The most rules at one place; more services are joined to one range for each protocol.
+const RULES_MAX: usize = 16;
+
+/// A rule that accepts a service of packets that have the packet mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AcceptRule {
+    pub(crate) service: Ports,
+    pub(crate) mark: PacketMark,
+}
+
+impl AcceptRule {
+    /// `postern 0x2400/0x3c00 tcp/22`
+    pub(crate) fn comment(self) -> String {
+        format!("{COMMENT} {} {}", self.mark, self.service)
+    }
+
+    pub(crate) fn from_comment(comment: &str) -> Option<Self> {
+        let mut words = comment.strip_prefix(COMMENT)?.strip_prefix(' ')?.split(' ');
+        let rule = Self {
+            mark: words.next()?.parse().ok()?,
+            service: words.next()?.parse().ok()?,
+        };
+        words.next().is_none().then_some(rule)
+    }
+}
+
+impl fmt::Display for AcceptRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, mark) = (self.service.protocol_name(), self.mark);
+        match self.service.range() {
+            Some((first, last)) if first != last => write!(f, "{name} dport {first}-{last} ")?,
+            Some((first, _)) => write!(f, "{name} dport {first} ")?,
+            None => write!(f, "meta l4proto {name} ")?,
+        }
+        write!(
+            f,
+            "meta mark & {:#x} == {:#x} accept",
+            mark.mask, mark.value
+        )
+    }
+}
+
+/// What grants must open in one hook.
+pub(crate) struct Opening<'a> {
+    pub(crate) hook: Hook,
+    pub(crate) services: &'a [Ports],
+    /// Granted packets, as strangers' interfaces receive them.
+    pub(crate) packets: &'a [Packet<'a>],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) table: Table,
+    pub(crate) chain: String,
+    pub(crate) rule: AcceptRule,
+    pub(crate) action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    Insert {
+        /// The rule that follows; 0 at the end of the chain, or if rules have no handles.
+        before_handle: u64,
+        /// The rule's number in its chain, counted from 1, after the deletions.
+        number: usize,
+        is_last: bool,
+    },
+    Delete {
+        handle: u64,
+    },
+}
+
+/// The changes after which granted packets pass all chains of the host. Deletions come first, then the last rules of a chain first.
+pub(crate) fn changes(
+    ruleset: &Ruleset,
+    mark: PacketMark,
+    openings: &[Opening<'_>],
+) -> Result<Vec<Change>, Unavoidable> {
+    let host = without_postern(ruleset);
+    let mut wanted: BTreeSet<(Place, AcceptRule)> = BTreeSet::new();
+    for opening in openings {
+        for place in host.accept_places(opening.hook, opening.packets)? {
+            let table = host.chains.get(place.chain).map(|chain| &chain.table);
+            let services = bounded(opening.services);
+            let rules = services
+                .into_iter()
+                .filter(|service| table.is_some_and(|table| sees(table, *service)))
+                .map(|service| (place, AcceptRule { service, mark }));
+            wanted.extend(rules);
+        }
+    }
+    let mut changes = Vec::new();
+    let mut present = BTreeSet::new();
+    for (place, rule, handle) in own_rules(ruleset) {
+        let is_kept = wanted.contains(&(place, rule)) && present.insert((place, rule));
+        if !is_kept {
+            changes.extend(change(ruleset, place, rule, Action::Delete { handle }));
+        }
+    }
+    for (place, rule) in wanted
+        .iter()
+        .rev()
+        .filter(|wanted| !present.contains(*wanted))
+    {
+        let chain = host.chains.get(place.chain);
+        let next = chain.and_then(|chain| chain.rules.get(place.index));
+        let own_before = present
+            .iter()
+            .filter(|(other, _)| other.chain == place.chain && other.index < place.index)
+            .count();
+        let action = Action::Insert {
+            before_handle: next.map_or(0, |rule| rule.handle),
+            number: place.index.saturating_add(own_before).saturating_add(1),
+            is_last: next.is_none(),
+        };
+        changes.extend(change(ruleset, *place, *rule, action));
+    }
+    Ok(changes)
+}
+
+/// The changes that remove every rule of Postern from the host's own chains.
+pub(crate) fn removal(ruleset: &Ruleset) -> Vec<Change> {
+    own_rules(ruleset)
+        .into_iter()
+        .filter_map(|(place, rule, handle)| change(ruleset, place, rule, Action::Delete { handle }))
+        .collect()
+}
+
+fn change(ruleset: &Ruleset, place: Place, rule: AcceptRule, action: Action) -> Option<Change> {
+    let chain = ruleset.chains.get(place.chain)?;
+    Some(Change {
+        table: chain.table.clone(),
+        chain: chain.name.clone(),
+        rule,
+        action,
+    })
+}
+
+fn is_own(comment: Option<&String>) -> Option<AcceptRule> {
+    AcceptRule::from_comment(comment?)
+}
+
+/// The rules without those of Postern, in the same chains.
+pub(crate) fn without_postern(ruleset: &Ruleset) -> Ruleset {
+    let mut host = ruleset.clone();
+    for chain in &mut host.chains {
+        if chain.table.is_postern() || is_iptables_drivers(chain) {
+            chain.base = None;
+            chain.rules.clear();
+        } else {
+            chain
+                .rules
+                .retain(|rule| is_own(rule.comment.as_ref()).is_none());
+        }
+    }
+    host
+}
+
+/// A chain of the iptables driver, which has its own way to accept.
+fn is_iptables_drivers(chain: &Chain) -> bool {
+    chain.table.family != "inet" && chain.name.starts_with("POSTERN")
+}
+
+/// Postern's rules in the host's chains, each with its place among the rules of the host.
+fn own_rules(ruleset: &Ruleset) -> Vec<(Place, AcceptRule, u64)> {
+    let mut found = Vec::new();
+    for (index, chain) in ruleset.chains.iter().enumerate() {
+        let mut foreign = 0_usize;
+        for rule in &chain.rules {
+            match is_own(rule.comment.as_ref()) {
+                Some(own) => {
+                    let place = Place {
+                        chain: index,
+                        index: foreign,
+                    };
+                    found.push((place, own, rule.handle));
+                }
+                None => foreign = foreign.saturating_add(1),
+            }
+        }
+    }
+    found
+}
+
+fn sees(table: &Table, service: Ports) -> bool {
+    match service.protocol_name() {
+        "icmp" => table.sees(Family::V4),
+        "icmpv6" => table.sees(Family::V6),
+        _ => true,
+    }
+}
+
+fn bounded(services: &[Ports]) -> Vec<Ports> {
+    if services.len() <= RULES_MAX {
+        return services.to_vec();
+    }
+    let mut spans: Vec<Ports> = Vec::new();
+    for service in services {
+        match spans
+            .last_mut()
+            .and_then(|last| Some((last.span(*service)?, last)))
+        {
+            Some((span, last)) => *last = span,
+            None => spans.push(*service),
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests;

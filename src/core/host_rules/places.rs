@@ -1,0 +1,218 @@
+//! Where the host's own chains need a rule that accepts granted packets.
+//!
+//! The rule belongs directly before what drops a granted packet whatever its source: a chain's policy, a final drop or
+//! reject, the end of a zone's chain. It never goes before a drop that is meant for some sources only, so such a drop
+//! still beats a grant.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::condition::Condition;
+use super::packet::Packet;
+use super::rules::{Chain, Hook, Rule, Ruleset, Table, Verdict};
+
+/// The kernel allows 16 nested jumps.
+const MAX_DEPTH: usize = 16;
+
+/// The most dropping places for one packet; more means that the rules are not understood.
+const MAX_PLACES: usize = 32;
+
+/// A position in a chain: before the rule with this index, or at the end if there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) chain: usize,
+    pub(crate) index: usize,
+}
+
+/// A drop that no rule in a chain of this hook can prevent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unavoidable {
+    #[error("{0} drops the packet before the hook of the service")]
+    Earlier(String),
+    #[error("the chains of the host are nested too deeply")]
+    TooDeep,
+}
+
+impl Ruleset {
+    /// The places where rules that accept are needed, so that all these packets pass the hook. The rules must be without
+    /// Postern's own. A rule with an unknown condition counts as meant for some packets only.
+    pub(crate) fn accept_places(
+        &self,
+        hook: Hook,
+        packets: &[Packet<'_>],
+    ) -> Result<BTreeSet<Place>, Unavoidable> {
+        let mut search = Search {
+            chains: &self.chains,
+            by_name: self.by_name(),
+            places: BTreeSet::new(),
+        };
+        for packet in packets {
+            for (index, chain) in self.chains.iter().enumerate() {
+                let Some(base) = chain.base.filter(|base| !base.is_nat) else {
+                    continue;
+                };
+                if !chain.table.sees(packet.family) {
+                    continue;
+                }
+                if base.hook == hook {
+                    search.open(index, packet)?;
+                } else if base.hook == Hook::Prerouting
+                    && let Some(drop) = search.drop_in(index, packet)?
+                {
+                    return Err(Unavoidable::Earlier(search.name(&drop)));
+                }
+            }
+        }
+        Ok(search.places)
+    }
+}
+
+struct Search<'a> {
+    chains: &'a [Chain],
+    by_name: HashMap<(&'a Table, &'a str), usize>,
+    places: BTreeSet<Place>,
+}
+
+enum End {
+    Accepted,
+    Dropped,
+    /// The chain's end, or a return.
+    Left,
+}
+
+impl Search<'_> {
+    /// Adds places until the base chain lets the packet pass.
+    fn open(&mut self, base: usize, packet: &Packet<'_>) -> Result<(), Unavoidable> {
+        for _ in 0..MAX_PLACES {
+            let Some(path) = self.drop_in(base, packet)? else {
+                return Ok(());
+            };
+            let place = self.best_place(&path);
+            self.places.insert(place);
+        }
+        Err(Unavoidable::TooDeep)
+    }
+
+    /// The way to the rule or policy that drops the packet: a position in each chain, the base chain first.
+    fn drop_in(&self, base: usize, packet: &Packet<'_>) -> Result<Option<Vec<Place>>, Unavoidable> {
+        let mut path = Vec::new();
+        match self.walk(base, packet, &mut path)? {
+            End::Dropped => Ok(Some(path)),
+            End::Accepted => Ok(None),
+            End::Left => {
+                let chain = self.chains.get(base);
+                let drops = chain
+                    .and_then(|chain| chain.base)
+                    .is_some_and(|base| base.drops);
+                let index = chain.map_or(0, |chain| chain.rules.len());
+                Ok(drops.then(|| vec![Place { chain: base, index }]))
+            }
+        }
+    }
+
+    fn walk(
+        &self,
+        chain: usize,
+        packet: &Packet<'_>,
+        path: &mut Vec<Place>,
+    ) -> Result<End, Unavoidable> {
+        if path.len() >= MAX_DEPTH {
+            return Err(Unavoidable::TooDeep);
+        }
+        let Some(rules) = self.chains.get(chain).map(|chain| &chain.rules) else {
+            return Ok(End::Left);
+        };
+        for (index, rule) in rules.iter().enumerate() {
+            let place = Place { chain, index };
+            if self.places.contains(&place) {
+                return Ok(End::Accepted);
+            }
+            if !certainly_applies(&rule.conditions, packet) {
+                continue;
+            }
+            match &rule.verdict {
+                Verdict::Accept | Verdict::Queue | Verdict::Rewrite(_) => return Ok(End::Accepted),
+                Verdict::Drop => {
+                    path.push(place);
+                    return Ok(End::Dropped);
+                }
+                Verdict::Return => return Ok(End::Left),
+                Verdict::Continue => {}
+                Verdict::Jump(to) | Verdict::Goto(to) => {
+                    let Some(target) = self.target(chain, to) else {
+                        continue;
+                    };
+                    path.push(place);
+                    match self.walk(target, packet, path)? {
+                        End::Left => {
+                            path.pop();
+                            if matches!(rule.verdict, Verdict::Goto(_)) {
+                                return Ok(End::Left);
+                            }
+                        }
+                        end => return Ok(end),
+                    }
+                }
+            }
+        }
+        let index = rules.len();
+        if self.places.contains(&Place { chain, index }) {
+            return Ok(End::Accepted);
+        }
+        Ok(End::Left)
+    }
+
+    fn target(&self, from: usize, name: &str) -> Option<usize> {
+        let table = &self.chains.get(from)?.table;
+        self.by_name.get(&(table, name)).copied()
+    }
+
+    /// The innermost position, or one further out if the inner chain drops for several callers and holds no drop of its
+    /// own that is meant for some packets only.
+    fn best_place(&self, path: &[Place]) -> Place {
+        let mut rest = path;
+        loop {
+            match rest {
+                [outer @ .., inner] if !outer.is_empty() && self.is_shared_end(*inner) => {
+                    rest = outer;
+                }
+                [.., inner] => return *inner,
+                [] => return Place { chain: 0, index: 0 },
+            }
+        }
+    }
+
+    fn is_shared_end(&self, place: Place) -> bool {
+        let Some(chain) = self.chains.get(place.chain) else {
+            return false;
+        };
+        let calls = |rule: &&Rule| matches!(&rule.verdict, Verdict::Jump(to) | Verdict::Goto(to) if *to == chain.name);
+        let callers = self
+            .chains
+            .iter()
+            .filter(|from| from.table == chain.table)
+            .flat_map(|from| &from.rules)
+            .filter(calls)
+            .count();
+        let decides = |rule: &Rule| !matches!(rule.verdict, Verdict::Continue | Verdict::Accept);
+        callers > 1 && !chain.rules.iter().take(place.index).any(decides)
+    }
+
+    fn name(&self, path: &[Place]) -> String {
+        let Some((chain, place)) = path
+            .last()
+            .and_then(|place| Some((self.chains.get(place.chain)?, place)))
+        else {
+            return "a chain".to_owned();
+        };
+        match chain.rules.get(place.index) {
+            Some(rule) => format!("{} in {}", rule.name, chain.table),
+            None => format!("the policy of chain {} in {}", chain.name, chain.table),
+        }
+    }
+}
+
+fn certainly_applies(conditions: &[Condition], packet: &Packet<'_>) -> bool {
+    conditions
+        .iter()
+        .all(|condition| condition.holds(packet) == Some(true))
+}

@@ -1,0 +1,19 @@
+//! A grant opens on every host, and nothing is ever more open than without Postern (invariants 11 and 12).
+//!
+//! ```text
+//! client 1, client 2 ── veth ── gate: the host's own firewall + posternd + a listener
+//! ```
+
+mod hosts;
+mod marks;
+mod repair;
+
+use libtest_mimic::Trial;
+use postern_harness::Machine;
+
+pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
+    let mut trials = hosts::tests(machine);
+    trials.extend(marks::tests(machine));
+    trials.extend(repair::tests(machine));
+    trials
+}

@@ -1,0 +1,96 @@
+//! The host's rules are loaded anew, or others change them: grants open again, and bans hold.
+
+use libtest_mimic::Trial;
+use postern_harness::Requirement::Program;
+use postern_harness::{GateConfig, Machine, World, wait_until};
+
+use super::hosts::NFT_BASICS;
+
+pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
+    let machine = machine.module("repair");
+    let needs = [Program("ip"), Program("nft"), Program("iptables-nft")];
+    vec![
+        machine.trial(
+            "reload_of_the_host_keeps_grants",
+            &needs,
+            reload_of_the_host_keeps_grants,
+        ),
+        machine.trial("bans_beat_grants", &needs, bans_beat_grants),
+        machine.trial(
+            "unchangeable_table_is_reported",
+            &needs,
+            unchangeable_table_is_reported,
+        ),
+    ]
+}
+
+fn load(world: &World) {
+    world.gate.sh(&format!(
+        "nft -f - <<'X'\nflush ruleset\ntable inet filter {{ chain input {{ type filter hook input priority filter; policy drop; {NFT_BASICS} }}; }}\nX"
+    ));
+}
+
+fn is_open(world: &World) -> bool {
+    world
+        .gate
+        .sh("nft list ruleset")
+        .contains("comment \"postern 0x2400/0x3c00 tcp/2222\"")
+}
+
+fn reload_of_the_host_keeps_grants() {
+    let mut world = World::prepare(&GateConfig::new("nftables"));
+    load(&world);
+    world.daemon.start(&world.gate);
+    world.open_both("10m");
+    for _ in 0..5 {
+        load(&world);
+        wait_until("the rule in the host's chain", || is_open(&world));
+        world.first.expect_both_let_in();
+        world.second.expect_both_shut_out();
+    }
+}
+
+fn bans_beat_grants() {
+    let mut world = World::prepare(&GateConfig::new("auto"));
+    let address = world.first.address(postern_harness::Family::V4);
+    let ban = format!("iptables-nft -I INPUT -s {address} -p tcp --dport 2222 -j DROP");
+    let unban = ban.replace("-I", "-D");
+    world.gate.sh("iptables-nft -P INPUT DROP; iptables-nft -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT");
+    world.gate.sh(&ban);
+    world.daemon.start(&world.gate);
+    world
+        .first
+        .knock("alice", postern_harness::Family::V4, &["--for", "10m"]);
+    world.daemon.wait_for_admitted(1);
+    world.first.expect_shut_out(postern_harness::Family::V4);
+    world.gate.sh(&unban);
+    drop(world.first.expect_let_in(postern_harness::Family::V4));
+    world.gate.sh(&ban);
+    world.first.expect_shut_out(postern_harness::Family::V4);
+}
+
+/// With `flags owner` only the owner changes a table, as firewalld does by default since version 2.1.
+fn unchangeable_table_is_reported() {
+    let mut world = World::prepare(&GateConfig::new("nftables"));
+    world.install(
+        "owner",
+        "#!/bin/sh\n{ echo 'add table inet filter { flags owner; }'\n\
+         echo 'add chain inet filter input { type filter hook input priority filter; policy drop; }'; exec sleep 30; } | nft -i >/dev/null\n",
+    );
+    let owner = world.folder().join("owner");
+    world
+        .gate
+        .sh(&format!("{} </dev/null >/dev/null 2>&1 &", owner.display()));
+    wait_until("the owner's table", || {
+        world.gate.sh("nft list tables").contains("filter")
+    });
+    world.daemon.start_process(&world.gate);
+    assert_eq!(world.daemon.wait().code(), Some(69));
+    let log = world.daemon.log();
+    assert!(
+        log.contains(
+            "no grant would open on this host: nft table inet filter drops granted packets"
+        ),
+        "{log}"
+    );
+}
