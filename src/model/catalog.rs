@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::address::Family;
 use crate::model::command_template::CommandTemplate;
+use crate::model::host_set::{HostSet, ServiceSets};
 use crate::model::service::{self, Ports, Wanted};
 
 /// The services of a config, by name.
@@ -26,6 +27,8 @@ pub struct NamedService {
     pub on_close: Option<CommandTemplate>,
     /// The host behind the gate that the port leads to.
     pub forward: Option<Forward>,
+    /// Sets of the host that a grant for all ports of the service is added to.
+    pub sets: Vec<HostSet>,
 }
 
 /// A port of the gate, or a range, that leads to a host behind it.
@@ -121,6 +124,20 @@ impl OpenPorts {
         open.forwards.dedup();
         Some(open)
     }
+}
+
+/// The services that have sets of the host.
+pub(crate) fn sets(catalog: &Catalog) -> Vec<ServiceSets> {
+    let with_sets = catalog
+        .iter()
+        .filter(|(_, service)| !service.sets.is_empty());
+    with_sets
+        .map(|(name, service)| ServiceSets {
+            service: name.clone(),
+            ports: service.ports.clone(),
+            sets: service.sets.clone(),
+        })
+        .collect()
 }
 
 /// The forward of a service; `None` if it has none.

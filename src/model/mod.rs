@@ -16,6 +16,8 @@ pub mod grant;
 #[cfg(feature = "daemon")]
 pub(crate) mod grant_values;
 #[cfg(feature = "daemon")]
+pub mod host_set;
+#[cfg(feature = "daemon")]
 pub(crate) mod journal;
 #[cfg(feature = "daemon")]
 pub mod mark;

@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use postern_proto::GateName;
 
 use crate::model::address;
-use crate::model::catalog::{Catalog, Forward, OpenPorts};
+use crate::model::catalog::{self, Catalog, Forward, OpenPorts};
 use crate::model::command_template::CommandTemplate;
 use crate::model::endpoint::Endpoint;
+use crate::model::host_set::ServiceSets;
 use crate::model::packet_mark::PacketMark;
 use crate::model::policy::Policy;
 use crate::model::service::Ports;
@@ -170,6 +171,8 @@ pub struct Protection {
     pub hide_behind: bool,
     /// The forwards that some user may open, in order.
     pub forwards: Vec<Forward>,
+    /// The services whose grants are added to sets of the host.
+    pub sets: Vec<ServiceSets>,
 }
 
 impl Protection {
@@ -221,6 +224,7 @@ impl Settings {
             packet_mark: self.firewall.packet_mark,
             hide_behind: self.firewall.protect,
             forwards,
+            sets: catalog::sets(&self.catalog),
         }
     }
 

@@ -112,6 +112,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand run" -s h -l help -d '
 complete -c posternd -n "__fish_posternd_using_subcommand check" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand check" -l from -d 'Show what the host\'s rules do with a new connection from this address, and which rule decides' -r
 complete -c posternd -n "__fish_posternd_using_subcommand check" -l json -d 'Print JSON, for programs'
+complete -c posternd -n "__fish_posternd_using_subcommand check" -l plan -d 'Print the rules that the host\'s own chains need, as commands; posternd inserts them itself'
 complete -c posternd -n "__fish_posternd_using_subcommand check" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand status" -l watch -d 'Repeat until Ctrl-C; on a terminal, replace the last output' -r

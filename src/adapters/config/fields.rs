@@ -162,6 +162,18 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// The same; one text may stand without the list.
+    pub(super) fn texts_or_one<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&'t str) -> Result<T, Refusal>,
+    ) -> Option<Items<T>> {
+        match self.get(key)?.get_ref() {
+            DeValue::String(_) => Some(vec![(self.at(key), self.text(key, read)?)]),
+            _ => self.texts(key, read),
+        }
+    }
+
     fn each<T>(
         &self,
         items: &'t [Spanned<DeValue<'t>>],

@@ -11,14 +11,16 @@ use super::problem::{Refusal, is_not, refusal};
 use super::values;
 use crate::model::address;
 use crate::model::catalog::{Catalog, Forward, ForwardError, NamedService};
+use crate::model::host_set::HostSet;
 use crate::model::service::Ports;
 use crate::model::settings::DriverKind;
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "ports",
     "end_connections",
     "forward",
     "masquerade",
+    "nft_set",
     "on_open",
     "on_close",
 ];
@@ -63,7 +65,9 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
             fields.refuse("ports", format!("service {name:?} has no ports"), cure);
         }
         let ports = ports.into_iter().flatten().map(|(_, ports)| ports);
+        let sets = sets(&fields, backend);
         let service = NamedService {
+            sets,
             ports: ports.collect(),
             end_connections: fields.flag("end_connections").unwrap_or_default(),
             forward,
@@ -101,6 +105,24 @@ fn forward(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forw
         ),
     });
     fields.file.check(*place, forward)
+}
+
+/// `nft_set`: one set or a list.
+fn sets(fields: &Fields<'_>, backend: DriverKind) -> Vec<HostSet> {
+    let sets = fields.texts_or_one("nft_set", |text| {
+        let cure = "write its table's family, the table and its name, like \"inet filter ssh4\"";
+        text.parse::<HostSet>()
+            .map_err(|error| refusal(format!("{text:?} is not a set for grants: {error}"), cure))
+    });
+    if fields.has("nft_set") && backend == DriverKind::Command {
+        let cure = "remove nft_set, or use another backend";
+        fields.refuse("nft_set", "backend \"command\" adds nothing to a set", cure);
+    }
+    if fields.has("nft_set") && fields.has("forward") {
+        let cure = "remove nft_set; the service is one of a host behind the gate";
+        fields.refuse("nft_set", "nft_set does not go with forward", cure);
+    }
+    sets.into_iter().flatten().map(|(_, set)| set).collect()
 }
 
 fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {

@@ -3,8 +3,10 @@
 //! A driver keeps no deadline and never reports a failed command as done (invariant 10). If the kernel can end a grant by
 //! itself, the driver writes the end into the firewall (invariant 4).
 
+use std::collections::BTreeSet;
+
 pub use crate::model::grant::Change;
-use crate::model::grant::Grant;
+use crate::model::grant::{Grant, GrantId};
 use crate::model::self_test::FirewallState;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -13,6 +15,7 @@ pub(crate) mod command;
 mod error;
 pub(crate) mod host;
 pub(crate) mod host_rule;
+pub(crate) mod host_set;
 pub mod iptables;
 pub mod memory;
 pub mod nftables;
@@ -46,6 +49,11 @@ pub trait FirewallDriver: Send {
     /// again. Changes nothing. Called once or twice a second, so it must be cheap. Rules of others before Postern's do not
     /// count.
     fn verify(&mut self) -> Result<bool, FirewallError>;
+
+    /// Grants that somebody removed from the firewall since the last call. They are to be closed.
+    fn take_removed(&mut self) -> BTreeSet<GrantId> {
+        BTreeSet::new()
+    }
 
     /// Removes everything that Postern ever put into the firewall. Succeeds if there is nothing.
     fn remove(&mut self) -> Result<(), FirewallError>;

@@ -14,7 +14,7 @@ use crate::adapters::config::disk;
 use crate::adapters::firewall::command::program_fault;
 use crate::adapters::sandbox;
 use crate::admin::check::findings::{Finding, Findings};
-use crate::daemon::monitor::{self, confinement, rights, routing};
+use crate::daemon::monitor::{self, confinement, driver, rights, routing};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time;
@@ -52,6 +52,9 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
         let what = "the firewall and the interfaces were not checked";
         findings.add(Finding::warning("rights", stop).detail(what));
         return;
+    }
+    if let Err(stop) = driver::check_sets(config, settings) {
+        findings.error("nft-set", &stop);
     }
     match monitor::backend(settings) {
         Err(stop) => findings.error("backend", &stop),

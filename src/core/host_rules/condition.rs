@@ -6,6 +6,7 @@ use ipnet::{IpNet, IpSubnets, Ipv4Subnets, Ipv6Subnets};
 
 use super::packet::{Packet, State, Tracking};
 use crate::model::address::Family;
+use crate::model::host_set::HostSet;
 use crate::model::service::Ports;
 
 const TCP: u8 = 6;
@@ -76,6 +77,11 @@ pub(crate) enum Test {
     },
     /// All conditions of one of these lists hold, such as an element of a set of addresses and ports.
     AnyOf(Vec<Vec<Condition>>),
+    /// The source is in a set that grants may be added to; the conditions describe its elements now.
+    InSet {
+        set: HostSet,
+        elements: Vec<Condition>,
+    },
     /// Holds for some packets only, such as a source port or a connection mark. An ordinary packet does not fulfil it.
     Few,
     /// Holds for some sources only, and it is not known which. An ordinary stranger does not fulfil it.
@@ -97,6 +103,10 @@ impl Test {
             Self::Mark { value, mask } => state.has_mark(*value, *mask),
             Self::Source(networks) => Some(source(networks, packet)),
             Self::ToThisHost => Some(!packet.is_forwarded),
+            Self::InSet { set, .. } if packet.sets.contains(set) => Some(true),
+            Self::InSet { elements, .. } => {
+                all(elements.iter().map(|one| one.holds_in(packet, state)))
+            }
             Self::AnyOf(lists) => any(lists
                 .iter()
                 .map(|list| all(list.iter().map(|one| one.holds_in(packet, state))))),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::model::address::Family;
+use crate::model::host_set::HostSet;
 use crate::model::service::Ports;
 
 /// An ordinary packet. It fulfils no condition that only few packets fulfil.
@@ -24,6 +25,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) interface: &'a str,
     pub(crate) destinations: &'a [IpNet],
     pub(crate) known_chains: &'a [KnownChain],
+    /// Sets of the host that have its source.
+    pub(crate) sets: &'a [HostSet],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

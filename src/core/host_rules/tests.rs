@@ -52,6 +52,7 @@ fn judged(chains: Vec<Chain>, source: Option<&str>) -> String {
         interface: "eth0",
         destinations: &[],
         known_chains: &[],
+        sets: &[],
     };
     let (verdict, rule) = match (Ruleset { chains }).judge(Hook::Input, &packet) {
         Judgement::Accepted(rule) => ("accepted", rule),

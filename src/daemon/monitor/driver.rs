@@ -7,11 +7,13 @@ use tracing::warn;
 use super::config_programs;
 use crate::adapters::files;
 use crate::adapters::firewall::host_rule::{HostAccess, WithHostRules};
+use crate::adapters::firewall::host_set::{self, WithHostSets};
 use crate::adapters::firewall::iptables::{Iptables, Paths};
 use crate::adapters::firewall::nftables::{self, Nftables};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::adapters::process::{self, Programs};
-use crate::model::exit::{ExitError, UNAVAILABLE};
+use crate::model::catalog;
+use crate::model::exit::{CONFIG, ExitError, UNAVAILABLE};
 use crate::model::settings::{DriverKind, HostRules, Interfaces, Settings};
 
 pub(crate) fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
@@ -53,7 +55,7 @@ fn nftables(
     interfaces: &Interfaces,
 ) -> Result<Box<dyn FirewallDriver>, FirewallError> {
     let access = access(keeper, interfaces, true);
-    let driver = WithHostRules::new(Nftables::open()?, access);
+    let driver = WithHostRules::new(WithHostSets::new(Nftables::open()?), access);
     let earlier = iptables_variants().into_iter().map(iptables_at).map(boxed);
     Ok(Box::new(driver.taking_over(earlier.collect())))
 }
@@ -64,7 +66,8 @@ fn iptables(interfaces: &Interfaces) -> Result<Box<dyn FirewallDriver>, Firewall
         warn!("{warning}");
     }
     let access = access(HostRules::Mine, interfaces, false);
-    Ok(Box::new(WithHostRules::new(iptables_at(paths), access)))
+    let driver = WithHostSets::new(iptables_at(paths));
+    Ok(Box::new(WithHostRules::new(driver, access)))
 }
 
 fn access(keeper: HostRules, interfaces: &Interfaces, marks: bool) -> HostAccess {
@@ -99,6 +102,27 @@ fn iptables_variants() -> Vec<Paths> {
             files::read_system(Path::new(names)).is_ok_and(|text| !text.trim().is_empty())
         });
     Paths::variants(process::find, has_legacy_tables)
+}
+
+/// Refuses sets of the host that cannot hold grants. A missing one may come later in the boot.
+pub(crate) fn check_sets(config: &Path, settings: &Settings) -> Result<(), ExitError> {
+    let unfit = host_set::unfit(&catalog::sets(&settings.catalog))
+        .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+    let lines: Vec<String> = unfit
+        .iter()
+        .filter(|(_, fault)| !fault.is_absent())
+        .map(|(service, fault)| {
+            format!(
+                "{}: nft_set of [service.{service}]: {fault}",
+                config.display()
+            )
+        })
+        .collect();
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(ExitError::new(CONFIG, lines.join("\n")))
+    }
 }
 
 /// Every driver that may hold rules of Postern, whatever the config says.

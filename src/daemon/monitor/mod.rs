@@ -6,7 +6,7 @@ mod config_programs;
 pub mod confinement;
 mod control_path;
 pub(crate) mod directories;
-mod driver;
+pub(crate) mod driver;
 mod event_loop;
 pub mod executor;
 mod firewall_watch;

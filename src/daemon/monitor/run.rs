@@ -46,11 +46,14 @@ fn start(
     signals: Signals,
     trial: Option<Duration>,
 ) -> Result<Monitor, ExitError> {
+    let is_first_start = directories::is_empty(&settings.gate.state_dir);
+    if is_first_start {
+        driver::check_sets(config, &settings)?;
+    }
     let backend = driver::backend(&settings)?;
     let clock = clock::Steady::new();
     let mut executor = Executor::open(&settings, backend, conntrack(), clock.now())
         .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
-    let is_first_start = directories::is_empty(&settings.gate.state_dir);
     if let (Err(why), true) = (executor.opens(), is_first_start) {
         let removed = executor.remove();
         let rest = removed.map_or_else(

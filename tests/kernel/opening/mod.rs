@@ -7,6 +7,7 @@
 mod hosts;
 mod marks;
 mod repair;
+mod sets;
 
 use libtest_mimic::Trial;
 use postern_harness::Machine;
@@ -15,5 +16,6 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let mut trials = hosts::tests(machine);
     trials.extend(marks::tests(machine));
     trials.extend(repair::tests(machine));
+    trials.extend(sets::tests(machine));
     trials
 }

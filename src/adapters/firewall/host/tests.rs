@@ -126,6 +126,7 @@ fn packets() -> Vec<Packet<'static>> {
                     interface: "eth0",
                     destinations: &[],
                     known_chains: &[],
+                    sets: &[],
                 });
             }
         }

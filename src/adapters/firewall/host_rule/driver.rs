@@ -1,5 +1,7 @@
 //! The driver that wraps another one.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::access::HostAccess;
@@ -9,7 +11,7 @@ use crate::adapters::firewall::host;
 use crate::adapters::firewall::{Change, FirewallDriver, FirewallError, nftables};
 use crate::adapters::netlink::RulesetEvents;
 use crate::core::host_rules::Ruleset;
-use crate::model::grant::Grant;
+use crate::model::grant::{Grant, GrantId};
 use crate::model::self_test::{FirewallState, SelfTest};
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -185,10 +187,22 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
         self.obstacle.clone().map_or(Ok(()), Err)
     }
 
+    fn take_removed(&mut self) -> BTreeSet<GrantId> {
+        self.driver.take_removed()
+    }
+
     fn state(&self) -> FirewallState {
+        let mut tests = self.driver.state().tests;
+        let mut judged = self.tests.clone();
+        judged.retain(|one| {
+            let is_same =
+                |other: &SelfTest| (other.service, other.family) == (one.service, one.family);
+            !tests.iter().any(is_same)
+        });
+        tests.extend(judged);
         FirewallState {
             obstacle: self.obstacle.as_ref().map(ToString::to_string),
-            tests: self.tests.clone(),
+            tests,
         }
     }
 

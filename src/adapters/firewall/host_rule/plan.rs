@@ -1,10 +1,13 @@
 //! Which rules the host's own chains need, so that every grant opens.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 use crate::core::host_rules::accept_rules::{self, Change, Opening};
 use crate::core::host_rules::{Hook, Packet, Ruleset, Unavoidable};
 use crate::model::address::Family;
+use crate::model::host_set::HostSet;
 use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
 use crate::model::settings::Protection;
@@ -24,8 +27,15 @@ pub(crate) fn plan(
         .iter()
         .map(|(network, _)| *network)
         .collect();
-    let input = packets(&protection.grantable, mark, interfaces, addresses, false);
-    let forward = packets(&behind, mark, interfaces, &targets, true);
+    let sets = sets_of_services(protection);
+    let input = packets(
+        &protection.grantable,
+        mark,
+        interfaces,
+        addresses,
+        Some(&sets),
+    );
+    let forward = packets(&behind, mark, interfaces, &targets, None);
     let openings = [
         (Hook::Input, &protection.grantable, &input),
         (Hook::Forward, &behind, &forward),
@@ -38,13 +48,32 @@ pub(crate) fn plan(
     accept_rules::changes(ruleset, mark, &openings)
 }
 
-/// Granted packets of these services, as each interface receives them.
+/// The sets that every grant of a service is added to.
+pub(super) type Sets = BTreeMap<Ports, Vec<HostSet>>;
+
+pub(super) fn sets_of_services(protection: &Protection) -> Sets {
+    let mut sets = Sets::new();
+    for ports in &protection.grantable {
+        for service in protection
+            .sets
+            .iter()
+            .filter(|one| one.has_all_grants_of(*ports))
+        {
+            sets.entry(*ports)
+                .or_default()
+                .extend_from_slice(&service.sets);
+        }
+    }
+    sets
+}
+
+/// Granted packets of these services, as each interface receives them. Those to the gate itself have its sets.
 pub(super) fn packets<'a>(
     services: &'a [Ports],
     mark: PacketMark,
     interfaces: &'a [String],
     destinations: &'a [IpNet],
-    is_forwarded: bool,
+    to_gate: Option<&'a Sets>,
 ) -> Vec<Packet<'a>> {
     let mut packets = Vec::new();
     for family in Family::BOTH {
@@ -53,17 +82,22 @@ pub(super) fn packets<'a>(
             .iter()
             .filter(|ports| ports.protocol_name() != foreign)
         {
-            packets.extend(interfaces.iter().map(|interface| Packet {
-                family,
-                service: *service,
-                original: None,
-                is_established: false,
-                source: None,
-                is_forwarded,
-                mark: mark.value,
-                interface,
-                destinations,
-                known_chains: &[],
+            packets.extend(interfaces.iter().map(|interface| {
+                Packet {
+                    family,
+                    service: *service,
+                    original: None,
+                    is_established: false,
+                    source: None,
+                    is_forwarded: to_gate.is_none(),
+                    mark: mark.value,
+                    interface,
+                    destinations,
+                    known_chains: &[],
+                    sets: to_gate
+                        .and_then(|sets| sets.get(service))
+                        .map_or(&[], Vec::as_slice),
+                }
             }));
         }
     }

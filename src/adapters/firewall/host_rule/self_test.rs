@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::plan::packets;
+use super::plan::{packets, sets_of_services};
 use crate::core::host_rules::{Hook, Judgement, Packet, Ruleset};
 use crate::model::self_test::SelfTest;
 use crate::model::settings::Protection;
@@ -19,12 +19,13 @@ pub(super) fn run(
     let mut host = ruleset.clone();
     host.chains.retain(|chain| !chain.table.is_postern());
     let interface = interfaces.get(..1).unwrap_or_default();
+    let sets = sets_of_services(protection);
     let granted = packets(
         &protection.grantable,
         protection.packet_mark,
         interface,
         addresses,
-        false,
+        Some(&sets),
     );
     let has_address = |packet: &Packet<'_>| {
         let is_own =
@@ -38,6 +39,7 @@ pub(super) fn run(
         .map(|granted| {
             let stranger = Packet {
                 mark: 0,
+                sets: &[],
                 ..granted.clone()
             };
             let with_grant = host.judge(Hook::Input, &granted);

@@ -67,6 +67,24 @@ impl Kernel {
     }
 }
 
+/// Sets of the host.
+impl Kernel {
+    pub(super) fn ask(&mut self, question: &Message) -> Result<Vec<u8>, NetlinkError> {
+        self.0.ask(question)
+    }
+
+    pub(super) fn list<T>(
+        &mut self,
+        question: &Message,
+        read: impl Fn(&[u8]) -> Result<Vec<T>, NetlinkError>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        self.0.dump(question, |all: &mut Vec<T>, message| {
+            all.extend(read(message)?);
+            Ok(())
+        })
+    }
+}
+
 /// Deletes an empty table that iptables or ip6tables (nft variant) made and has no command to delete.
 pub(crate) fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallError> {
     let family = if ipv6 { Family::V6 } else { Family::V4 };

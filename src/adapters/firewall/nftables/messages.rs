@@ -9,6 +9,7 @@ use super::table::{Chain, Hook, TABLE};
 use crate::adapters::netlink::Message;
 use crate::adapters::netlink::attributes::Attributes;
 use crate::model::address::Family;
+use crate::model::host_set::HostSet;
 use crate::model::time::Timestamp;
 
 /// The shortest timeout of an element. The kernel counts in ticks of up to 10 ms, and a timeout below one tick means
@@ -28,6 +29,7 @@ const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
+const GET_SET: u16 = 10;
 const NEW_ELEMENT: u16 = 12;
 const GET_ELEMENT: u16 = 13;
 const DELETE_ELEMENT: u16 = 14;
@@ -157,14 +159,11 @@ pub(super) fn insert_foreign_rule(
     let expressions = rule.iter().fold(Attributes::new(), |all, expression| {
         all.nested(LIST_ELEMENT, expression)
     });
-    // libnftnl stores a comment as type 0, its length, and the text with a zero byte
-    let length = u8::try_from(comment.len().saturating_add(1)).unwrap_or(u8::MAX);
-    let userdata = [&[0, length], comment.as_bytes(), &[0]].concat();
     let mut attributes = Attributes::new()
         .text(TABLE_NAME, table)
         .text(2, chain)
         .nested(4, &expressions)
-        .bytes(7, &userdata);
+        .bytes(7, &comment_data(comment));
     let mut flags = NLM_F_CREATE;
     match before {
         Some(handle) => attributes = attributes.bytes(6, &handle.to_be_bytes()),
@@ -208,6 +207,84 @@ pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message 
     let elements = Attributes::new().nested(LIST_ELEMENT, &attributes);
     let set = in_table().text(2, &element.set.name());
     message(kind, flags, &set.nested(3, &elements))
+}
+
+/// What happens to an element of a set of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ElementStep {
+    Add {
+        millis: u64,
+        comment: String,
+    },
+    /// Adds it for a moment unless it exists. Then a deletion in the same transaction succeeds.
+    Touch,
+    Delete,
+}
+
+pub(super) fn change_host_set(set: &HostSet, key: &[u8], change: &ElementStep) -> Message {
+    let attributes = Attributes::new().nested(1, &Attributes::new().bytes(1, key));
+    let timeout = |millis: u64| millis.max(SHORTEST_MS).to_be_bytes();
+    let (kind, flags, attributes) = match change {
+        ElementStep::Add { millis, comment } => (
+            NEW_ELEMENT,
+            NLM_F_CREATE | NLM_F_EXCL,
+            attributes
+                .bytes(4, &timeout(*millis))
+                .bytes(6, &comment_data(comment)),
+        ),
+        ElementStep::Touch => (NEW_ELEMENT, NLM_F_CREATE, attributes.bytes(4, &timeout(0))),
+        ElementStep::Delete => (DELETE_ELEMENT, 0, attributes),
+    };
+    let elements = Attributes::new().nested(LIST_ELEMENT, &attributes);
+    host_set_message(kind, flags, set, &in_host_set(set).nested(3, &elements))
+}
+
+pub(super) fn get_host_element(set: &HostSet, key: &[u8]) -> Message {
+    let attributes = Attributes::new().nested(1, &Attributes::new().bytes(1, key));
+    let elements = Attributes::new().nested(LIST_ELEMENT, &attributes);
+    host_set_message(GET_ELEMENT, 0, set, &in_host_set(set).nested(3, &elements))
+}
+
+pub(super) fn get_host_elements(set: &HostSet) -> Message {
+    host_set_message(GET_ELEMENT, 0, set, &in_host_set(set))
+}
+
+pub(super) fn get_host_set(set: &HostSet) -> Message {
+    host_set_message(GET_SET, 0, set, &in_host_set(set))
+}
+
+pub(super) fn get_host_table(set: &HostSet) -> Message {
+    let table = Attributes::new().text(TABLE_NAME, &set.table);
+    host_set_message(GET_TABLE, 0, set, &table)
+}
+
+/// Asks for the sets of every table and family.
+pub(super) fn get_all_sets() -> Message {
+    message_for(0, GET_SET, 0, &Attributes::new())
+}
+
+fn in_host_set(set: &HostSet) -> Attributes {
+    Attributes::new()
+        .text(TABLE_NAME, &set.table)
+        .text(2, &set.name)
+}
+
+fn host_set_message(kind: u16, flags: u16, set: &HostSet, attributes: &Attributes) -> Message {
+    message_for(family_of_table(set.family), kind, flags, attributes)
+}
+
+pub(super) fn family_of_table(name: &str) -> u8 {
+    match name {
+        "ip" => expressions::family_number(Family::V4),
+        "ip6" => expressions::family_number(Family::V6),
+        _ => NFPROTO_INET,
+    }
+}
+
+/// libnftnl stores a comment as type 0, its length, and the text with a zero byte.
+fn comment_data(comment: &str) -> Vec<u8> {
+    let length = u8::try_from(comment.len().saturating_add(1)).unwrap_or(u8::MAX);
+    [&[0, length], comment.as_bytes(), &[0]].concat()
 }
 
 #[cfg(test)]

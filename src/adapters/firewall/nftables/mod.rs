@@ -8,6 +8,7 @@ mod driver;
 mod elements;
 mod errors;
 mod expressions;
+mod host_sets;
 mod installed;
 mod kernel;
 mod messages;
@@ -19,6 +20,7 @@ mod sets;
 mod table;
 
 pub use driver::Nftables;
+pub(crate) use host_sets::{HostSets, KeyKind, Known, Owner, SetChange, SetElement, Unfit};
 pub(crate) use kernel::{delete_table_of_iptables, number_of_ruleset};
 pub(crate) use ruleset::change_host_rules;
 pub(crate) use table::TABLE;

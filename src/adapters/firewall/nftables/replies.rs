@@ -16,7 +16,7 @@ pub(super) struct ListedElement {
     pub(super) remaining_ms: u64,
 }
 
-fn attributes(message: &[u8]) -> &[u8] {
+pub(super) fn attributes(message: &[u8]) -> &[u8] {
     message.get(NFGENMSG_LEN..).unwrap_or_default()
 }
 
@@ -81,9 +81,15 @@ pub(super) fn generation(message: &[u8]) -> Result<u32, NetlinkError> {
     number(message, 1)
 }
 
-fn number(message: &[u8], kind: u16) -> Result<u32, NetlinkError> {
+pub(super) fn number(message: &[u8], kind: u16) -> Result<u32, NetlinkError> {
     find(attributes(message), kind)
         .and_then(|value| value.try_into().ok())
         .map(u32::from_be_bytes)
         .ok_or_else(|| NetlinkError::Unreadable(format!("it has no attribute {kind}")))
+}
+
+/// The number by which the kernel knows an object.
+pub(super) fn handle(message: &[u8], kind: u16) -> u64 {
+    let value = find(attributes(message), kind).and_then(|value| value.try_into().ok());
+    value.map_or(0, u64::from_be_bytes)
 }

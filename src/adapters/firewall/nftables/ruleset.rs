@@ -14,7 +14,7 @@ use crate::model::address::Family;
 /// Inserts and deletes rules in the host's nft tables, in one transaction.
 pub(crate) fn change_host_rules(changes: &[&Change]) -> Result<(), FirewallError> {
     let messages = changes.iter().map(|change| {
-        let family = family_of_table(change.table.family);
+        let family = messages::family_of_table(change.table.family);
         let (table, chain) = (&change.table.name, &change.chain);
         match &change.action {
             Action::Delete { handle } => {
@@ -54,14 +54,6 @@ fn owned(table: &Table) -> String {
         "let its owner load it without \"flags owner\""
     };
     format!("{table} drops granted packets, and its owner lets nobody else change it; {cure}")
-}
-
-fn family_of_table(name: &str) -> u8 {
-    match name {
-        "ip" => expressions::family_number(Family::V4),
-        "ip6" => expressions::family_number(Family::V6),
-        _ => messages::NFPROTO_INET,
-    }
 }
 
 fn accept(rule: AcceptRule) -> Vec<Expression> {

@@ -16,6 +16,7 @@ pub(super) mod opening;
 mod passage;
 mod reachable;
 mod rewritten;
+mod sets;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -71,6 +72,7 @@ pub(super) fn findings(settings: &Settings, backend: &str, host: &HostSnapshot) 
         findings.extend(reachable::findings(&view));
         return findings;
     }
+    findings.extend(sets::findings(&view));
     findings.extend(left_over(&view));
     findings.extend(not_installed(&view));
     findings.extend(reachable::findings(&view));

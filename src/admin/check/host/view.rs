@@ -95,6 +95,7 @@ impl<'a> HostView<'a> {
             interface,
             destinations: &self.host.addresses,
             known_chains: &[],
+            sets: &[],
         }
     }
 

@@ -52,6 +52,7 @@ fn inserted(ruleset: &Ruleset) -> Vec<String> {
         interface: "eth0",
         destinations: &[],
         known_chains: &[],
+        sets: &[],
     };
     let opening = Opening {
         hook: Hook::Input,

@@ -179,9 +179,24 @@ impl OpenGrants {
             return self.restore(now).map_err(CheckError::StaleEnds);
         }
         match self.backend.verify() {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                self.close_removed(now);
+                Ok(())
+            }
             Ok(false) => self.restore(now).map_err(CheckError::NotRestored),
             Err(error) => Err(CheckError::Unreadable(error)),
+        }
+    }
+
+    fn close_removed(&mut self, now: Timestamp) {
+        let removed = self.backend.take_removed();
+        let changes = self.ledger.close_where(|grant| removed.contains(&grant.id));
+        for (change, result) in changes.iter().zip(self.apply(now, &changes)) {
+            log_closed(
+                change,
+                &result,
+                "somebody removed it from a set of the host",
+            );
         }
     }
 

@@ -14,8 +14,10 @@ use crate::adapters::clock::Steady;
 use crate::adapters::config::disk;
 use crate::core::order::{CaptureSpec, Start};
 use crate::daemon::monitor::directories;
+use crate::daemon::monitor::driver;
 use crate::daemon::monitor::rights::RunAs;
 use crate::daemon::monitor::sockets;
+use crate::model::catalog;
 use crate::model::exit::ExitError;
 use crate::model::settings::Settings;
 use crate::model::time::millis;
@@ -48,6 +50,9 @@ impl Launcher {
     pub(super) fn launch(&mut self, in_force: &Settings) -> Result<Launched, ExitError> {
         let (bundle, settings) = disk::load(&self.config)?;
         fixed_settings::check(in_force, &settings)?;
+        if catalog::sets(&in_force.catalog) != catalog::sets(&settings.catalog) {
+            driver::check_sets(&self.config, &settings)?;
+        }
         directories::prepare_state(&settings.gate.state_dir, &self.run_as)?;
         let captures = sockets::captures(&settings.gate, &self.bound.captures)?;
         let metrics =

@@ -107,6 +107,18 @@ impl Context<'_> {
         }
     }
 
+    /// Whether the field is the whole source address.
+    pub(super) fn is_source(&self, load: &Load) -> bool {
+        let Field::Payload { base, offset } = load.field else {
+            return false;
+        };
+        let part = self.part(base, offset);
+        load.mask.is_empty()
+            && part.is_some_and(|(part, start, size)| {
+                part == Part::Source && start == offset && size == load.length
+            })
+    }
+
     fn payload(
         &self,
         base: u32,

@@ -330,6 +330,7 @@ impl<D: Dumps> RuleReader<'_, D> {
             Some(to) if is_verdict(to) => self.verdict_map(&set, register),
             to => {
                 let conditions = self.in_elements(&set, register, set.elements.iter());
+                let conditions = self.in_set(&set, register, conditions);
                 if set.rest.is_none() {
                     self.add(conditions, data.is_inverted(5));
                 }
@@ -382,6 +383,20 @@ impl<D: Dumps> RuleReader<'_, D> {
                 .collect()
         };
         vec![Condition::is(Test::AnyOf(keys.map(list).collect()))]
+    }
+
+    /// A set of sources that grants may be added to.
+    fn in_set(&self, set: &Set, register: u32, elements: Vec<Condition>) -> Vec<Condition> {
+        let parts = self.registers.key(register, set.key_length);
+        let first = parts.as_ref().and_then(|parts| parts.first());
+        let is_of_sources = first.is_some_and(|(load, ..)| self.context.is_source(load));
+        match &set.for_grants {
+            Some(set) if is_of_sources => {
+                let set = set.clone();
+                vec![Condition::is(Test::InSet { set, elements })]
+            }
+            _ => elements,
+        }
     }
 
     /// An ordinary packet is below every limit: a rule for packets over it does not apply.

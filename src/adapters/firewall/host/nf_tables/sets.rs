@@ -9,8 +9,10 @@ use super::expression::verdict;
 use crate::adapters::netlink::NetlinkError;
 use crate::adapters::netlink::attributes::{each, find, text};
 use crate::core::host_rules::Verdict;
+use crate::model::host_set::HostSet;
 
 const INTERVAL: u32 = 0x04;
+const TIMEOUT: u32 = 0x10;
 const CONCATENATION: u32 = 0x80;
 const INTERVAL_END: u32 = 1;
 const CATCH_ALL: u32 = 2;
@@ -18,6 +20,8 @@ const CATCH_ALL: u32 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Set {
     pub(super) key_length: usize,
+    /// Its name, if grants may be added to it because its elements may have an end.
+    pub(super) for_grants: Option<HostSet>,
     pub(super) elements: Vec<Element>,
     /// What the map has for every other key.
     pub(super) rest: Option<Element>,
@@ -96,10 +100,21 @@ impl<D: Dumps> Sets<D> {
         };
         Ok(Some(Set {
             key_length,
+            for_grants: host_set(family, table, name).filter(|_| flags & TIMEOUT != 0),
             elements,
             rest: listed.rest,
         }))
     }
+}
+
+fn host_set(family: u8, table: &str, name: &str) -> Option<HostSet> {
+    let family = match family {
+        1 => "inet",
+        2 => "ip",
+        10 => "ip6",
+        _ => return None,
+    };
+    format!("{family} {table} {name}").parse().ok()
 }
 
 fn description(set: &[u8]) -> Option<(String, (usize, u32))> {
