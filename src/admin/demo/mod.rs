@@ -11,7 +11,7 @@ use base64::Engine;
 
 use crate::adapters::clock;
 use crate::adapters::control::Status;
-use crate::adapters::random;
+use crate::adapters::{process, random};
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::time;
 
@@ -97,8 +97,8 @@ fn all_steps(progress: &mut Progress, options: &Options) -> Result<(), ExitError
     short_steps(progress, &world, "home6", IpAddr::V6(GATE_V6))?;
     progress.say("How fast it is:")?;
     speed_steps(progress, &world)?;
-    if options.backend == "auto" && world.backend() != "nftables" {
-        world.start_daemon(&key, "nftables")?;
+    if options.backend == "auto" && process::find("iptables-restore").is_some() {
+        world.start_daemon(&key, "iptables")?;
         speed_steps(progress, &world)?;
     }
     Ok(())

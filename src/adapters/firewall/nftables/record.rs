@@ -19,6 +19,9 @@ use crate::model::time::{ClockStep, Timestamp};
 const VERSION: u8 = 1;
 /// Marks a forward. It is in the place of a service's protocol, and no protocol has this number.
 const FORWARD: u8 = 0;
+/// The most bytes for services in a comment; nft takes 128 in all.
+const SERVICES_SHOWN: usize = 16;
+
 /// nft's own number for a comment.
 const COMMENT: u8 = 0;
 /// A number that nft does not know and skips.
@@ -43,14 +46,21 @@ pub(super) enum RecordError {
     Grant(GrantId),
 }
 
-/// The comment that `nft list` shows: `17 alice 2026-11-22T10:00:30Z`.
+/// The comment that `nft list` shows: `17 alice tcp/22 2026-11-22T10:00:30Z`. It names the services, because the keys of
+/// elements hold protocols with their bytes in reverse.
 pub(super) fn comment(grant: &Grant) -> Vec<u8> {
     let printable = |c: char| c.is_ascii_graphic() && c != '"';
     let letters = grant.user.chars().take(64);
     let user: String = letters
         .map(|c| if printable(c) { c } else { '?' })
         .collect();
-    let text = format!("{} {user} {}", grant.id, grant.until);
+    let services: Vec<String> = grant.services.iter().map(ToString::to_string).collect();
+    let mut services = services.join(",");
+    if services.len() > SERVICES_SHOWN {
+        services.truncate(SERVICES_SHOWN);
+        services.push_str("..");
+    }
+    let text = format!("{} {user} {services} {}", grant.id, grant.until);
     // nft takes 128 bytes with the zero at the end; the limits of the parts keep the text below that
     let text = text.as_bytes().get(..127).unwrap_or(text.as_bytes());
     let length = u8::try_from(text.len().saturating_add(1)).unwrap_or(u8::MAX);
