@@ -15,8 +15,9 @@ use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
 use crate::adapters::control::{self, Answer, Question};
+use crate::model::address::Family;
 use crate::model::exit::ExitError;
-use crate::model::self_test::FirewallState;
+use crate::model::self_test::{FirewallState, SelfTest};
 use crate::model::time::{self, Timestamp, human};
 
 #[derive(Debug, Args)]
@@ -155,18 +156,38 @@ fn text(state: &GateState, now: Timestamp) -> String {
 
 fn firewall_lines(state: &FirewallState) -> String {
     let obstacle = state.obstacle.iter();
-    let obstacle = obstacle.map(|why| format!("NO GRANT OPENS: {why}\n"));
-    let tests = state.tests.iter().map(|test| {
+    let mut text: String = obstacle
+        .map(|why| format!("NO GRANT OPENS: {why}\n"))
+        .collect();
+    // A service that fares alike over both families has one line.
+    let mut tests: Vec<(&SelfTest, Vec<Family>)> = Vec::new();
+    for test in &state.tests {
+        let fares_alike = |(other, _): &&mut (&SelfTest, _)| {
+            let family = other.family;
+            SelfTest {
+                family,
+                ..test.clone()
+            } == **other
+        };
+        match tests.iter_mut().find(fares_alike) {
+            Some((_, families)) => families.push(test.family),
+            None => tests.push((test, vec![test.family])),
+        }
+    }
+    for (test, families) in tests {
         let start = match test.is_right {
             Some(true) => "",
             Some(false) => "WRONG: ",
             None => "unclear: ",
         };
-        let (service, family) = (test.service, test.family);
+        let families: Vec<String> = families.iter().map(ToString::to_string).collect();
+        let (service, families) = (test.service, families.join(" and "));
         let (granted, stranger) = (&test.granted, &test.stranger);
-        format!("{start}{service} over {family}: granted: {granted}; stranger: {stranger}\n")
-    });
-    obstacle.chain(tests).collect()
+        text += &format!(
+            "{start}{service} over {families}: granted: {granted}; stranger: {stranger}\n"
+        );
+    }
+    text
 }
 
 fn capture_line(capture: &CaptureStatus) -> String {

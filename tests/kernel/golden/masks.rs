@@ -63,6 +63,7 @@ const KINDS: &[(&str, &str)] = &[
         "",
     ),
     (r#"("findings": \[)\s+\]"#, "$1]"),
+    (r"\bhandle \d+\b", "handle <n>"),
     // other names of the machine
     (r"\band \d+ more names\b", "and <n> more names"),
 ];

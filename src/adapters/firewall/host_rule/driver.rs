@@ -162,10 +162,9 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
         }
         self.opened_with = None;
         let ruleset = self.host.read()?;
-        if self.host.changes(&ruleset, &protection)?.is_empty() {
-            self.grants_open(&ruleset, &protection, network);
-        } else {
-            self.open_host(&protection);
+        match self.host.changes(&ruleset, &protection) {
+            Ok(changes) if changes.is_empty() => self.grants_open(&ruleset, &protection, network),
+            _ => self.open_host(&protection),
         }
         Ok(true)
     }

@@ -168,12 +168,10 @@ impl Host {
 
     /// Ends the last running command, as Ctrl-C does. Returns all that it has printed.
     pub fn interrupt(&self) -> String {
-        let mut last = self
-            .running
-            .lock()
-            .unwrap()
-            .pop()
-            .expect("no command is running");
+        let last = self.running.lock().unwrap().pop();
+        let Some(mut last) = last else {
+            return "(no command is running)".to_owned();
+        };
         end(&mut last.child, Signal::INT);
         last.printed.whole()
     }
