@@ -44,8 +44,11 @@ run_as = {run_as}
 # capture = "packet"
 
 [firewall]
-# "iptables", "nftables", "command", or "auto": iptables where the program is there, else native nftables.
+# "nftables", "iptables", "command", or "auto": nftables, or iptables where the kernel has no nf_tables.
 # backend = "auto"
+# "postern": posternd puts rules that accept granted packets into the host's own chains. "mine": you do; posternd check --plan
+# prints them.
+# host_rules = "postern"
 # "services": Postern closes every service that some user may open. "none": the host's own rules close services.
 # protect = "services"
 # When posternd stops: "keep" leaves the protection, and grants end by themselves; "remove" removes all rules.

@@ -7,7 +7,7 @@ use super::findings::Finding;
 use crate::adapters::firewall::host::{HostSnapshot, Tools, take};
 use crate::adapters::process::{self, Programs};
 use crate::model::service::Ports;
-use crate::model::settings::Settings;
+use crate::model::settings::{DriverKind, Settings};
 use view::HostView;
 
 mod blocked;
@@ -43,7 +43,7 @@ pub(super) fn passages(
     let view = HostView {
         settings,
         host,
-        is_iptables: false,
+        is_iptables: settings.firewall.backend == DriverKind::Iptables,
     };
     let (own, behind) = (view.own_services(), view.forwarded_services());
     match services {

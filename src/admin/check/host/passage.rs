@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::view::{HostView, services_in};
-use crate::core::host_rules::{Hook, Judgement, Packet};
+use crate::core::host_rules::{Hook, Judgement, Packet, Ruleset};
 use crate::model::address::Family;
 use crate::model::service::Ports;
 
@@ -25,6 +25,7 @@ enum Verdict {
 pub(crate) struct Passage {
     address: IpAddr,
     service: Ports,
+    with_grant: bool,
     /// `input`, or `forward` to a host behind this one.
     hook: &'static str,
     /// The interface that receives it, if the verdict depends on that.
@@ -55,6 +56,9 @@ impl fmt::Display for Passage {
         if let Some(interface) = &self.interface {
             write!(f, " by {interface}")?;
         }
+        if self.with_grant {
+            write!(f, ", with a grant")?;
+        }
         match self.verdict {
             Verdict::Accepted if self.rule == "no rule" => {
                 write!(f, ": accepted; no rule drops it")
@@ -70,7 +74,8 @@ impl fmt::Display for Passage {
     }
 }
 
-/// One passage for each service and hook, or one for each interface and destination if they differ.
+/// What becomes of a packet without a grant, and with one if the config lets users open the service: one passage for each
+/// service and hook, or one for each interface and destination if they differ.
 pub(super) fn passages(
     view: &HostView<'_>,
     address: IpAddr,
@@ -79,26 +84,52 @@ pub(super) fn passages(
 ) -> Vec<Passage> {
     let family = Family::of(address);
     let targets = view.targets();
+    let protection = view.settings.protection();
+    let of_targets: Vec<Ports> = protection.behind.iter().map(|(_, ports)| *ports).collect();
+    let known_chains = view.granting();
+    let mut open = view.host.rules.clone();
+    open.chains.retain(|chain| !chain.table.is_postern());
     let mut all = Vec::new();
-    for (services, hook, destinations) in [
-        (own, Hook::Input, &view.host.addresses),
-        (behind, Hook::Forward, &targets),
+    for (services, grantable, hook, destinations) in [
+        (
+            own,
+            &protection.grantable,
+            Hook::Input,
+            &view.host.addresses,
+        ),
+        (behind, &of_targets, Hook::Forward, &targets),
     ] {
         let destinations = one_by_one(destinations, family);
         for service in services_in(services, family) {
-            let mut found = Vec::new();
+            let (mut without, mut with) = (Vec::new(), Vec::new());
             for interface in interfaces(view, address) {
-                found.extend(destinations.iter().map(|destinations| {
+                for destinations in &destinations {
                     let packet = Packet {
                         source: Some(address),
                         is_forwarded: hook == Hook::Forward,
                         destinations,
                         ..view.packet(family, service, &interface)
                     };
-                    passage(view, address, hook, &packet)
-                }));
+                    without.push(passage(view, &view.host.rules, address, hook, &packet));
+                    if grantable
+                        .iter()
+                        .any(|one| one.overlap(service) == Some(service))
+                    {
+                        let packet = Packet {
+                            mark: protection.packet_mark.value,
+                            known_chains: &known_chains,
+                            ..packet
+                        };
+                        let with_grant = passage(view, &open, address, hook, &packet);
+                        with.push(Passage {
+                            with_grant: true,
+                            ..with_grant
+                        });
+                    }
+                }
             }
-            all.append(&mut joined(found));
+            all.append(&mut joined(without));
+            all.append(&mut joined(with));
         }
     }
     all
@@ -146,8 +177,13 @@ fn interfaces(view: &HostView<'_>, address: IpAddr) -> Vec<String> {
     }
 }
 
-fn passage(view: &HostView<'_>, address: IpAddr, hook: Hook, packet: &Packet<'_>) -> Passage {
-    let rules = &view.host.rules;
+fn passage(
+    view: &HostView<'_>,
+    rules: &Ruleset,
+    address: IpAddr,
+    hook: Hook,
+    packet: &Packet<'_>,
+) -> Passage {
     let mut steps = rules.rewrite_chains(packet.family).into_iter();
     let rewrite = steps.find_map(|step| rules.rewrite(step, packet));
     let is_own = |to: IpAddr| view.host.addresses.iter().any(|own| own.addr() == to);
@@ -176,6 +212,7 @@ fn passage(view: &HostView<'_>, address: IpAddr, hook: Hook, packet: &Packet<'_>
     Passage {
         address,
         service: packet.service,
+        with_grant: false,
         hook: match hook {
             Hook::Forward => "forward",
             _ => "input",
