@@ -57,7 +57,7 @@ pub(crate) fn plan(config: &Path) -> Result<Vec<String>, ExitError> {
     if let Some(unseen) = snapshot.unseen.first() {
         return Err(ExitError::new(UNAVAILABLE, unseen));
     }
-    let rules = without_postern(&snapshot.rules);
+    let rules = without_postern(&snapshot.rules, settings.firewall.packet_mark);
     let protection = settings.protection();
     let (interfaces, addresses) = (&snapshot.interfaces, &snapshot.addresses);
     let changes = host_rule::plan(&rules, &protection, interfaces, addresses)

@@ -6,42 +6,82 @@ use tracing::warn;
 
 use super::config_programs;
 use crate::adapters::files;
-use crate::adapters::firewall::host_rule::{HostAccess, WithHostRules};
+use crate::adapters::firewall::host_rule::{DriverAccess, HostAccess, WithHostRules};
 use crate::adapters::firewall::host_set::{self, WithHostSets};
-use crate::adapters::firewall::iptables::{Iptables, Paths};
-use crate::adapters::firewall::nftables::{self, Nftables};
+use crate::adapters::firewall::iptables::{Iptables, NftTables, Paths};
+use crate::adapters::firewall::nftables::{self, Nftables, iptables_tables};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::adapters::process::{self, Programs};
 use crate::model::catalog;
 use crate::model::exit::{CONFIG, ExitError, UNAVAILABLE};
+use crate::model::packet_mark::PacketMark;
 use crate::model::settings::{DriverKind, HostRules, Interfaces, Settings};
+
+/// With the tables of iptables in nf_tables, its own programs are not enough.
+const NFT_TABLES: NftTables = NftTables {
+    note_missing: iptables_tables::note_missing,
+    delete_created: iptables_tables::delete_created_tables,
+    remove: iptables_tables::remove,
+    list: iptables_tables::list,
+};
+
+/// What the drivers must know of a config.
+pub(super) struct Choice {
+    keeper: HostRules,
+    mark: PacketMark,
+    interfaces: Interfaces,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self {
+            keeper: HostRules::Postern,
+            mark: PacketMark::default(),
+            interfaces: Interfaces::Any,
+        }
+    }
+}
+
+impl Choice {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            keeper: settings.firewall.host_rules,
+            mark: settings.firewall.packet_mark,
+            interfaces: settings.gate.interfaces.clone(),
+        }
+    }
+
+    fn access(&self, driver: DriverAccess) -> HostAccess {
+        HostAccess {
+            run: Box::new(Programs::default()),
+            find: process::find,
+            interfaces: self.interfaces.clone(),
+            keeper: self.keeper,
+            mark: self.mark,
+            driver,
+        }
+    }
+}
 
 pub(crate) fn backend(settings: &Settings) -> Result<Box<dyn FirewallDriver>, ExitError> {
     match settings.firewall.backend {
         DriverKind::Command => config_programs::command_driver(settings),
-        kind => open(
-            kind,
-            settings.firewall.host_rules,
-            &settings.gate.interfaces,
-        ),
+        kind => open(kind, &Choice::of(settings)),
     }
 }
 
 /// Opens a driver without a config, to remove what it put into the firewall.
 pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
-    open(kind, HostRules::Postern, &Interfaces::Any)
+    open(kind, &Choice::default())
 }
 
-fn open(
-    kind: DriverKind,
-    keeper: HostRules,
-    interfaces: &Interfaces,
-) -> Result<Box<dyn FirewallDriver>, ExitError> {
+fn open(kind: DriverKind, choice: &Choice) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let opened = match kind {
-        DriverKind::Iptables => iptables(interfaces),
-        DriverKind::Nftables => nftables(keeper, interfaces),
-        DriverKind::Auto => nftables(keeper, interfaces)
-            .or_else(|error| iptables(interfaces).map_err(|also| error.and(also))),
+        DriverKind::Iptables => iptables(choice),
+        DriverKind::Nftables => nftables(choice),
+        DriverKind::Auto => {
+            nftables(choice).or_else(|error| iptables(choice).map_err(|also| error.and(also)))
+        }
         DriverKind::Command => Err(FirewallError::Unsupported(
             "the command driver needs a config".to_owned(),
         )),
@@ -50,58 +90,38 @@ fn open(
 }
 
 /// What it drops, no rule of others accepts. The rules in the host's own chains accept what it marks.
-fn nftables(
-    keeper: HostRules,
-    interfaces: &Interfaces,
-) -> Result<Box<dyn FirewallDriver>, FirewallError> {
-    let access = access(keeper, interfaces, true);
+fn nftables(choice: &Choice) -> Result<Box<dyn FirewallDriver>, FirewallError> {
+    let access = choice.access(DriverAccess::Marks);
     let driver = WithHostRules::new(WithHostSets::new(Nftables::open()?), access);
-    let earlier = iptables_variants().into_iter().map(iptables_at).map(boxed);
-    Ok(Box::new(driver.taking_over(earlier.collect())))
+    Ok(Box::new(driver.taking_over(other_iptables(None))))
 }
 
-fn iptables(interfaces: &Interfaces) -> Result<Box<dyn FirewallDriver>, FirewallError> {
-    let paths = Paths::locate(process::find)?;
+fn iptables(choice: &Choice) -> Result<Box<dyn FirewallDriver>, FirewallError> {
+    let paths = own_iptables()?;
     if let Some(warning) = paths.warning() {
         warn!("{warning}");
     }
-    let access = access(HostRules::Mine, interfaces, false);
-    let driver = WithHostSets::new(iptables_at(paths));
-    Ok(Box::new(WithHostRules::new(driver, access)))
+    let access = choice.access(DriverAccess::Iptables(paths.v4.save.clone()));
+    let mut earlier = other_iptables(Some(&paths));
+    if let Ok(nftables) = Nftables::open() {
+        earlier.push(Box::new(nftables));
+    }
+    let driver = WithHostRules::new(WithHostSets::new(iptables_at(paths)), access);
+    Ok(Box::new(driver.taking_over(earlier)))
 }
 
-fn access(keeper: HostRules, interfaces: &Interfaces, marks: bool) -> HostAccess {
-    HostAccess {
-        run: Box::new(Programs::default()),
-        find: process::find,
-        interfaces: interfaces.clone(),
-        keeper,
-        marks,
-    }
+/// The variant that the plain names stand for now.
+fn own_iptables() -> Result<Paths, FirewallError> {
+    Ok(Paths::locate(process::find)?.of_fixed_variant(process::find))
 }
 
 fn iptables_at(paths: Paths) -> Iptables {
-    let driver = Iptables::new(Box::new(Programs::default()), paths)
-        .with_delete_table(Box::new(nftables::delete_table_of_iptables));
+    let driver = Iptables::new(Box::new(Programs::default()), paths).with_nft_tables(NFT_TABLES);
     // A kernel without nf_tables has the legacy variant of the programs.
     match nftables::number_of_ruleset() {
         Ok(number) => driver.with_generation_id(number),
         Err(_) => driver,
     }
-}
-
-fn boxed(driver: Iptables) -> Box<dyn FirewallDriver> {
-    Box::new(driver)
-}
-
-/// The programs of each variant of iptables that may hold rules.
-fn iptables_variants() -> Vec<Paths> {
-    let has_legacy_tables = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
-        .iter()
-        .any(|names| {
-            files::read_system(Path::new(names)).is_ok_and(|text| !text.trim().is_empty())
-        });
-    Paths::variants(process::find, has_legacy_tables)
 }
 
 /// Refuses sets of the host that cannot hold grants. A missing one may come later in the boot.
@@ -125,11 +145,15 @@ pub(crate) fn check_sets(config: &Path, settings: &Settings) -> Result<(), ExitE
     }
 }
 
-/// Every driver that may hold rules of Postern, whatever the config says.
-pub(super) fn all_native() -> Vec<Box<dyn FirewallDriver>> {
-    let nftables = native(DriverKind::Nftables).ok();
-    let iptables = iptables_variants().into_iter().map(iptables_at).map(boxed);
-    iptables.chain(nftables).collect()
+/// The drivers of the other variants of iptables that may hold rules of Postern.
+fn other_iptables(own: Option<&Paths>) -> Vec<Box<dyn FirewallDriver>> {
+    let mut variants = Paths::variants(process::find, has_legacy_tables());
+    variants.retain(|paths| own.is_none_or(|own| !own.is_same(paths)));
+    variants.retain(|paths| !paths.is_nft() || iptables_tables::has_own_chains().unwrap_or(true));
+    let drivers = variants.into_iter().map(iptables_at);
+    drivers
+        .map(|driver| Box::new(driver) as Box<dyn FirewallDriver>)
+        .collect()
 }
 
 /// Removes what another driver left in an earlier run, because it would close what `chosen` opens.
@@ -139,29 +163,85 @@ pub(super) fn remove_leftovers(settings: &Settings, chosen: &str) {
     {
         warn!("{stop}");
     }
-    let own = Paths::locate(process::find)
-        .ok()
-        .filter(|_| chosen == "iptables");
-    let is_other = |paths: &Paths| own.as_ref().is_none_or(|own| !own.is_same(paths));
-    let iptables = iptables_variants().into_iter().filter(is_other);
-    let nftables = native(DriverKind::Nftables)
-        .ok()
-        .filter(|_| chosen != "nftables");
-    for mut other in iptables.map(iptables_at).map(boxed).chain(nftables) {
-        if let Err(error) = other.remove() {
-            warn!(
-                "what {} left from an earlier run could not be removed: {error}",
-                other.name()
-            );
-        }
+    let own = own_iptables().ok().filter(|_| chosen == "iptables");
+    let is_own_nft = own.as_ref().is_some_and(Paths::is_nft);
+    let mut removed = Vec::new();
+    if !is_own_nft {
+        removed.push(remove_from_nf_tables());
+    }
+    if own.is_none() || is_own_nft {
+        removed.extend(remove_legacy());
+    }
+    let choice = Choice::of(settings);
+    match chosen {
+        "nftables" => {}
+        // its grants may be in sets of the host
+        "iptables" => removed.extend(remove_own_table(&choice)),
+        _ => removed.extend(remove_table(&choice)),
+    }
+    for error in removed.into_iter().filter_map(Result::err) {
+        warn!("what an earlier run left in the firewall could not be removed: {error}");
     }
 }
 
-/// Removes everything from the firewall after a trial that did not start.
-pub(super) fn remove_all() {
-    for mut driver in all_native() {
-        if let Err(error) = driver.remove() {
-            warn!("{error}; run posternd flush");
-        }
+/// What was removed from the firewall.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// The drivers that work here.
+    pub(super) backends: Vec<&'static str>,
+    pub(super) errors: Vec<FirewallError>,
+}
+
+/// Removes everything of Postern, with every driver, whatever the config says. An error does not keep the rest in place.
+pub(super) fn remove_all(choice: &Choice) -> Removed {
+    let mut removed = Removed::default();
+    let has_iptables = !Paths::variants(process::find, true).is_empty();
+    removed.backends.extend(has_iptables.then_some("iptables"));
+    let table = remove_table(choice);
+    removed
+        .backends
+        .extend(table.is_some().then_some("nftables"));
+    let results = [Some(remove_from_nf_tables()), remove_legacy(), table];
+    let results = results.into_iter().flatten();
+    removed.errors.extend(results.filter_map(Result::err));
+    removed
+}
+
+/// Removes the rules of the iptables driver from nf_tables, even if iptables cannot read them or is not installed.
+fn remove_from_nf_tables() -> Result<(), FirewallError> {
+    match nftables::number_of_ruleset() {
+        Ok(_) => iptables_tables::remove(),
+        Err(_) => Ok(()),
     }
+}
+
+/// `None` if there is nothing of the legacy variant.
+fn remove_legacy() -> Option<Result<(), FirewallError>> {
+    if !has_legacy_tables() {
+        return None;
+    }
+    let mut variants = Paths::variants(process::find, true).into_iter();
+    let Some(paths) = variants.rfind(|paths| !paths.is_nft()) else {
+        let what = "there are tables of legacy iptables, and iptables-legacy-restore is not installed to remove rules from them";
+        return Some(Err(FirewallError::Unsupported(what.to_owned())));
+    };
+    Some(iptables_at(paths).remove())
+}
+
+/// Removes the driver's own table, and what is in chains and sets of the host; `None` if the kernel has no nf_tables.
+fn remove_table(choice: &Choice) -> Option<Result<(), FirewallError>> {
+    let mut driver = nftables(choice).ok()?;
+    Some(driver.remove())
+}
+
+fn remove_own_table(choice: &Choice) -> Option<Result<(), FirewallError>> {
+    let driver = Nftables::open().ok()?;
+    let access = choice.access(DriverAccess::Marks);
+    Some(WithHostRules::new(driver, access).remove())
+}
+
+fn has_legacy_tables() -> bool {
+    ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
+        .iter()
+        .any(|names| files::read_system(Path::new(names)).is_ok_and(|text| !text.trim().is_empty()))
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::control_path::control_path;
-use super::driver;
+use super::driver::{self, Choice};
 use super::{config_programs, directories, rights};
 use crate::adapters::config::disk;
+use crate::adapters::firewall::FirewallError;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::settings::DriverKind;
 
@@ -42,14 +43,12 @@ pub(crate) fn flush(config: &Path) -> Result<Flushed, ExitError> {
         Err(wrong) if !is_missing => flushed.undone = Some(undone(wrong, is_known)),
         Ok(_) | Err(_) => {}
     }
-    for mut driver in driver::all_native() {
-        driver
-            .remove()
-            .map_err(|error| ExitError::new(FAILED, error))?;
-        if !flushed.backends.contains(&driver.name()) {
-            flushed.backends.push(driver.name());
-        }
+    let choice = loaded.as_ref().map(Choice::of).unwrap_or_default();
+    let removed = driver::remove_all(&choice);
+    if let Some(error) = removed.errors.into_iter().reduce(FirewallError::and) {
+        return Err(ExitError::new(FAILED, error));
     }
+    flushed.backends = removed.backends;
     if flushed.backends.is_empty() {
         driver::native(DriverKind::Auto).map(|_| flushed)
     } else {

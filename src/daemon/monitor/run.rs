@@ -31,10 +31,13 @@ pub(crate) fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitErro
     let _lock = directories::lock(&settings.gate.control_socket)?;
     directories::prepare_state(&settings.gate.state_dir, &run_as)?;
     let signals = Signals::catch().map_err(ExitError::system("catching signals"))?;
+    let choice = driver::Choice::of(&settings);
     let started = start(config, settings, run_as, signals, trial);
     if started.is_err() && trial.is_some() {
         warn!("the trial did not start: all rules are removed from the firewall");
-        driver::remove_all();
+        for error in driver::remove_all(&choice).errors {
+            warn!("{error}; run posternd flush");
+        }
     }
     started?.serve()
 }

@@ -51,7 +51,8 @@ pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
     for commands in ways {
         for command in *commands {
             for program in programs {
-                world.gate.sh(&format!("{program} {command}"));
+                // Postern may have restored a chain before the second command deletes it.
+                let _ = world.gate.try_sh(&format!("{program} {command}"));
             }
         }
         wait_at_most(

@@ -4,6 +4,7 @@
 //! client 1, client 2 ── veth ── gate: the host's own firewall + posternd + a listener
 //! ```
 
+mod beside;
 mod hosts;
 mod marks;
 mod repair;
@@ -14,6 +15,7 @@ use postern_harness::Machine;
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let mut trials = hosts::tests(machine);
+    trials.extend(beside::tests(machine));
     trials.extend(marks::tests(machine));
     trials.extend(repair::tests(machine));
     trials.extend(sets::tests(machine));

@@ -1,13 +1,14 @@
 //! Reads the host's rules, and changes those of Postern in them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::iptables;
 use super::plan::{describe, plan};
 use crate::adapters::firewall::host::{self, Tools};
 use crate::adapters::firewall::{FirewallError, nftables};
-use crate::core::host_rules::accept_rules::{Change, removal};
+use crate::core::host_rules::accept_rules::{Action, Change, removal};
 use crate::core::host_rules::{Ruleset, Table};
+use crate::model::packet_mark::PacketMark;
 use crate::model::run::Run;
 use crate::model::settings::{HostRules, Interfaces, Protection};
 
@@ -17,9 +18,16 @@ pub(crate) struct HostAccess {
     pub(crate) find: fn(&str) -> Option<PathBuf>,
     pub(crate) interfaces: Interfaces,
     pub(crate) keeper: HostRules,
-    /// Whether the driver marks granted packets. If not, it accepts them in the chains of iptables itself, and can open
-    /// nothing that an nft table drops.
-    pub(crate) marks: bool,
+    pub(crate) mark: PacketMark,
+    pub(crate) driver: DriverAccess,
+}
+
+/// How the driver lets granted packets pass.
+pub(crate) enum DriverAccess {
+    /// It marks them. The rules in the host's own chains accept the mark.
+    Marks,
+    /// It accepts them in the tables of this variant of iptables, and can open nothing that another table drops.
+    Iptables(PathBuf),
 }
 
 impl HostAccess {
@@ -42,7 +50,7 @@ impl HostAccess {
         let Some(first) = changes.first() else {
             return Ok(Some(ruleset));
         };
-        if !self.marks {
+        if !self.marks() {
             return Err(FirewallError::HostDrops(format!(
                 "{}, chain {} drops what iptables accepts; write backend = \"auto\" in [firewall]",
                 first.table, first.chain
@@ -65,23 +73,48 @@ impl HostAccess {
         let (interfaces, addresses) = host::interfaces(&self.interfaces);
         let mut changes = plan(ruleset, protection, &interfaces, &addresses)
             .map_err(|error| FirewallError::HostDrops(error.to_string()))?;
-        let is_drivers =
-            |table: &Table| ["iptables", "ip6tables"].contains(&table.program.as_str());
-        changes.retain(|change| self.marks || !is_drivers(&change.table));
+        changes.retain(|change| !self.is_drivers(&change.table));
         Ok(changes)
     }
 
+    pub(super) fn marks(&self) -> bool {
+        matches!(self.driver, DriverAccess::Marks)
+    }
+
+    /// Whether the iptables driver accepts granted packets in this table, before its own rules.
+    fn is_drivers(&self, table: &Table) -> bool {
+        let DriverAccess::Iptables(save) = &self.driver else {
+            return false;
+        };
+        let program = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let own = program(save);
+        if table.is_nft() {
+            // iptables shows nothing of it, because of a rule that only nft can show
+            let is_nft_variant = own.to_string_lossy().contains("nft");
+            return is_nft_variant && table.family != "inet" && table.name == "filter";
+        }
+        (self.find)(&format!("{}-save", table.program)).is_some_and(|save| program(&save) == own)
+    }
+
     fn carry_out(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
-        let (nft, iptables): (Vec<_>, Vec<_>) =
-            changes.iter().partition(|change| change.table.is_nft());
+        // nft deletes rules of iptables too, even if iptables can no longer show them
+        let by_nft = |change: &&Change| {
+            let is_deletion = matches!(change.action, Action::Delete { handle } if handle != 0);
+            change.table.is_nft() || is_deletion
+        };
+        let (nft, iptables): (Vec<_>, Vec<_>) = changes.iter().partition(by_nft);
         if !nft.is_empty() {
             nftables::change_host_rules(&nft)?;
         }
         iptables::change(&iptables, &mut *self.run, self.find)
     }
 
+    /// The administrator's own rules stay.
     pub(super) fn remove(&mut self) -> Result<(), FirewallError> {
+        if self.keeper == HostRules::Mine || !self.marks() {
+            return Ok(());
+        }
         let ruleset = self.read()?;
-        self.carry_out(&removal(&ruleset))
+        self.carry_out(&removal(&ruleset, self.mark))
     }
 }

@@ -83,7 +83,7 @@ impl<D: FirewallDriver> WithHostRules<D> {
         network: (Vec<String>, Vec<IpNet>),
     ) {
         // What the iptables driver grants is in its own chains, not in a mark.
-        if self.host.marks {
+        if self.host.marks() {
             self.tests = self_test::run(ruleset, protection, &network.0, &network.1);
         }
         self.opened_with = Some(network);
@@ -172,10 +172,7 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
     fn remove(&mut self) -> Result<(), FirewallError> {
         self.driver.remove()?;
         self.installed = None;
-        if self.host.marks {
-            self.host.remove()?;
-        }
-        Ok(())
+        self.host.remove()
     }
 
     fn kernel_expiry(&self) -> Result<(), FirewallError> {

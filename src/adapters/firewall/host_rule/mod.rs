@@ -11,7 +11,7 @@ mod plan;
 mod repairs;
 mod self_test;
 
-pub(crate) use access::HostAccess;
+pub(crate) use access::{DriverAccess, HostAccess};
 pub(crate) use driver::WithHostRules;
 pub(crate) use iptables::line as iptables_line;
 pub(crate) use plan::plan;

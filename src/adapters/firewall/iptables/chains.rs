@@ -20,7 +20,7 @@ pub(super) const DNAT: &str = "POSTERN-DNAT";
 pub(super) const SNAT: &str = "POSTERN-SNAT";
 pub(super) const NAT_CHAINS: [&str; 2] = [DNAT, SNAT];
 pub(super) const GRANT_CHAINS: [&str; 4] = [INPUT_GRANTS, FORWARD_GRANTS, DNAT, SNAT];
-/// An empty chain. It marks that Postern created table filter, so that removal deletes the table.
+/// Empty chains of earlier releases.
 pub(super) const CREATED_FILTER: &str = "POSTERN-NEW";
 pub(super) const CREATED_NAT: &str = "POSTERN-NEW-NAT";
 

@@ -1,7 +1,7 @@
 //! The driver: both address families, and the runs that they share.
 
 use super::generation::{Generation, GenerationId};
-use super::programs::{DeleteTable, Paths};
+use super::programs::{NftTables, Paths};
 use super::runner::Runner;
 use super::side::{Side, State, TimeMatch, unavailable};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
@@ -17,7 +17,6 @@ const NO_IP6TABLES: &str =
 /// The iptables driver.
 pub struct Iptables {
     run: Runner,
-    delete_table: Box<DeleteTable>,
     v4: Side,
     v6: Option<Side>,
 }
@@ -27,18 +26,15 @@ impl Iptables {
     pub fn new(run: Box<dyn Run + Send>, paths: Paths) -> Self {
         Self {
             run: Runner::new(run),
-            delete_table: Box::new(|_, _| Ok(())),
             v4: Side::new(Family::V4, paths.v4),
             v6: paths.v6.map(|pair| Side::new(Family::V6, pair)),
         }
     }
 
-    /// Adds a function that deletes the tables that the nft variant creates on its first run. iptables itself cannot delete them.
-    pub(crate) fn with_delete_table(self, delete_table: Box<DeleteTable>) -> Self {
-        Self {
-            delete_table,
-            ..self
-        }
+    /// Adds what the nft variant needs beside its programs.
+    pub(crate) fn with_nft_tables(mut self, tables: NftTables) -> Self {
+        self.run.nft_tables = Some(tables);
+        self
     }
 
     /// Adds a function that reads the kernel's generation ID. Without it, each check of the firewall runs programs.
@@ -53,13 +49,12 @@ impl Iptables {
 
     fn for_both(
         &mut self,
-        mut work: impl FnMut(&mut Side, &mut Runner, &mut DeleteTable) -> Result<(), FirewallError>,
+        mut work: impl FnMut(&mut Side, &mut Runner) -> Result<(), FirewallError>,
     ) -> Result<(), FirewallError> {
         self.check_generation();
-        let v4 = work(&mut self.v4, &mut self.run, &mut *self.delete_table);
-        let v6 = self.v6.as_mut().map_or(Ok(()), |side| {
-            work(side, &mut self.run, &mut *self.delete_table)
-        });
+        let v4 = work(&mut self.v4, &mut self.run);
+        let v6 = self.v6.as_mut();
+        let v6 = v6.map_or(Ok(()), |side| work(side, &mut self.run));
         match (v4, v6) {
             (Err(first), Err(second)) => Err(first.and(second)),
             (v4, v6) => v4.and(v6),
@@ -82,7 +77,7 @@ impl FirewallDriver for Iptables {
     }
 
     fn probe(&mut self) -> Result<(), FirewallError> {
-        self.for_both(|side, run, delete_table| side.try_out(run, delete_table))
+        self.for_both(Side::try_out)
     }
 
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
@@ -90,8 +85,7 @@ impl FirewallDriver for Iptables {
             let is_own = |grant: &&Grant| Family::of_network(grant.allow) == family;
             live.iter().filter(is_own).collect()
         };
-        let installed =
-            self.for_both(|side, run, _| side.install(run, protection, &of(side.family)));
+        let installed = self.for_both(|side, run| side.install(run, protection, &of(side.family)));
         self.run.generation.set_verified(None);
         if self.v6.is_none() && !of(Family::V6).is_empty() {
             return installed.and(Err(unavailable(Family::V6, NO_IP6TABLES)));
@@ -152,7 +146,7 @@ impl FirewallDriver for Iptables {
 
     /// Afterwards the rules are as before the first installation, except for counters. Empty tables of the legacy variant stay.
     fn remove(&mut self) -> Result<(), FirewallError> {
-        self.for_both(|side, run, delete_table| side.remove(run, delete_table))
+        self.for_both(Side::remove)
     }
 
     fn kernel_expiry(&self) -> Result<(), FirewallError> {

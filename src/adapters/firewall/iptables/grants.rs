@@ -1,4 +1,4 @@
-//! Reads the grants back from the rules in Postern's chains. A rule there that Postern did not write is an error.
+//! Reads the grants back from the rules in Postern's chains, and tells which rule there Postern did not write.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -42,29 +42,34 @@ enum RuleError {
     Conflict,
 }
 
-/// The grants in the order of their first rules. Rules with the same id are one grant.
-pub(super) fn read(family: Family, tables: &Tables) -> Result<Vec<Grant>, ForeignRule> {
+/// The grants in the order of their first rules, and a rule that Postern did not write. Rules with the same id are one
+/// grant.
+pub(super) fn read(family: Family, tables: &Tables) -> (Vec<Grant>, Option<ForeignRule>) {
     let mut grants: Vec<Grant> = Vec::new();
     let mut places: HashMap<GrantId, usize> = HashMap::new();
+    let mut foreign = None;
     for chain in GRANT_CHAINS {
         for rule in tables.rules(chain) {
-            let foreign = |reason| ForeignRule {
-                chain,
-                rule: printable(rule),
-                reason,
+            let mut enter = || {
+                let part = Rule::read(family, rule)?.grant(chain)?;
+                let place = *places.entry(part.id).or_insert(grants.len());
+                match grants.get_mut(place) {
+                    None => grants.push(part),
+                    Some(grant) if is_same(grant, &part) => join(grant, part),
+                    Some(_) => return Err(RuleError::Conflict),
+                }
+                Ok(())
             };
-            let part = Rule::read(family, rule)
-                .and_then(|rule| rule.grant(chain))
-                .map_err(foreign)?;
-            let place = *places.entry(part.id).or_insert(grants.len());
-            match grants.get_mut(place) {
-                None => grants.push(part),
-                Some(grant) if is_same(grant, &part) => join(grant, part),
-                Some(_) => return Err(foreign(RuleError::Conflict)),
+            if let Err(reason) = enter() {
+                foreign.get_or_insert(ForeignRule {
+                    chain,
+                    rule: printable(rule),
+                    reason,
+                });
             }
         }
     }
-    Ok(grants)
+    (grants, foreign)
 }
 
 fn is_same(one: &Grant, other: &Grant) -> bool {
@@ -238,6 +243,11 @@ mod tests {
     use super::super::save;
     use super::*;
     use crate::adapters::firewall::iptables::tests::{forward, grant as sample};
+
+    fn read(family: Family, tables: &Tables) -> Result<Vec<Grant>, ForeignRule> {
+        let (grants, foreign) = super::read(family, tables);
+        foreign.map_or(Ok(grants), Err)
+    }
 
     fn table(rules: &[impl AsRef<str>]) -> Tables {
         let lines = |is_nat: bool| {

@@ -15,28 +15,6 @@ use crate::model::address::Family;
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct CreatedTables {
-    pub(super) filter: bool,
-    pub(super) nat: bool,
-}
-
-impl CreatedTables {
-    pub(super) fn missing_in(tables: &Tables) -> Self {
-        Self {
-            filter: !tables.filter.exists(),
-            nat: !tables.nat.exists() && tables.nat_error.is_none(),
-        }
-    }
-
-    pub(super) fn marked_in(tables: &Tables) -> Self {
-        Self {
-            filter: tables.filter.has(CREATED_FILTER),
-            nat: tables.nat.has(CREATED_NAT),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Input {
     filter: Vec<String>,
@@ -89,22 +67,14 @@ pub(super) fn installation(
     protection: &Protection,
     live: &[&Grant],
     kernel_ends: bool,
-    created: CreatedTables,
 ) -> Result<String, FirewallError> {
     let needed = NeededChains::new(family, protection, live);
     if let (true, Some(error)) = (needed.nat, &tables.nat_error) {
         return Err(FirewallError::Unsupported(error.to_string()));
     }
-    let marked = CreatedTables::marked_in(tables);
     let mut chains = vec![INPUT, INPUT_GRANTS];
-    if created.filter || marked.filter {
-        chains.insert(0, CREATED_FILTER);
-    }
     if needed.forward {
         chains.extend([FORWARD, FORWARD_GRANTS]);
-    }
-    if needed.nat && (created.nat || marked.nat) {
-        chains.push(CREATED_NAT);
     }
     if needed.nat {
         chains.extend(NAT_CHAINS);
@@ -166,18 +136,12 @@ pub(super) fn removal(tables: &Tables) -> Option<String> {
 
 /// Tests a match in a chain that no rule jumps to.
 ///
-/// It takes two transactions: within one, the legacy variant never shows the rule to the kernel. If this creates table
-/// filter, the first transaction also marks the table, so that removal finds it after a kill.
-pub(super) fn probe(matches: &str, creates_filter: bool) -> String {
-    let mut lines = vec![declare(PROBE), format!("-A {PROBE} {matches} -j RETURN")];
-    lines.extend(creates_filter.then(|| declare(CREATED_FILTER)));
+/// It takes two transactions: within one, the legacy variant never shows the rule to the kernel.
+pub(super) fn probe(matches: &str) -> String {
+    let lines = [declare(PROBE), format!("-A {PROBE} {matches} -j RETURN")];
     let first = transaction("filter", &lines);
     let second = transaction("filter", &[flush(PROBE), format!("-X {PROBE}")]);
     first + &second
-}
-
-pub(super) fn unmark() -> String {
-    transaction("filter", &[format!("-X {CREATED_FILTER}")])
 }
 
 /// The number of transactions in an input. If there are several and one is refused, the others may be in place.
@@ -249,8 +213,7 @@ mod tests {
         let filter = ":POSTERN-FWD - [0:0]\n-D FORWARD -j POSTERN-FWD\n-X POSTERN-FWD\nCOMMIT\n";
         let nat =
             "*nat\n:POSTERN-DNAT - [0:0]\n-D PREROUTING -j POSTERN-DNAT\n-X POSTERN-DNAT\nCOMMIT\n";
-        let none = CreatedTables::default();
-        let text = installation(Family::V4, &tables, &protection(&[]), &[], false, none).unwrap();
+        let text = installation(Family::V4, &tables, &protection(&[]), &[], false).unwrap();
         assert!(
             text.ends_with(&format!("-I INPUT 1 -j POSTERN\n{filter}{nat}")),
             "{text}"

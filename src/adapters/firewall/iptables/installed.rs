@@ -120,8 +120,10 @@ impl Installed {
             grant
         };
         let is_live = |grant: &Grant| self.live.get(&grant.id).map(sorted) == Some(sorted(grant));
-        grants::read(self.family, tables)
-            .is_ok_and(|found| found.len() == self.live.len() && found.iter().all(is_live))
+        let (found, foreign) = grants::read(self.family, tables);
+        foreign.is_none()
+            && found.len() == self.live.len()
+            && found.iter().all(is_live)
             && self.has_all_forward_rules(tables)
     }
 

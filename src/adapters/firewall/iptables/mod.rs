@@ -23,4 +23,5 @@ mod side;
 mod tests;
 
 pub use driver::Iptables;
+pub(crate) use programs::NftTables;
 pub use programs::{Pair, Paths};

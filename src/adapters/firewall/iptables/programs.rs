@@ -3,8 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use crate::adapters::firewall::FirewallError;
+use crate::adapters::firewall::nftables::iptables_tables::ListedChain;
+use crate::model::address::Family;
 
-pub(crate) type DeleteTable = dyn FnMut(bool, &str) -> Result<(), FirewallError> + Send;
+/// What the nft variant cannot do itself, because its programs refuse tables that they cannot show in full.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NftTables {
+    /// Notes which tables and base chains do not exist yet; the flag stands for table nat.
+    pub(crate) note_missing: fn(Family, bool) -> Result<(), FirewallError>,
+    /// Deletes those of them that are empty now.
+    pub(crate) delete_created: fn() -> Result<(), FirewallError>,
+    /// Removes all of Postern's chains, then does the same.
+    pub(crate) remove: fn() -> Result<(), FirewallError>,
+    pub(crate) list: fn(Family) -> Result<Vec<ListedChain>, FirewallError>,
+}
 
 /// The programs of both families.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +34,23 @@ pub struct Pair {
     pub restore: PathBuf,
     /// `iptables-save` or `ip6tables-save`.
     pub save: PathBuf,
+}
+
+impl Pair {
+    pub(super) fn family(&self) -> Family {
+        let name = self.save.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b"ip6") {
+            Family::V6
+        } else {
+            Family::V4
+        }
+    }
+
+    /// `iptables` or `ip6tables` of the same variant.
+    pub(super) fn change(&self) -> PathBuf {
+        let name = self.save.to_string_lossy();
+        PathBuf::from(name.strip_suffix("-save").unwrap_or(&name))
+    }
 }
 
 impl Paths {
@@ -63,6 +92,33 @@ impl Paths {
         }
         let legacy = legacy.filter(|_| has_legacy_tables);
         nft.into_iter().chain(legacy).collect()
+    }
+
+    /// The same programs by the names of their variant. The plain names may become those of the other variant while
+    /// the daemon runs.
+    pub(crate) fn of_fixed_variant(self, find: impl Fn(&str) -> Option<PathBuf>) -> Self {
+        let variant = if self.is_nft() { "nft" } else { "legacy" };
+        let pair = |pair: &Pair| {
+            let named = |path: &Path| {
+                let (name, action) = path.file_name()?.to_str()?.rsplit_once('-')?;
+                let named = find(&format!("{name}-{variant}-{action}"))?;
+                (named.canonicalize().ok()? == path.canonicalize().ok()?).then_some(named)
+            };
+            Some(Pair {
+                restore: named(&pair.restore)?,
+                save: named(&pair.save)?,
+            })
+        };
+        let fixed = |known: Pair| pair(&known).unwrap_or(known);
+        Self {
+            v4: fixed(self.v4),
+            v6: self.v6.map(fixed),
+        }
+    }
+
+    pub(crate) fn is_nft(&self) -> bool {
+        let file = self.v4.save.canonicalize();
+        file.is_ok_and(|file| file.to_string_lossy().contains("nft"))
     }
 
     /// Whether the programs are the same files.

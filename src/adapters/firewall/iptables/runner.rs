@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use super::chains::INPUT;
 use super::failure::{Effect, RunFailure, judge};
 use super::generation::Generation;
 use super::input;
-use super::programs::Pair;
-use super::save::{self, Tables, printable};
+use super::programs::{NftTables, Pair};
+use super::save::{self, SaveError, Tables, printable};
 use crate::adapters::firewall::FirewallError;
+use crate::adapters::firewall::nftables::iptables_tables::ListedChain;
 use crate::model::run::{Call, OUTPUT, Run};
 
 /// The largest listing in bytes: four times the rules of the most grants, 250 bytes each, because a host has rules of its own.
@@ -16,6 +18,8 @@ const LISTING_MAX: usize = 32 << 20;
 pub(super) struct Runner {
     run: Box<dyn Run + Send>,
     pub(super) generation: Generation,
+    pub(super) nft_tables: Option<NftTables>,
+    is_nft: Option<bool>,
 }
 
 impl Runner {
@@ -23,12 +27,27 @@ impl Runner {
         Self {
             run,
             generation: Generation::default(),
+            nft_tables: None,
+            is_nft: None,
         }
     }
 
     pub(super) fn is_nft(&mut self, pair: &Pair) -> bool {
-        self.call(&pair.save, &["--version"], "", OUTPUT)
-            .is_ok_and(|version| version.contains("nf_tables"))
+        *self.is_nft.get_or_insert_with(|| {
+            let call = Call {
+                program: &pair.save,
+                args: &["--version"],
+                stdin: b"",
+                most: OUTPUT,
+            };
+            let version = judge(&pair.save, self.run.run(&call));
+            version.is_ok_and(|version| version.contains("nf_tables"))
+        })
+    }
+
+    pub(super) fn nft_tables_of(&mut self, pair: &Pair) -> Option<NftTables> {
+        let tables = self.nft_tables?;
+        self.is_nft(pair).then_some(tables)
     }
 
     /// All tables that exist. A request for table nat by name would create it.
@@ -46,10 +65,39 @@ impl Runner {
 
     fn save_with(&mut self, pair: &Pair, args: &[&str]) -> Result<Tables, RunFailure> {
         let output = self.call(&pair.save, args, "", LISTING_MAX)?;
-        save::read(&output).map_err(|error| {
-            let line = format!("{}: {error}", pair.save.display());
-            RunFailure::new(Effect::Refused, FirewallError::Program(line))
-        })
+        let read = save::read(&output);
+        let is_incompatible = match &read {
+            Ok(tables) => tables.nat_error.is_some(),
+            Err(error) => matches!(error, SaveError::Incompatible(_)),
+        };
+        if is_incompatible && let Some(nft) = self.nft_tables_of(pair) {
+            return self.list(pair, nft);
+        }
+        read.map_err(|error| unreadable(pair, &error))
+    }
+
+    /// What the save program would print of a table that holds rules that only nft can show.
+    fn list(&mut self, pair: &Pair, nft: NftTables) -> Result<Tables, RunFailure> {
+        let unread = |error| RunFailure::new(Effect::Refused, error);
+        let mut text = String::new();
+        for ListedChain { table, name, rules } in (nft.list)(pair.family()).map_err(unread)? {
+            text += &format!("*{table}\n:{name} - [0:0]\n");
+            let args = ["-t", table, "-S", &name];
+            let is_own = name.starts_with(INPUT);
+            let own = is_own.then(|| self.call(&pair.change(), &args, "", LISTING_MAX));
+            match own {
+                Some(Ok(shown)) => {
+                    let shown = shown.lines().filter(|line| line.starts_with("-A "));
+                    text.extend(shown.flat_map(|line| [line, "\n"]));
+                }
+                Some(Err(_)) | None => text.extend(rules.iter().map(|rule| {
+                    let rule = rule.as_deref().unwrap_or("-m unknown");
+                    format!("-A {name} {rule}\n")
+                })),
+            }
+            text += "COMMIT\n";
+        }
+        save::read(&text).map_err(|error| unreadable(pair, &error))
     }
 
     pub(super) fn restore(&mut self, pair: &Pair, text: &str) -> Result<(), RunFailure> {
@@ -101,4 +149,9 @@ impl Runner {
         };
         judge(program, self.run.run(&call))
     }
+}
+
+fn unreadable(pair: &Pair, error: &SaveError) -> RunFailure {
+    let line = format!("{}: {error}", pair.save.display());
+    RunFailure::new(Effect::Refused, FirewallError::Program(line))
 }

@@ -15,8 +15,6 @@ pub(super) struct Tables {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Table {
     chains: Vec<String>,
-    /// A built-in chain has the policy DROP.
-    has_drop_policy: bool,
     /// Each as `CHAIN MATCHES -j TARGET`, in order.
     rules: Vec<String>,
 }
@@ -32,18 +30,6 @@ pub(super) enum SaveError {
 }
 
 impl Table {
-    pub(super) fn exists(&self) -> bool {
-        !self.chains.is_empty()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        const BUILT_IN: [&str; 5] = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"];
-        self.exists()
-            && !self.has_drop_policy
-            && self.rules.is_empty()
-            && self.chains.iter().all(|chain| BUILT_IN.contains(&&**chain))
-    }
-
     pub(super) fn has(&self, chain: &str) -> bool {
         self.chains.iter().any(|known| known == chain)
     }
@@ -127,9 +113,8 @@ pub(super) fn read(output: &str) -> Result<Tables, SaveError> {
             Some(_) => continue,
         };
         if let Some(chain) = line.strip_prefix(':') {
-            let mut words = chain.split(' ');
-            table.chains.extend(words.next().map(str::to_owned));
-            table.has_drop_policy |= words.next() == Some("DROP");
+            let name = chain.split(' ').next();
+            table.chains.extend(name.map(str::to_owned));
         } else {
             let rule = line.strip_prefix("-A ").ok_or_else(unknown)?;
             table.rules.push(rule.to_owned());
@@ -179,7 +164,7 @@ mod tests {
                       *filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n# Table `raw' is incompatible, use 'nft' tool.\n";
         let tables = read(output).unwrap();
         assert!(tables.is_reached(DNAT) && !tables.has("X"));
-        assert!(tables.filter.is_empty() && tables.nat_error.is_none());
+        assert!(tables.filter.has("INPUT") && tables.nat_error.is_none());
         let tables = read("# Table `nat' is incompatible, use 'nft' tool.\n").unwrap();
         assert!(tables.nat_error.is_some());
     }

@@ -4,12 +4,14 @@
 
 use std::path::Path;
 
-use super::chains::CREATED_FILTER;
+use tracing::warn;
+
+use super::chains::NeededChains;
 use super::failure::{Effect, RunFailure};
 use super::grants;
-use super::input::{self, CreatedTables};
+use super::input;
 use super::installed::{Grants, Installed};
-use super::programs::{DeleteTable, Pair};
+use super::programs::Pair;
 use super::runner::Runner;
 use super::save::Tables;
 use crate::adapters::firewall::FirewallError;
@@ -22,8 +24,6 @@ pub(super) struct Side {
     pub(super) programs: Pair,
     pub(super) state: State,
     pub(super) time_match: TimeMatch,
-    /// Tables that this process creates. The firewall itself remembers those of an earlier process.
-    created: CreatedTables,
 }
 
 #[derive(Default)]
@@ -88,7 +88,6 @@ impl Side {
             programs,
             state: State::NotInstalled,
             time_match: TimeMatch::Untested,
-            created: CreatedTables::default(),
         }
     }
 
@@ -122,15 +121,12 @@ impl Side {
         protection: &Protection,
         live: &[&Grant],
     ) -> Result<(), RunFailure> {
-        if self.state.installed().is_none() {
-            // The probe creates table filter, so look first.
-            self.created = CreatedTables::missing_in(&run.save(&self.programs)?);
-        }
+        let nat = NeededChains::new(self.family, protection, live).nat;
+        self.note_missing(run, nat)?;
         self.probe(run)?;
         let tables = run.save(&self.programs)?;
         let (family, kernel_ends) = (self.family, self.kernel_ends());
-        let text =
-            input::installation(family, &tables, protection, live, kernel_ends, self.created);
+        let text = input::installation(family, &tables, protection, live, kernel_ends);
         let text = text.map_err(|error| RunFailure::new(Effect::Refused, error))?;
         self.restore(run, &text)?;
         self.state = State::Installed(Installed::new(family, protection, live));
@@ -139,29 +135,26 @@ impl Side {
         Ok(())
     }
 
-    pub(super) fn try_out(
-        &mut self,
-        run: &mut Runner,
-        delete_table: &mut DeleteTable,
-    ) -> Result<(), FirewallError> {
-        let Some(before) = self.tables(run)? else {
+    pub(super) fn try_out(&mut self, run: &mut Runner) -> Result<(), FirewallError> {
+        if self.tables(run)?.is_none() {
             return Ok(());
-        };
-        self.created = CreatedTables {
-            nat: false,
-            ..CreatedTables::missing_in(&before)
-        };
+        }
+        self.note_missing(run, false)?;
         match self.probe(run) {
             Err(failure) if self.is_family_missing(&failure) => {
                 self.state = State::NoFamily(failure.error.to_string());
             }
             result => result?,
         }
-        let is_marked = |tables: Tables| tables.filter.has(CREATED_FILTER);
-        if self.created.filter && self.tables(run)?.is_some_and(is_marked) {
-            self.restore(run, &input::unmark())?;
-        }
-        self.delete_empty_tables(run, self.created, delete_table)
+        let nft = run.nft_tables_of(&self.programs);
+        nft.map_or(Ok(()), |nft| (nft.delete_created)())
+    }
+
+    /// The first run of the nft variant creates tables and base chains, which it has no command to delete.
+    fn note_missing(&self, run: &mut Runner, nat: bool) -> Result<(), RunFailure> {
+        let nft = run.nft_tables_of(&self.programs);
+        nft.map_or(Ok(()), |nft| (nft.note_missing)(self.family, nat))
+            .map_err(|error| RunFailure::new(Effect::Unavailable, error))
     }
 
     fn probe(&mut self, run: &mut Runner) -> Result<(), RunFailure> {
@@ -170,7 +163,7 @@ impl Side {
         if self.kernel_ends() {
             return Ok(());
         }
-        let text = input::probe(MATCHES, self.created.filter);
+        let text = input::probe(MATCHES);
         self.time_match = match run.restore(&self.programs, &text) {
             Ok(()) => TimeMatch::Works,
             Err(failure) if failure.effect == Effect::Refused => {
@@ -189,55 +182,27 @@ impl Side {
         Ok(installed.is_in(&tables))
     }
 
+    /// Rules of others in Postern's chains are no grants; the installation removes them.
     pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, FirewallError> {
         let Some(tables) = self.tables(run)? else {
             return Ok(Vec::new());
         };
-        grants::read(self.family, &tables).map_err(|error| {
-            FirewallError::Foreign(format!(
-                "{}: {error}; delete it by hand or run posternd flush",
-                self.programs.save.display()
-            ))
-        })
+        let (grants, foreign) = grants::read(self.family, &tables);
+        if let Some(error) = foreign {
+            warn!("{}: {error}; it is no grant", self.programs.save.display());
+        }
+        Ok(grants)
     }
 
-    pub(super) fn remove(
-        &mut self,
-        run: &mut Runner,
-        delete_table: &mut DeleteTable,
-    ) -> Result<(), FirewallError> {
-        let Some(tables) = self.tables(run)? else {
-            return Ok(());
-        };
-        if let Some(text) = input::removal(&tables) {
+    pub(super) fn remove(&mut self, run: &mut Runner) -> Result<(), FirewallError> {
+        if let Some(nft) = run.nft_tables_of(&self.programs) {
+            (nft.remove)()?;
+        } else if let Some(tables) = self.tables(run)?
+            && let Some(text) = input::removal(&tables)
+        {
             self.restore(run, &text)?;
         }
-        self.delete_empty_tables(run, CreatedTables::marked_in(&tables), delete_table)?;
         self.state = State::NotInstalled;
-        Ok(())
-    }
-
-    /// Deletes those of the created tables that are empty now. iptables has no command for it. Only the nft variant needs
-    /// it: with the legacy variant a table stays until the next boot.
-    fn delete_empty_tables(
-        &self,
-        run: &mut Runner,
-        created: CreatedTables,
-        delete_table: &mut DeleteTable,
-    ) -> Result<(), FirewallError> {
-        if created == CreatedTables::default() || !run.is_nft(&self.programs) {
-            return Ok(());
-        }
-        let Some(tables) = self.tables(run)? else {
-            return Ok(());
-        };
-        let is_ipv6 = self.family == Family::V6;
-        if created.filter && tables.filter.is_empty() {
-            delete_table(is_ipv6, "filter")?;
-        }
-        if created.nat && tables.nat.is_empty() {
-            delete_table(is_ipv6, "nat")?;
-        }
         Ok(())
     }
 

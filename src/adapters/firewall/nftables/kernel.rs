@@ -10,7 +10,6 @@ use super::table::TABLE;
 use super::{errors, messages};
 use crate::adapters::firewall::FirewallError;
 use crate::adapters::netlink::{Message, Netlink, NetlinkError};
-use crate::model::address::Family;
 
 /// The rules of each chain, in order, as the kernel lists their expressions. A replaced rule keeps its handle, so
 /// handles do not tell.
@@ -44,6 +43,18 @@ impl Kernel {
         messages: impl IntoIterator<Item = Message>,
     ) -> Result<(), NetlinkError> {
         self.0.transaction(messages::SUBSYSTEM, messages)
+    }
+
+    /// What `read` makes of the attributes of all objects that the kernel lists.
+    pub(super) fn dump<R: Default>(
+        &mut self,
+        question: &Message,
+        mut read: impl FnMut(&mut R, &[u8]),
+    ) -> Result<R, NetlinkError> {
+        self.0.dump(question, |result: &mut R, message| {
+            read(result, replies::attributes(message));
+            Ok(())
+        })
     }
 
     /// All elements of a set. A missing set or table is refused with NOENT.
@@ -83,14 +94,6 @@ impl Kernel {
             Ok(())
         })
     }
-}
-
-/// Deletes an empty table that iptables or ip6tables (nft variant) made and has no command to delete.
-pub(crate) fn delete_table_of_iptables(ipv6: bool, name: &str) -> Result<(), FirewallError> {
-    let family = if ipv6 { Family::V6 } else { Family::V4 };
-    Kernel::open()?
-        .transaction([messages::delete_table_of(family, name)])
-        .map_err(|error| errors::failed(&format_args!("deleting the empty table {name}"), &error))
 }
 
 /// A function that asks for the number of the ruleset in the network namespace of the calling thread; `None` if the

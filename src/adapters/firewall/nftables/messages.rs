@@ -25,6 +25,8 @@ const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
+const GET_CHAIN: u16 = 4;
+const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
@@ -62,10 +64,50 @@ pub(super) fn delete_table() -> Message {
     message(DELETE_TABLE, 0, &in_table())
 }
 
-pub(super) fn delete_table_of(family: Family, name: &str) -> Message {
-    let family = expressions::family_number(family);
-    let table = Attributes::new().text(TABLE_NAME, name);
-    message_for(family, DELETE_TABLE, 0, &table)
+fn of_table(table: &str) -> Attributes {
+    Attributes::new().text(TABLE_NAME, table)
+}
+
+fn of_chain(table: &str, chain: &str) -> Attributes {
+    of_table(table).text(2, chain)
+}
+
+pub(super) fn new_table_of(family: u8, table: &str) -> Message {
+    message_for(family, NEW_TABLE, NLM_F_CREATE, &of_table(table))
+}
+
+pub(super) fn delete_table_of(family: u8, table: &str) -> Message {
+    message_for(family, DELETE_TABLE, 0, &of_table(table))
+}
+
+pub(super) fn get_tables(family: u8) -> Message {
+    message_for(family, GET_TABLE, 0, &Attributes::new())
+}
+
+pub(super) fn get_chains(family: u8) -> Message {
+    message_for(family, GET_CHAIN, 0, &Attributes::new())
+}
+
+pub(super) fn new_chain_of(family: u8, table: &str, chain: &str) -> Message {
+    let attributes = of_table(table).text(3, chain);
+    message_for(family, NEW_CHAIN, NLM_F_CREATE, &attributes)
+}
+
+pub(super) fn delete_chain_of(family: u8, table: &str, chain: &str) -> Message {
+    message_for(family, DELETE_CHAIN, 0, &of_table(table).text(3, chain))
+}
+
+pub(super) fn get_rules_of(family: u8, table: &str, chain: &str) -> Message {
+    message_for(family, GET_RULE, 0, &of_chain(table, chain))
+}
+
+/// Deletes all rules of a chain.
+pub(super) fn delete_rules_of(family: u8, table: &str, chain: &str) -> Message {
+    message_for(family, DELETE_RULE, 0, &of_chain(table, chain))
+}
+
+pub(super) fn get_sets_of(family: u8, table: &str) -> Message {
+    message_for(family, GET_SET, 0, &of_table(table))
 }
 
 pub(super) fn get_table() -> Message {
@@ -159,9 +201,7 @@ pub(super) fn insert_foreign_rule(
     let expressions = rule.iter().fold(Attributes::new(), |all, expression| {
         all.nested(LIST_ELEMENT, expression)
     });
-    let mut attributes = Attributes::new()
-        .text(TABLE_NAME, table)
-        .text(2, chain)
+    let mut attributes = of_chain(table, chain)
         .nested(4, &expressions)
         .bytes(7, &comment_data(comment));
     let mut flags = NLM_F_CREATE;
@@ -173,10 +213,7 @@ pub(super) fn insert_foreign_rule(
 }
 
 pub(super) fn delete_foreign_rule(family: u8, table: &str, chain: &str, handle: u64) -> Message {
-    let attributes = Attributes::new()
-        .text(TABLE_NAME, table)
-        .text(2, chain)
-        .bytes(3, &handle.to_be_bytes());
+    let attributes = of_chain(table, chain).bytes(3, &handle.to_be_bytes());
     message_for(family, DELETE_RULE, 0, &attributes)
 }
 

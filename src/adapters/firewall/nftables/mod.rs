@@ -10,6 +10,7 @@ mod errors;
 mod expressions;
 mod host_sets;
 mod installed;
+pub(crate) mod iptables_tables;
 mod kernel;
 mod messages;
 mod open_grants;
@@ -21,6 +22,6 @@ mod table;
 
 pub use driver::Nftables;
 pub(crate) use host_sets::{HostSets, KeyKind, Known, Owner, SetChange, SetElement, Unfit};
-pub(crate) use kernel::{delete_table_of_iptables, number_of_ruleset};
+pub(crate) use kernel::number_of_ruleset;
 pub(crate) use ruleset::change_host_rules;
 pub(crate) use table::TABLE;

@@ -142,7 +142,10 @@ fn is_native(chain: &Chain) -> bool {
 
 /// Table filter of the variant that the plain names `iptables` and `ip6tables` run.
 fn is_plain_filter(chain: &Chain) -> bool {
-    ["iptables", "ip6tables"].contains(&chain.table.program.as_str())
+    // nft shows a table of iptables that iptables itself cannot show
+    let programs = ["iptables", "ip6tables", "nft"];
+    programs.contains(&chain.table.program.as_str())
+        && chain.table.family != "inet"
         && chain.table.name == "filter"
 }
 

@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::condition::{Condition, Test};
 use super::packet::Packet;
 use super::places::{Place, Unavoidable};
-use super::rules::{Chain, Hook, Ruleset, Table};
+use super::rules::{Chain, Hook, Rule, Ruleset, Table, Verdict};
 use crate::model::address::Family;
 use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
@@ -93,7 +94,7 @@ pub(crate) fn changes(
     mark: PacketMark,
     openings: &[Opening<'_>],
 ) -> Result<Vec<Change>, Unavoidable> {
-    let host = without_postern(ruleset);
+    let host = without_postern(ruleset, mark);
     let mut wanted: BTreeSet<(Place, AcceptRule)> = BTreeSet::new();
     for opening in openings {
         for place in host.accept_places(opening.hook, opening.packets)? {
@@ -108,7 +109,7 @@ pub(crate) fn changes(
     }
     let mut changes = Vec::new();
     let mut present = BTreeSet::new();
-    for (place, rule, handle) in own_rules(ruleset) {
+    for (place, rule, handle) in own_rules(ruleset, mark) {
         let is_kept = wanted.contains(&(place, rule)) && present.insert((place, rule));
         if !is_kept {
             changes.extend(change(ruleset, place, rule, Action::Delete { handle }));
@@ -136,8 +137,8 @@ pub(crate) fn changes(
 }
 
 /// The changes that remove every rule of Postern from the host's own chains.
-pub(crate) fn removal(ruleset: &Ruleset) -> Vec<Change> {
-    own_rules(ruleset)
+pub(crate) fn removal(ruleset: &Ruleset, mark: PacketMark) -> Vec<Change> {
+    own_rules(ruleset, mark)
         .into_iter()
         .filter_map(|(place, rule, handle)| change(ruleset, place, rule, Action::Delete { handle }))
         .collect()
@@ -153,21 +154,53 @@ fn change(ruleset: &Ruleset, place: Place, rule: AcceptRule, action: Action) -> 
     })
 }
 
-fn is_own(comment: Option<&String>) -> Option<AcceptRule> {
-    AcceptRule::from_comment(comment?)
+/// What nft lists of a table of iptables, and loads again, has no comments.
+fn own(table: &Table, rule: &Rule, mark: PacketMark) -> Option<AcceptRule> {
+    if let Some(comment) = &rule.comment {
+        return AcceptRule::from_comment(comment);
+    }
+    let is_of_iptables = table.family != "inet" && table.name == "filter";
+    let has_mark = |condition: &Condition| {
+        let PacketMark { value, mask } = mark;
+        *condition == Condition::is(Test::Mark { value, mask })
+    };
+    let is_own =
+        is_of_iptables && rule.verdict == Verdict::Accept && rule.conditions.iter().any(has_mark);
+    let service = is_own.then(|| service(table, &rule.conditions))??;
+    Some(AcceptRule { service, mark })
+}
+
+fn service(table: &Table, conditions: &[Condition]) -> Option<Ports> {
+    let protocol = conditions
+        .iter()
+        .find_map(|condition| match &condition.test {
+            Test::Protocol(numbers) => postern_proto::Protocol::from_number(*numbers.first()?),
+            _ => None,
+        });
+    let ports = conditions
+        .iter()
+        .find_map(|condition| match &condition.test {
+            Test::Port(ranges) => ranges.first().copied(),
+            _ => None,
+        });
+    let Some((protocol, (first, last))) = protocol.zip(ports) else {
+        let is_ipv6 = table.sees(Family::V6);
+        return if is_ipv6 { "icmpv6" } else { "icmp" }.parse().ok();
+    };
+    let service = postern_proto::Service::new(protocol, first, last);
+    service.ok().map(Ports::from)
 }
 
 /// The rules without those of Postern, in the same chains.
-pub(crate) fn without_postern(ruleset: &Ruleset) -> Ruleset {
+pub(crate) fn without_postern(ruleset: &Ruleset, mark: PacketMark) -> Ruleset {
     let mut host = ruleset.clone();
     for chain in &mut host.chains {
         if chain.table.is_postern() || is_iptables_drivers(chain) {
             chain.base = None;
             chain.rules.clear();
         } else {
-            chain
-                .rules
-                .retain(|rule| is_own(rule.comment.as_ref()).is_none());
+            let table = &chain.table;
+            chain.rules.retain(|rule| own(table, rule, mark).is_none());
         }
     }
     host
@@ -179,12 +212,12 @@ fn is_iptables_drivers(chain: &Chain) -> bool {
 }
 
 /// Postern's rules in the host's chains, each with its place among the rules of the host.
-fn own_rules(ruleset: &Ruleset) -> Vec<(Place, AcceptRule, u64)> {
+fn own_rules(ruleset: &Ruleset, mark: PacketMark) -> Vec<(Place, AcceptRule, u64)> {
     let mut found = Vec::new();
     for (index, chain) in ruleset.chains.iter().enumerate() {
         let mut foreign = 0_usize;
         for rule in &chain.rules {
-            match is_own(rule.comment.as_ref()) {
+            match own(&chain.table, rule, mark) {
                 Some(own) => {
                     let place = Place {
                         chain: index,
