@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use postern_harness::Requirement::{self, Program};
-use postern_harness::{GateConfig, Machine, World};
+use postern_harness::{Client, FAMILIES, GateConfig, Machine, SERVICE, World};
 
 /// A host: its name, the programs that it needs, and the commands that set up its firewall.
 struct Host {
@@ -15,7 +15,7 @@ struct Host {
 pub(super) const NFT_BASICS: &str = "iif lo accept; ct state established,related accept; ip saddr 198.51.100.9 drop; \
      meta l4proto ipv6-icmp accept;";
 
-const HOSTS: [Host; 8] = [
+const HOSTS: [Host; 10] = [
     Host {
         name: "nft_policy_drop",
         needs: &[Program("nft")],
@@ -46,6 +46,33 @@ table ip four { chain input { type filter hook input priority 5; policy drop; ii
 table ip6 six { chain input { type filter hook input priority 10; iif lo accept; ct state established accept; meta l4proto ipv6-icmp accept; counter drop; }; }
 table inet more { chain input { type filter hook input priority 0; ct state established accept; meta l4proto ipv6-icmp accept; tcp dport 1-5000 counter drop; }; }
 X",
+    },
+    // Shaped like what fw4 of OpenWrt 23.05 loads: a zone for each side, and rejects in a chain that all share.
+    Host {
+        name: "openwrt",
+        needs: &[Program("nft")],
+        script: "nft -f - <<'X'
+table inet fw4 {
+  chain handle_reject { meta l4proto tcp reject with tcp reset; reject with icmpx port-unreachable; }
+  chain reject_from_wan { iifname != \"br-lan\" counter jump handle_reject; }
+  chain syn_flood { limit rate 25/second burst 50 packets return; drop; }
+  chain input_lan { accept; }
+  chain input_wan { meta nfproto ipv4 udp dport 68 counter accept; BASICS jump reject_from_wan; }
+  chain input { type filter hook input priority filter; policy drop; iif lo accept; ct state vmap { established : accept, related : accept };
+    tcp flags & (fin | syn | rst | ack) == syn jump syn_flood; iifname \"br-lan\" jump input_lan; iifname != { \"lo\", \"br-lan\" } jump input_wan; jump handle_reject; }
+  chain forward { type filter hook forward priority filter; policy drop; ct state vmap { established : accept, related : accept }; jump handle_reject; }
+  chain prerouting { type filter hook prerouting priority dstnat; policy accept; }
+  chain mangle_forward { type filter hook forward priority mangle; policy accept; tcp flags syn tcp option maxseg size set rt mtu; }
+}
+X",
+    },
+    Host {
+        name: "firewalld",
+        needs: &[Program("firewalld"), Program("dbus-daemon"), Requirement::Root],
+        script: "unshare -m sh -c 'mount -t tmpfs none /run; mkdir -p /run/dbus; cp -a /etc/firewalld /run/etc;
+                 sed -i s/^CleanupOnExit=.*/CleanupOnExit=no/ /run/etc/firewalld.conf;
+                 dbus-daemon --system --nofork --nopidfile & bus=$!; firewalld --nofork --nopid --system-config /run/etc & wall=$!;
+                 timeout 30 sh -c \"until firewall-cmd --state; do sleep 0.1; done\"; kill $wall; wait $wall; kill $bus' >/dev/null 2>&1",
     },
     Host {
         name: "iptables_nft_policy_drop",
@@ -96,7 +123,7 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
                 .replace("IPTABLES", IPTABLES);
             let needs = [host.needs, &[Program("ip"), Program("nft")]].concat();
             machine.trial(host.name, &needs, move || {
-                grant_opens_and_nothing_else(&script)
+                invariants_11_and_12_hold(&script)
             })
         })
         .collect()
@@ -112,10 +139,10 @@ pub(super) fn rules(world: &World) -> String {
     kept.collect::<Vec<_>>().join("\n")
 }
 
-fn grant_opens_and_nothing_else(script: &str) {
+fn invariants_11_and_12_hold(script: &str) {
     let mut world = World::prepare(&GateConfig::new("auto"));
     world.gate.sh(script);
-    world.first.expect_both_shut_out();
+    expect_nobody_in(&world.first);
     let before = rules(&world);
     world.daemon.start(&world.gate);
     world.first.expect_both_shut_out();
@@ -129,9 +156,17 @@ fn grant_opens_and_nothing_else(script: &str) {
     postern_harness::wait_until("the engine has ended", || !is_running(engine));
     world.second.expect_both_shut_out();
     world.gate.sh("nft delete table inet postern");
-    world.first.expect_both_shut_out();
+    expect_nobody_in(&world.first);
     world.daemon.at_gate(&world.gate, &["flush"]);
     assert_eq!(rules(&world), before);
+}
+
+/// The host's own rules drop or reject.
+fn expect_nobody_in(client: &Client) {
+    for family in FAMILIES {
+        let connected = client.connect(family, SERVICE);
+        assert!(connected.is_err(), "{family:?} is open without Postern");
+    }
 }
 
 fn is_running(pid: u32) -> bool {
