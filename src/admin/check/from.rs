@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::host::{self, Passage, opening};
+use super::host::{self, DroppingChain, Passage, opening};
 use crate::adapters::config::disk;
 use crate::adapters::firewall::host_rule;
 use crate::core::host_rules::accept_rules::without_postern;
@@ -48,8 +48,16 @@ pub(crate) fn judge(
     })
 }
 
-/// The commands that insert every rule that the host's own chains need, also those that are there already.
-pub(crate) fn plan(config: &Path) -> Result<Vec<String>, ExitError> {
+/// What the host's own chains drop, and the rules that they need.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) dropping: Vec<DroppingChain>,
+    /// The commands that insert every rule, also those that are there already.
+    pub(crate) rules: Vec<String>,
+}
+
+/// Plans the rules in the host's own chains.
+pub(crate) fn plan(config: &Path) -> Result<Plan, ExitError> {
     let (bundle, settings) = disk::load(config)?;
     drop(bundle);
     rights::check()?;
@@ -62,5 +70,8 @@ pub(crate) fn plan(config: &Path) -> Result<Vec<String>, ExitError> {
     let (interfaces, addresses) = (&snapshot.interfaces, &snapshot.addresses);
     let changes = host_rule::plan(&rules, &protection, interfaces, addresses)
         .map_err(|why| ExitError::new(UNAVAILABLE, why))?;
-    Ok(opening::commands(&changes))
+    Ok(Plan {
+        dropping: host::dropping(&settings, &snapshot),
+        rules: opening::commands(&changes),
+    })
 }

@@ -31,9 +31,16 @@ pub(super) struct Check {
 pub(super) fn carry_out(check: &Check) -> Result<ExitCode, ExitError> {
     let report = &check.report;
     if check.plan {
-        let commands = check::plan(&report.config.config)?;
-        let text: String = commands.iter().map(|line| format!("{line}\n")).collect();
-        return answer(report, json!({ "rules": commands }), &text);
+        let plan = check::plan(&report.config.config)?;
+        let mut text = String::new();
+        for chain in &plan.dropping {
+            let _ = writeln!(text, "# {chain}");
+        }
+        for command in &plan.rules {
+            let _ = writeln!(text, "{command}");
+        }
+        let told = json!({ "dropping": plan.dropping, "rules": plan.rules });
+        return answer(report, told, &text);
     }
     let Some(address) = check.from else {
         let findings = check::check(&report.config.config);

@@ -6,6 +6,7 @@
 pub(crate) mod accept_rules;
 mod condition;
 mod judgement;
+mod owners;
 mod packet;
 mod places;
 mod rules;

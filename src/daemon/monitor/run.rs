@@ -18,7 +18,7 @@ use crate::adapters::conntrack::Conntrack;
 use crate::adapters::conntrack::kernel::KernelConntrack;
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::service;
-use crate::model::settings::{CaptureKind, Interfaces, Settings};
+use crate::model::settings::{CaptureKind, DriverKind, Interfaces, Settings};
 use crate::model::time::{count, human};
 
 /// Runs the daemon in the foreground until a signal stops it, or a trial fails.
@@ -114,11 +114,16 @@ fn log_start(settings: &Settings, backend: &str, run_as: &RunAs) {
     };
     let (name, ports) = (gate.name.as_str(), service::list(&gate.ports));
     let users = settings.policies.len();
+    let why = match (settings.firewall.backend, backend) {
+        (DriverKind::Auto, "nftables") => ", because this kernel has nf_tables",
+        (DriverKind::Auto, _) => ", because this kernel has no nf_tables",
+        _ => "",
+    };
     info!(
         gate = name,
         users,
         backend,
-        "gate {name}: listening for knocks to UDP port {ports} on {sources}, {}, firewall by {backend}",
+        "gate {name}: listening for knocks to UDP port {ports} on {sources}, {}, firewall by {backend}{why}",
         count(users, "user"),
     );
     if let Some(note) = &run_as.note {

@@ -2,12 +2,14 @@
 
 use libtest_mimic::Trial;
 use postern_harness::Requirement::{self, Program};
-use postern_harness::{Client, FAMILIES, GateConfig, Machine, SERVICE, World};
+use postern_harness::{Client, FAMILIES, GateConfig, Machine, SERVICE, World, text};
 
 /// A host: its name, the programs that it needs, and the commands that set up its firewall.
 struct Host {
     name: &'static str,
     needs: &'static [Requirement],
+    /// Whose chains `check --plan` says they are.
+    owner: &'static str,
     script: &'static str,
 }
 
@@ -19,6 +21,7 @@ const HOSTS: [Host; 10] = [
     Host {
         name: "nft_policy_drop",
         needs: &[Program("nft")],
+        owner: "",
         script: "nft -f - <<'X'
 table inet filter {
   chain input { type filter hook input priority filter; policy drop; BASICS }
@@ -29,6 +32,7 @@ X",
     Host {
         name: "nft_final_drop_in_a_zone",
         needs: &[Program("nft")],
+        owner: "",
         script: "nft -f - <<'X'
 table inet fw {
   chain denied { counter drop; }
@@ -41,6 +45,7 @@ X",
     Host {
         name: "nft_two_tables_of_one_family_each",
         needs: &[Program("nft")],
+        owner: "",
         script: "nft -f - <<'X'
 table ip four { chain input { type filter hook input priority 5; policy drop; iif lo accept; ct state established accept; }; }
 table ip6 six { chain input { type filter hook input priority 10; iif lo accept; ct state established accept; meta l4proto ipv6-icmp accept; counter drop; }; }
@@ -51,6 +56,7 @@ X",
     Host {
         name: "openwrt",
         needs: &[Program("nft")],
+        owner: "OpenWrt",
         script: "nft -f - <<'X'
 table inet fw4 {
   chain handle_reject { meta l4proto tcp reject with tcp reset; reject with icmpx port-unreachable; }
@@ -69,6 +75,7 @@ X",
     Host {
         name: "firewalld",
         needs: &[Program("firewalld"), Program("dbus-daemon"), Requirement::Root],
+        owner: "firewalld",
         script: "unshare -m sh -c 'mount -t tmpfs none /run; mkdir -p /run/dbus; cp -a /etc/firewalld /run/etc;
                  sed -i s/^CleanupOnExit=.*/CleanupOnExit=no/ /run/etc/firewalld.conf;
                  dbus-daemon --system --nofork --nopidfile & bus=$!; firewalld --nofork --nopid --system-config /run/etc & wall=$!;
@@ -77,16 +84,19 @@ X",
     Host {
         name: "iptables_nft_policy_drop",
         needs: &[Program("iptables-nft"), Program("ip6tables-nft")],
+        owner: "",
         script: "for v in iptables-nft ip6tables-nft; do IPTABLES; done",
     },
     Host {
         name: "iptables_legacy_policy_drop",
         needs: &[Program("iptables-legacy"), Program("ip6tables-legacy")],
+        owner: "",
         script: "for v in iptables-legacy ip6tables-legacy; do IPTABLES; done",
     },
     Host {
         name: "ferm",
         needs: &[Program("ferm"), Program("iptables-legacy")],
+        owner: "",
         script: "ferm - <<'X'
 domain (ip ip6) table filter { chain INPUT { policy DROP; interface lo ACCEPT; mod state state (ESTABLISHED RELATED) ACCEPT;
  proto (icmp ipv6-icmp) ACCEPT; } chain FORWARD { policy DROP; } }
@@ -95,12 +105,14 @@ X",
     Host {
         name: "ufw",
         needs: &[Program("ufw"), Requirement::Root],
+        owner: "ufw",
         script: "unshare -m sh -c 'mount -t tmpfs none /run; cp -a /etc/ufw /run/ufw.etc; mount --bind /run/ufw.etc /etc/ufw; \
                  ufw --force enable >/dev/null'",
     },
     Host {
         name: "shorewall",
         needs: &[Program("shorewall"), Program("ip6tables"), Requirement::Root],
+        owner: "Shorewall",
         script: "unshare -m sh -c 'mount -t tmpfs none /var/lib/shorewall; d=/var/lib/shorewall/etc; mkdir $d; cp /etc/shorewall/shorewall.conf $d; \
                  printf \"fw firewall\\nnet ipv4\\n\" >$d/zones; printf \"?FORMAT 2\\n\" >$d/interfaces; for i in $(ip -o link | cut -d: -f2 | cut -d@ -f1 | grep -v lo); do echo net $i >>$d/interfaces; done; \
                  printf \"\\$FW net ACCEPT\\nnet all DROP\\nall all REJECT\\n\" >$d/policy; shorewall start $d >/dev/null 2>&1'; v=ip6tables; IPTABLES",
@@ -123,7 +135,7 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
                 .replace("IPTABLES", IPTABLES);
             let needs = [host.needs, &[Program("ip"), Program("nft")]].concat();
             machine.trial(host.name, &needs, move || {
-                invariants_11_and_12_hold(&script)
+                invariants_11_and_12_hold(&script, host.owner)
             })
         })
         .collect()
@@ -139,11 +151,14 @@ pub(super) fn rules(world: &World) -> String {
     kept.collect::<Vec<_>>().join("\n")
 }
 
-fn invariants_11_and_12_hold(script: &str) {
+fn invariants_11_and_12_hold(script: &str, owner: &str) {
     let mut world = World::prepare(&GateConfig::new("auto"));
     world.gate.sh(script);
     expect_nobody_in(&world.first);
     let before = rules(&world);
+    let plan = text(&world.daemon.at_gate(&world.gate, &["check", "--plan"]));
+    let of_owner = format!(", of {owner}: packets to this host are dropped by ");
+    assert!(owner.is_empty() || plan.contains(&of_owner), "{plan}");
     world.daemon.start(&world.gate);
     world.first.expect_both_shut_out();
     world.open_both("10m");

@@ -12,6 +12,7 @@ use view::HostView;
 
 mod blocked;
 mod cure;
+mod dropping;
 pub(super) mod opening;
 mod passage;
 mod reachable;
@@ -21,6 +22,7 @@ mod sets;
 mod tests;
 mod view;
 
+pub(crate) use dropping::DroppingChain;
 pub(crate) use passage::Passage;
 
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
@@ -55,6 +57,15 @@ pub(super) fn passages(
             passage::passages(&view, address, services, &behind)
         }
     }
+}
+
+/// The base chains of the host that drop what no rule accepts.
+pub(super) fn dropping(settings: &Settings, host: &HostSnapshot) -> Vec<DroppingChain> {
+    dropping::chains(&HostView {
+        settings,
+        host,
+        is_iptables: false,
+    })
 }
 
 /// Judges a host; `backend` is the name of the driver that `run` would use.
