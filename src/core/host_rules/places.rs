@@ -75,8 +75,10 @@ struct Search<'a> {
 enum End {
     Accepted,
     Dropped,
-    /// The chain's end, or a return.
-    Left,
+    /// Before this place: the chain's end, or a rule that returns.
+    Left(Place),
+    /// Accepted, or left before that by a rule with an unknown condition.
+    AcceptedOrLeft,
 }
 
 impl Search<'_> {
@@ -97,14 +99,10 @@ impl Search<'_> {
         let mut path = Vec::new();
         match self.walk(base, packet, &mut path)? {
             End::Dropped => Ok(Some(path)),
-            End::Accepted => Ok(None),
-            End::Left => {
-                let chain = self.chains.get(base);
-                let drops = chain
-                    .and_then(|chain| chain.base)
-                    .is_some_and(|base| base.drops);
-                let index = chain.map_or(0, |chain| chain.rules.len());
-                Ok(drops.then(|| vec![Place { chain: base, index }]))
+            End::Accepted | End::AcceptedOrLeft => Ok(None),
+            End::Left(place) => {
+                let base = self.chains.get(base).and_then(|chain| chain.base);
+                Ok(base.filter(|base| base.drops).map(|_| vec![place]))
             }
         }
     }
@@ -118,47 +116,63 @@ impl Search<'_> {
         if path.len() >= MAX_DEPTH {
             return Err(Unavoidable::TooDeep);
         }
-        let Some(rules) = self.chains.get(chain).map(|chain| &chain.rules) else {
-            return Ok(End::Left);
+        let rules = self.chains.get(chain).map(|chain| chain.rules.as_slice());
+        let rules = rules.unwrap_or_default();
+        let mut may_have_left = false;
+        let accepted = |may_have_left| {
+            if may_have_left {
+                End::AcceptedOrLeft
+            } else {
+                End::Accepted
+            }
         };
         for (index, rule) in rules.iter().enumerate() {
             let place = Place { chain, index };
             if self.places.contains(&place) {
-                return Ok(End::Accepted);
+                return Ok(accepted(may_have_left));
             }
-            if !certainly_applies(&rule.conditions, packet) {
+            let Some(is_certain) = may_apply(&rule.conditions, packet) else {
                 continue;
-            }
+            };
             match &rule.verdict {
-                Verdict::Accept | Verdict::Queue | Verdict::Rewrite(_) => return Ok(End::Accepted),
+                Verdict::Return if is_certain => return Ok(End::Left(place)),
+                Verdict::Return => may_have_left = true,
+                _ if !is_certain => {}
+                Verdict::Accept | Verdict::Queue | Verdict::Rewrite(_) => {
+                    return Ok(accepted(may_have_left));
+                }
                 Verdict::Drop => {
                     path.push(place);
                     return Ok(End::Dropped);
                 }
-                Verdict::Return => return Ok(End::Left),
                 Verdict::Continue => {}
                 Verdict::Jump(to) | Verdict::Goto(to) => {
                     let Some(target) = self.target(chain, to) else {
                         continue;
                     };
                     path.push(place);
-                    match self.walk(target, packet, path)? {
-                        End::Left => {
-                            path.pop();
-                            if matches!(rule.verdict, Verdict::Goto(_)) {
-                                return Ok(End::Left);
-                            }
-                        }
+                    let end = self.walk(target, packet, path)?;
+                    if matches!(end, End::Dropped) {
+                        return Ok(end);
+                    }
+                    path.pop();
+                    let is_goto = matches!(rule.verdict, Verdict::Goto(_));
+                    match end {
+                        End::Accepted => return Ok(accepted(may_have_left)),
+                        End::Left(_) | End::AcceptedOrLeft if !is_goto => {}
                         end => return Ok(end),
                     }
                 }
             }
         }
-        let index = rules.len();
-        if self.places.contains(&Place { chain, index }) {
-            return Ok(End::Accepted);
+        let end = Place {
+            chain,
+            index: rules.len(),
+        };
+        if self.places.contains(&end) {
+            return Ok(accepted(may_have_left));
         }
-        Ok(End::Left)
+        Ok(End::Left(end))
     }
 
     fn target(&self, from: usize, name: &str) -> Option<usize> {
@@ -211,8 +225,15 @@ impl Search<'_> {
     }
 }
 
-fn certainly_applies(conditions: &[Condition], packet: &Packet<'_>) -> bool {
-    conditions
-        .iter()
-        .all(|condition| condition.holds(packet) == Some(true))
+/// `None` if a rule does not apply to the packet, else whether that is certain.
+fn may_apply(conditions: &[Condition], packet: &Packet<'_>) -> Option<bool> {
+    let mut is_certain = true;
+    for condition in conditions {
+        match condition.holds(packet) {
+            Some(true) => {}
+            Some(false) => return None,
+            None => is_certain = false,
+        }
+    }
+    Some(is_certain)
 }

@@ -16,6 +16,37 @@ use crate::model::address::Family;
 
 const ALL_FLAGS: [&str; 6] = ["fin", "syn", "rst", "psh", "ack", "urg"];
 
+/// Targets that decide nothing.
+pub(super) const CONTINUING: [&str; 27] = [
+    "MARK",
+    "CONNMARK",
+    "CT",
+    "NOTRACK",
+    "LOG",
+    "NFLOG",
+    "ULOG",
+    "TCPMSS",
+    "TRACE",
+    "AUDIT",
+    "SET",
+    "CLASSIFY",
+    "DSCP",
+    "TOS",
+    "TTL",
+    "HL",
+    "HMARK",
+    "CHECKSUM",
+    "SECMARK",
+    "CONNSECMARK",
+    "IDLETIMER",
+    "LED",
+    "RATEEST",
+    "TCPOPTSTRIP",
+    "TEE",
+    "ECN",
+    "ACCOUNT",
+];
+
 /// Reads the output of a save program; `program` is its sibling that changes rules.
 pub(crate) fn read(program: &str, family: Family, output: &str) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::new();
@@ -78,13 +109,17 @@ fn priority(table: &str) -> i32 {
 }
 
 fn add_rule(chains: &mut [Chain], places: &HashMap<String, usize>, line: &str) {
-    let words = words(line).unwrap_or_default();
-    let Some((name, rest)) = words.split_first() else {
-        return;
+    let words = words(line);
+    let chain = match &words {
+        Some(words) => words.first().map(|name| name.text.as_str()),
+        None => line.split(' ').next(),
     };
-    let place = places.get(&name.text).copied();
+    let place = chain.and_then(|name| places.get(name).copied());
     if let Some(chain) = place.and_then(|place| chains.get_mut(place)) {
-        let (conditions, effect, verdict) = rule(rest, places);
+        let rest = words.as_ref().and_then(|words| words.get(1..));
+        // A line that has no words may be any rule.
+        let (conditions, effect, verdict) = rest.map_or_else(unknown, |rest| rule(rest, places));
+        let rest = rest.unwrap_or_default();
         let comment = rest
             .iter()
             .zip(rest.iter().skip(1))
@@ -99,6 +134,11 @@ fn add_rule(chains: &mut [Chain], places: &HashMap<String, usize>, line: &str) {
             comment,
         });
     }
+}
+
+/// It may accept, drop, or do nothing.
+fn unknown() -> (Vec<Condition>, Option<Effect>, Verdict) {
+    (vec![Condition::unknown()], None, Verdict::Queue)
 }
 
 /// An option with its values. An exclamation mark before it negates it.
@@ -124,10 +164,16 @@ fn rule(
     let mut effect = None;
     for option in &options {
         match option.flag {
-            "-j" => {
-                verdict = target(option.value(0), &options, chains);
-                effect = effect_of(option.value(0), &options);
-            }
+            "-j" => match target(option.value(0), &options, chains) {
+                Some(target) => {
+                    verdict = target;
+                    effect = effect_of(option.value(0), &options);
+                }
+                None => {
+                    conditions.push(Condition::unknown());
+                    verdict = Verdict::Queue;
+                }
+            },
             "-g" => verdict = Verdict::Goto(option.value(0).to_owned()),
             // This match has no options and decides by itself.
             "-m" if option.value(0) == "socket" => conditions.push(Condition::unknown()),
@@ -162,13 +208,19 @@ fn options(words: &[Word]) -> Vec<RuleOption<'_>> {
     options
 }
 
-fn target(name: &str, options: &[RuleOption<'_>], chains: &HashMap<String, usize>) -> Verdict {
+/// `None` if it is not known what the target does.
+fn target(
+    name: &str,
+    options: &[RuleOption<'_>],
+    chains: &HashMap<String, usize>,
+) -> Option<Verdict> {
     let value = |flag: &str| {
         let option = options.iter().find(|option| option.flag == flag);
         option.map(|option| option.value(0)).unwrap_or_default()
     };
-    match name {
-        "ACCEPT" => Verdict::Accept,
+    Some(match name {
+        chain if chains.contains_key(chain) => Verdict::Jump(chain.to_owned()),
+        "ACCEPT" | "SNAT" | "MASQUERADE" | "NETMAP" => Verdict::Accept,
         "DROP" | "REJECT" | "TARPIT" => Verdict::Drop,
         "RETURN" => Verdict::Return,
         "DNAT" => Verdict::Rewrite(new_destination(value("--to-destination"))),
@@ -176,10 +228,10 @@ fn target(name: &str, options: &[RuleOption<'_>], chains: &HashMap<String, usize
             address: None,
             port: value("--to-ports").parse().ok(),
         }),
-        "QUEUE" | "NFQUEUE" => Verdict::Queue,
-        chain if chains.contains_key(chain) => Verdict::Jump(chain.to_owned()),
-        _ => Verdict::Continue,
-    }
+        "QUEUE" | "NFQUEUE" | "TPROXY" | "SYNPROXY" => Verdict::Queue,
+        name if CONTINUING.contains(&name) => Verdict::Continue,
+        _ => return None,
+    })
 }
 
 fn effect_of(target: &str, options: &[RuleOption<'_>]) -> Option<Effect> {

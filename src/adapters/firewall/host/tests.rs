@@ -1,7 +1,7 @@
 //! Real rule sets, captured from the tools that wrote them into a kernel.
 
 use super::{Recording, iptables_save, read_recording};
-use crate::core::host_rules::{Base, Chain, Hook, Packet, Ruleset, Test, Verdict};
+use crate::core::host_rules::{Base, Chain, Hook, Judgement, Packet, Ruleset, Test, Verdict};
 use crate::model::address::Family;
 
 const EVERY_MATCH: &[u8] = include_bytes!("../../../../tests/rulesets/every-match.netlink");
@@ -156,5 +156,22 @@ fn odd_output_causes_no_panic() {
         "#`'",
     ] {
         let _ = iptables_save::read("iptables", Family::V4, text);
+    }
+}
+
+#[test]
+fn rule_that_is_not_understood_may_be_any() {
+    for rule in [
+        "-A INPUT -m comment --comment \"half",
+        "-A INPUT -j HELLO",
+        "-A INPUT -p tcp -m tcp --dport 22 -m odd --match -j ACCEPT",
+    ] {
+        let text = format!("*filter\n:INPUT DROP [0:0]\n{rule}\nCOMMIT\n");
+        let chains = iptables_save::read("iptables", Family::V4, &text);
+        let judgement = Ruleset { chains }.judge(Hook::Input, &packets()[0]);
+        assert!(
+            matches!(judgement, Judgement::CannotTell(_)),
+            "{rule}: {judgement}"
+        );
     }
 }

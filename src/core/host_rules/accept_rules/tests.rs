@@ -116,6 +116,51 @@ fn rule_goes_directly_before_what_drops_everyone() {
             ],
             vec!["input 2"],
         ),
+        // what a zone leaves to the policy, by its end or by a return
+        (
+            vec![
+                input(
+                    true,
+                    vec![rule(6, Test::Always, Verdict::Goto("zone".to_owned()))],
+                ),
+                chain("zone", None, false, vec![banned()]),
+            ],
+            vec!["zone end"],
+        ),
+        (
+            vec![input(
+                true,
+                vec![rule(7, Test::Always, Verdict::Return), drop()],
+            )],
+            vec!["input 1"],
+        ),
+        // a chain that an unknown condition may have left
+        (
+            vec![
+                input(true, vec![jump("zone")]),
+                chain(
+                    "zone",
+                    None,
+                    false,
+                    vec![
+                        rule(8, Test::Unknown, Verdict::Return),
+                        rule(9, Test::Always, Verdict::Accept),
+                    ],
+                ),
+            ],
+            vec!["input end"],
+        ),
+        // an unknown condition may be meant for few packets, and may not accept
+        (
+            vec![input(
+                true,
+                vec![
+                    rule(10, Test::Unknown, Verdict::Drop),
+                    rule(11, Test::Unknown, Verdict::Accept),
+                ],
+            )],
+            vec!["input end"],
+        ),
         // each base chain that drops
         (
             vec![

@@ -39,6 +39,8 @@ struct RuleReader<'a, D> {
     conditions: Vec<Condition>,
     effect: Option<Effect>,
     verdict: Option<Verdict>,
+    /// An expression is not known; it may accept or drop.
+    may_decide: bool,
     reading: Reading,
 }
 
@@ -58,6 +60,7 @@ pub(super) fn read<D: Dumps>(
         conditions: Vec::new(),
         effect: None,
         verdict: None,
+        may_decide: false,
         reading: Reading::default(),
     };
     for expression in each(expressions).flatten() {
@@ -70,7 +73,11 @@ pub(super) fn read<D: Dumps>(
             break;
         }
     }
-    let verdict = reader.verdict.unwrap_or(Verdict::Continue);
+    let verdict = match reader.verdict {
+        Some(verdict) => verdict,
+        None if reader.may_decide => Verdict::Queue,
+        None => Verdict::Continue,
+    };
     let last = Parsed {
         conditions: reader.conditions,
         effect: reader.effect,
@@ -160,7 +167,11 @@ impl<D: Dumps> RuleReader<'_, D> {
             b"socket" => self.hide(two),
             b"numgen" | b"rt" | b"osf" | b"tunnel" | b"xfrm" => self.hide(one),
             b"hash" => self.hide(two),
-            _ => self.unknown(),
+            b"synproxy" => self.verdict = Some(Verdict::Queue),
+            _ => {
+                self.unknown();
+                self.may_decide = true;
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::bytes::{u16_at, u32_at};
 use super::fields::STATES;
+use crate::adapters::firewall::host::iptables_save::CONTINUING;
 use crate::adapters::netlink::attributes;
 use crate::core::host_rules::{Condition, Effect, NewDestination, Test, Verdict, networks_between};
 use crate::model::address::Family;
@@ -175,10 +176,10 @@ fn conntrack(info: &[u8]) -> Option<Vec<Condition>> {
     const UNTRACKED: u32 = 1 << 8;
     const TRANSLATED_DESTINATION: u32 = 1 << 7;
     let (flags, inverted) = (u16_at(info, 146)?, u16_at(info, 148)?);
-    if flags & !(STATE | ORIGINAL_PORT | DIRECTION | STATUS | STATE_ALIAS) != 0 {
-        return None;
-    }
     let mut conditions = Vec::new();
+    if flags & !(STATE | ORIGINAL_PORT | DIRECTION | STATUS | STATE_ALIAS) != 0 {
+        conditions.push(Condition::unknown());
+    }
     let mut add = |flag: u16, test: Test| {
         if flags & flag != 0 {
             conditions.push(Condition {
@@ -285,11 +286,7 @@ pub(super) fn verdict(name: &str, revision: u32, info: &[u8]) -> Option<Verdict>
         "DROP" | "REJECT" | "TARPIT" => Verdict::Drop,
         "QUEUE" | "NFQUEUE" | "TPROXY" | "SYNPROXY" => Verdict::Queue,
         "DNAT" | "REDIRECT" => Verdict::Rewrite(new_destination(name, revision, info)),
-        "MARK" | "CONNMARK" | "CT" | "NOTRACK" | "LOG" | "NFLOG" | "ULOG" | "TCPMSS" | "TRACE"
-        | "AUDIT" | "SET" | "CLASSIFY" | "DSCP" | "TOS" | "TTL" | "HL" | "HMARK" | "CHECKSUM"
-        | "SECMARK" | "CONNSECMARK" | "IDLETIMER" | "LED" | "RATEEST" | "TCPOPTSTRIP" | "TEE" => {
-            Verdict::Continue
-        }
+        name if CONTINUING.contains(&name) => Verdict::Continue,
         _ => return None,
     })
 }
