@@ -13,6 +13,9 @@ pub struct FirewallState {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub obstacle: Option<String>,
     pub tests: Vec<SelfTest>,
+    /// What else keeps grants from opening, or cuts sessions.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<String>,
 }
 
 /// One service over one family.
@@ -25,6 +28,9 @@ pub struct SelfTest {
     pub granted: String,
     /// The same for a stranger's packet.
     pub stranger: String,
+    /// Why a session ends with its grant; absent if it lives on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub session: Option<String>,
     /// Whether a grant opens it and, with protection, a stranger's packet is dropped. `None` if a rule is not understood.
     pub is_right: Option<bool>,
 }
@@ -36,6 +42,7 @@ impl FirewallState {
             .tests
             .iter()
             .filter(|test| test.is_right == Some(false));
-        wrong.count().max(usize::from(self.obstacle.is_some()))
+        let wrong = wrong.count().max(usize::from(self.obstacle.is_some()));
+        wrong.saturating_add(self.warnings.len())
     }
 }

@@ -167,12 +167,23 @@ pub struct Protection {
     pub grantable: Vec<Ports>,
     /// The packet mark of granted packets.
     pub packet_mark: PacketMark,
+    /// Which granted packets need the mark, and where.
+    pub marking: Marking,
     /// Whether `behind` is closed for everyone without a grant; false with `protect = "none"`.
     pub hide_behind: bool,
     /// The forwards that some user may open, in order.
     pub forwards: Vec<Forward>,
     /// The services whose grants are added to sets of the host.
     pub sets: Vec<ServiceSets>,
+}
+
+/// What the host's own chains need beside the mark on new packets in Postern's usual place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marking {
+    /// A chain before that place drops granted packets.
+    pub early: bool,
+    /// A chain drops packets of established connections.
+    pub established: bool,
 }
 
 impl Protection {
@@ -222,6 +233,7 @@ impl Settings {
             behind,
             grantable,
             packet_mark: self.firewall.packet_mark,
+            marking: Marking::default(),
             hide_behind: self.firewall.protect,
             forwards,
             sets: catalog::sets(&self.catalog),

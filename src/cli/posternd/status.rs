@@ -159,6 +159,7 @@ fn firewall_lines(state: &FirewallState) -> String {
     let mut text: String = obstacle
         .map(|why| format!("NO GRANT OPENS: {why}\n"))
         .collect();
+    text.extend(state.warnings.iter().map(|why| format!("WRONG: {why}\n")));
     // A service that fares alike over both families has one line.
     let mut tests: Vec<(&SelfTest, Vec<Family>)> = Vec::new();
     for test in &state.tests {
@@ -183,8 +184,11 @@ fn firewall_lines(state: &FirewallState) -> String {
         let families: Vec<String> = families.iter().map(ToString::to_string).collect();
         let (service, families) = (test.service, families.join(" and "));
         let (granted, stranger) = (&test.granted, &test.stranger);
+        let session = test.session.iter();
+        let session = session.map(|why| format!("; a session ends with its grant: {why}"));
+        let session: String = session.collect();
         text += &format!(
-            "{start}{service} over {families}: granted: {granted}; stranger: {stranger}\n"
+            "{start}{service} over {families}: granted: {granted}; stranger: {stranger}{session}\n"
         );
     }
     text

@@ -16,6 +16,9 @@ const MAX_DEPTH: usize = 32;
 /// Connection tracking sees packets between the base chains before and behind this priority.
 const TRACKING_PRIORITY: i32 = -200;
 
+/// In place of the rule that accepts, if no chain sees the packet.
+pub(crate) const NO_RULE: &str = "no rule";
+
 /// What the rules do with a packet, and the rule or policy that decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judgement {
@@ -28,6 +31,7 @@ pub(crate) enum Judgement {
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Accepted(rule) if rule == NO_RULE => f.write_str("accepted; no rule drops it"),
             Self::Accepted(rule) => write!(f, "accepted by {rule}"),
             Self::Dropped(rule) => write!(f, "dropped by {rule}"),
             Self::CannotTell(rule) => write!(f, "cannot tell: {rule} decides"),
@@ -74,7 +78,7 @@ impl Ruleset {
     }
 
     pub(crate) fn judge(&self, hook: Hook, packet: &Packet<'_>) -> Judgement {
-        let (mut accepted, mut is_by_rule) = ("no rule".to_owned(), false);
+        let (mut accepted, mut is_by_rule) = (NO_RULE.to_owned(), false);
         let mut doubt = None;
         let mut state = State::of(packet);
         let mut walk = Walk::new(self, packet);
@@ -99,6 +103,19 @@ impl Ruleset {
             state = outcomes.state_behind(step).unwrap_or(state);
         }
         doubt.map_or(Judgement::Accepted(accepted), Judgement::CannotTell)
+    }
+
+    /// The chain that exempts the packet from connection tracking, if one may.
+    pub(crate) fn untracked_by(&self, packet: &Packet<'_>) -> Option<String> {
+        let mut walk = Walk::new(self, packet);
+        let mut state = State::of(packet);
+        for step in self.filter_chains(packet.family, Hook::Prerouting) {
+            state = walk.base_chain(step, state).state_behind(step)?;
+            if matches!(state.tracking, Tracking::Untracked | Tracking::Unknown) {
+                return Some(format!("chain {} in {}", step.chain.name, step.chain.table));
+            }
+        }
+        None
     }
 
     pub(crate) fn judge_chain(&self, step: BaseChain<'_>, packet: &Packet<'_>) -> Judgement {

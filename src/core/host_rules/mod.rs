@@ -5,6 +5,7 @@
 
 pub(crate) mod accept_rules;
 mod condition;
+mod connections;
 mod judgement;
 mod owners;
 mod packet;
@@ -14,7 +15,8 @@ mod rules;
 mod tests;
 
 pub(crate) use condition::{Condition, Test, networks_between};
-pub(crate) use judgement::{BaseChain, Judgement, Rewrite};
+pub(crate) use connections::Tracking;
+pub(crate) use judgement::{BaseChain, Judgement, NO_RULE, Rewrite};
 pub(crate) use packet::{KnownChain, Packet};
 pub(crate) use places::Unavoidable;
 pub(crate) use rules::{

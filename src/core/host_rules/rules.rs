@@ -37,6 +37,13 @@ impl Table {
         self.is_nft() && self.family == "inet" && self.name == "postern"
     }
 
+    /// Whether it is table filter of the variant that the plain names `iptables` and `ip6tables` run.
+    pub(crate) fn is_plain_filter(&self) -> bool {
+        // nft shows a table of iptables that iptables itself cannot show
+        let programs = ["iptables", "ip6tables", "nft"];
+        self.family != "inet" && self.name == "filter" && programs.contains(&self.program.as_str())
+    }
+
     pub(crate) fn is_nft(&self) -> bool {
         self.program == "nft"
     }
@@ -59,6 +66,14 @@ pub(crate) struct Chain {
     /// `None` if only other chains jump to it.
     pub(crate) base: Option<Base>,
     pub(crate) rules: Vec<Rule>,
+}
+
+impl Chain {
+    /// Whether a driver of Postern owns it.
+    pub(crate) fn is_postern(&self) -> bool {
+        let is_iptables = self.table.family != "inet" && self.name.starts_with("POSTERN");
+        self.table.is_postern() || is_iptables
+    }
 }
 
 /// How the kernel enters a base chain, and what happens to a packet at its end.

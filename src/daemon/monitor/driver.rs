@@ -91,7 +91,7 @@ fn open(kind: DriverKind, choice: &Choice) -> Result<Box<dyn FirewallDriver>, Ex
 
 /// What it drops, no rule of others accepts. The rules in the host's own chains accept what it marks.
 fn nftables(choice: &Choice) -> Result<Box<dyn FirewallDriver>, FirewallError> {
-    let access = choice.access(DriverAccess::Marks);
+    let access = choice.access(DriverAccess::Nftables);
     let driver = WithHostRules::new(WithHostSets::new(Nftables::open()?), access);
     Ok(Box::new(driver.taking_over(other_iptables(None))))
 }
@@ -176,7 +176,7 @@ pub(super) fn remove_leftovers(settings: &Settings, chosen: &str) {
     match chosen {
         "nftables" => {}
         // its grants may be in sets of the host
-        "iptables" => removed.extend(remove_own_table(&choice)),
+        "iptables" => removed.extend(remove_own_table(own.as_ref(), &choice)),
         _ => removed.extend(remove_table(&choice)),
     }
     for error in removed.into_iter().filter_map(Result::err) {
@@ -201,7 +201,9 @@ pub(super) fn remove_all(choice: &Choice) -> Removed {
     removed
         .backends
         .extend(table.is_some().then_some("nftables"));
-    let results = [Some(remove_from_nf_tables()), remove_legacy(), table];
+    // Without nf_tables, the rules in the host's own chains are those of the legacy variant.
+    let table = table.or_else(|| Some(iptables(choice).ok()?.remove()));
+    let results = [Some(remove_from_nf_tables()), table, remove_legacy()];
     let results = results.into_iter().flatten();
     removed.errors.extend(results.filter_map(Result::err));
     removed
@@ -234,10 +236,11 @@ fn remove_table(choice: &Choice) -> Option<Result<(), FirewallError>> {
     Some(driver.remove())
 }
 
-fn remove_own_table(choice: &Choice) -> Option<Result<(), FirewallError>> {
-    let driver = Nftables::open().ok()?;
-    let access = choice.access(DriverAccess::Marks);
-    Some(WithHostRules::new(driver, access).remove())
+/// The rules in the host's own chains stay where the iptables driver needs them.
+fn remove_own_table(own: Option<&Paths>, choice: &Choice) -> Option<Result<(), FirewallError>> {
+    let table = Nftables::open().ok()?.remove();
+    let access = DriverAccess::Iptables(own?.v4.save.clone());
+    Some(table.and(choice.access(access).remove_out_of_reach()))
 }
 
 fn has_legacy_tables() -> bool {

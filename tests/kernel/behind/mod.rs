@@ -35,6 +35,6 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         forwards::removed_rules_are_detected_and_restored,
     ];
     trials
-        .extend(trials_by![machine, &needs, iptables; targets::grant_opens_through_a_drop_policy]);
+        .extend(trials_by![machine, &needs, iptables; targets::marked_packets_pass_a_drop_policy]);
     trials
 }

@@ -67,7 +67,8 @@ pub(crate) fn target_opens_one_host_and_port(kind: &'static str) {
     }
 }
 
-pub(crate) fn grant_opens_through_a_drop_policy(kind: &'static str) {
+/// The rule for the mark is that of the wrapper around the driver.
+pub(crate) fn marked_packets_pass_a_drop_policy(kind: &'static str) {
     let world = World::new(kind);
     for side in SIDES {
         let program = if side.client.contains(':') {
@@ -75,18 +76,20 @@ pub(crate) fn grant_opens_through_a_drop_policy(kind: &'static str) {
         } else {
             kind.to_owned()
         };
-        let mut strange = world.session(&world.client, side.inner, 80).unwrap();
-        world.gate.sh(&format!("{program} -P FORWARD DROP"));
+        let mut strange = world.session(&world.client, side.inner, 22).unwrap();
+        world.gate.sh(&format!(
+            "{program} -A FORWARD -m mark --mark 0x2400/0x3c00 -j ACCEPT; {program} -P FORWARD DROP"
+        ));
         world.install(&protection(&[], &[(side.inside, "tcp/22")]), &[]);
+        assert!(!strange.lives(), "the host's own rules decide");
         world.apply(Change::Open(to_inner(side)));
         let mut session = world
             .session(&world.client, side.inner, 22)
             .expect("open for its grant, in both directions of the connection");
         world.apply(Change::Close(to_inner(side)));
-        assert!(session.lives(), "what is established lives on");
-        assert!(!strange.lives(), "the host's own rules decide the rest");
+        assert!(!session.lives(), "the host's own rules decide again");
         world.gate.sh(&format!("{program} -P FORWARD ACCEPT"));
-        assert!(strange.lives(), "and they alone");
+        assert!(session.lives(), "and they alone");
     }
 }
 

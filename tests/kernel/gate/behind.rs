@@ -7,6 +7,8 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 
+use rustix::process::Signal;
+
 use postern_harness::traffic::Session;
 use postern_harness::{Client, FAMILIES, Family, GateConfig, Namespace, World, text, wait_for};
 
@@ -87,6 +89,36 @@ fn expect_let_in(client: &Client, to: SocketAddr) -> Session {
 fn knock(world: &World, family: Family) {
     let options = ["-s", service(family), "--for", "600s"];
     world.first.knock("alice", family, &options);
+}
+
+/// As `wg-quick`, Docker and Tailscale put it there.
+pub(crate) fn accept_of_others_opens_no_inner_host(backend: &'static str) {
+    let Behind { world, _host } = start(backend, "");
+    let check = || text(&world.daemon.at_gate(&world.gate, &["check"]));
+    let inner = FAMILIES.map(|family| SocketAddr::new(address(family, 5), 22));
+    world.daemon.signal(Signal::STOP);
+    world
+        .gate
+        .sh("for v in iptables ip6tables; do $v -I FORWARD -i gate3 -j ACCEPT; done");
+    if backend == "iptables" {
+        expect_let_in(&world.second, inner[0]);
+        let said = check();
+        let open = "tcp/22 at 10.88.0.0/24, tcp/22 at 10.88.0.5/32 can be reached without a knock";
+        assert!(said.contains(open), "{said}");
+    }
+    world.daemon.signal(Signal::CONT);
+    for (family, to) in FAMILIES.into_iter().zip(inner) {
+        wait_for("the host to be hidden", || {
+            world.second.space.session(to).err()
+        });
+        let host = address(family, 5).to_string();
+        world
+            .first
+            .knock("alice", family, &["-s", "tcp/22", "--target", &host]);
+        expect_let_in(&world.first, to);
+        expect_shut_out(&world.second, to);
+    }
+    assert!(!check().contains("without a knock"));
 }
 
 pub(crate) fn named_service_forwards_to_inner_host(backend: &'static str) {

@@ -17,7 +17,7 @@ const BY_IPTABLES: &[&[&str]] = &[
     &["-D POSTERN 1"],
     &["-A POSTERN -j ACCEPT"],
     // Still so many rules, and still to DROP, but for others than before.
-    &["-R POSTERN 2 -p tcp --dport 1 -j DROP"],
+    &["-R POSTERN 5 -p tcp --dport 1 -j DROP"],
 ];
 
 const BY_NFT: &[&[&str]] = &[

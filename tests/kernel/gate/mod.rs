@@ -77,6 +77,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: bypass::fragments_and_options_reach_no_hidden_service,
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
+    SYSCTL: behind::accept_of_others_opens_no_inner_host,
     NONE: users::knock_opens_for_its_sender_and_ends,
     NONE: users::session_outlives_its_grant,
     NONE: users::renewal_extends_the_one_grant,

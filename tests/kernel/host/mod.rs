@@ -5,11 +5,15 @@ use libtest_mimic::Trial;
 use postern_harness::Requirement::{Other, Program, Root};
 use postern_harness::firewall::has_legacy_tables;
 use postern_harness::traffic::serve_echo;
-use postern_harness::{Family, GateConfig, Machine, SERVICE, World, echoes, trials};
+use postern_harness::{Family, GateConfig, Machine, SERVICE, World, echoes, trials, wait_until};
+use rustix::process::Signal;
 
 mod check;
 
-use check::{answers, check, check_through, container, cure, ids, knock_opens, load, without};
+use check::{
+    Found, all_findings, answers, check, check_through, container, cure, ids, knock_opens, load,
+    without,
+};
 
 const BACKENDS: [&str; 2] = ["iptables", "nftables"];
 const NEITHER: (bool, bool) = (false, false);
@@ -24,8 +28,10 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         drop_of_the_host_is_opened_or_refused,
         ufw_lets_grants_in,
         unprotected_service_is_reachable_per_family,
-        accept_before_jump_is_found_and_cured,
+        accept_of_others_is_put_below,
         session_is_cut_without_established_rule,
+        untracked_session_ends_with_its_grant,
+        short_memory_and_policy_leak_are_told,
         docker_port_is_open_until_cured,
         missing_ip6tables_leaves_ipv6_open,
         udp_capture_needs_accepted_knock_port,
@@ -109,7 +115,7 @@ fn legacy_drop_is_opened_or_refused() {
     let with_drop = |backend| {
         let host = host(backend);
         host.gate
-            .sh("iptables-legacy -A INPUT -p tcp --dport 2222 -j DROP");
+            .sh("iptables-legacy -A INPUT -p tcp --dport 2222 -m conntrack --ctstate NEW -j DROP");
         host
     };
     expect_opened(&mut with_drop("nftables"));
@@ -122,7 +128,8 @@ fn unprotected_service_is_reachable_per_family() {
     assert_eq!(answers(&host), (true, true));
     host.gate
         .sh("iptables -A INPUT -p tcp --dport 2222 -j DROP");
-    assert_eq!(ids(&check(&host)), ["ipv6-open", "no-established"]);
+    let expected = ["host-rules", "ipv6-open", "no-established"];
+    assert_eq!(ids(&check(&host)), expected);
     assert_eq!(answers(&host), (false, true));
     host.gate
         .sh("ip6tables -A INPUT -p tcp --dport 2222 -j DROP");
@@ -130,38 +137,92 @@ fn unprotected_service_is_reachable_per_family() {
     assert_eq!(answers(&host), NEITHER);
 }
 
-fn accept_before_jump_is_found_and_cured() {
-    let mut host = host("iptables");
-    host.start_again();
-    host.gate
-        .sh("iptables -I INPUT 1 -p tcp --dport 2222 -j ACCEPT");
-    let found = check(&host);
-    assert_eq!(ids(&found), ["reachable"], "{found:?}");
-    assert!(answers(&host).0);
-    cure(&host, &found[0]);
-    assert_eq!(check(&host), []);
-    assert!(!answers(&host).0 && knock_opens(&host));
+/// As `wg-quick` and Tailscale put it there. The nftables driver's own table comes first, whatever the host has.
+fn accept_of_others_is_put_below() {
+    for backend in BACKENDS {
+        let mut host = host(backend);
+        host.start_again();
+        host.daemon.signal(Signal::STOP);
+        host.gate
+            .sh("iptables -I INPUT 1 -p tcp --dport 2222 -j ACCEPT");
+        let is_open = backend == "iptables";
+        let expected: &[&str] = if is_open { &["reachable"] } else { &[] };
+        assert_eq!(ids(&check(&host)), expected);
+        assert_eq!(answers(&host).0, is_open);
+        host.daemon.signal(Signal::CONT);
+        wait_until("the service is hidden again", || !answers(&host).0);
+        assert_eq!(check(&host), []);
+        assert!(knock_opens(&host));
+    }
 }
 
 fn session_is_cut_without_established_rule() {
-    for cured in [false, true] {
-        let mut host = unprotected("iptables");
+    let hosts = [unprotected("iptables"), host("iptables"), host("nftables")];
+    for (mut host, cured) in hosts.into_iter().zip([false, true, false]) {
         serve_echo(host.service.try_clone().unwrap());
         host.gate
             .sh("iptables -P INPUT DROP; ip6tables -P INPUT DROP");
         let found = check(&host);
-        assert_eq!(ids(&found), ["no-established"; 2], "{found:?}");
+        let cut: Vec<&Found> = found
+            .iter()
+            .filter(|one| one.id == "no-established")
+            .collect();
+        assert_eq!(cut.len(), 2, "{found:?}");
         if cured {
-            found.iter().for_each(|one| cure(&host, one));
-            assert_eq!(check(&host), []);
+            cut.iter().for_each(|one| cure(&host, one));
+            assert!(!ids(&check(&host)).contains(&"no-established"));
         }
         host.start_again();
         assert!(knock_opens(&host));
+        let told = host
+            .at_gate(&["status"])
+            .contains("a session ends with its grant");
+        assert_eq!(told, !cured);
         let mut session = host.first.connect(Family::V4, SERVICE).unwrap();
         assert!(echoes(&mut session), "while the grant lasts");
         host.daemon.asked(&["close", "--all"]);
         assert_eq!(echoes(&mut session), cured);
     }
+}
+
+fn untracked_session_ends_with_its_grant() {
+    for backend in BACKENDS {
+        let mut host = host(backend);
+        serve_echo(host.service.try_clone().unwrap());
+        host.gate.sh("nft 'table inet raw { chain p { type filter hook prerouting priority raw; tcp dport 2222 notrack; }; \
+             chain o { type filter hook output priority raw; tcp sport 2222 notrack; }; }'");
+        let found = check(&host);
+        assert!(ids(&found).contains(&"untracked"), "{found:?}");
+        host.start_again();
+        assert!(knock_opens(&host));
+        let status = host.at_gate(&["status"]);
+        assert!(
+            status.contains("exempts it from connection tracking"),
+            "{status}"
+        );
+        let mut session = host.first.connect(Family::V4, SERVICE).unwrap();
+        assert!(echoes(&mut session), "while the grant lasts");
+        host.daemon.asked(&["close", "--all"]);
+        assert!(!echoes(&mut session));
+    }
+}
+
+fn short_memory_and_policy_leak_are_told() {
+    let host = host("nftables");
+    host.gate
+        .sh("sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=3600");
+    load(&host, "drop");
+    let found = all_findings(&host);
+    for id in ["short-memory", "policy-leak"] {
+        let one = found.iter().find(|one| one.id == id);
+        cure(&host, one.unwrap_or_else(|| panic!("{id}: {found:?}")));
+    }
+    let left = all_findings(&host);
+    let is_told = |id: &str| ids(&left).contains(&id);
+    assert!(
+        !is_told("short-memory") && !is_told("policy-leak"),
+        "{left:?}"
+    );
 }
 
 fn docker_port_is_open_until_cured() {
@@ -220,5 +281,5 @@ fn rules_are_read_without_nft() {
     load(&host, "drop");
     let found = check_through(&host, Some(&without(&host, "nft")));
     assert!(ids(&found).contains(&"later-drop"), "{found:?}");
-    assert_eq!(found, check(&host));
+    assert_eq!(found, all_findings(&host));
 }

@@ -17,7 +17,7 @@ struct Host {
 pub(super) const NFT_BASICS: &str = "iif lo accept; ct state established,related accept; ip saddr 198.51.100.9 drop; \
      meta l4proto ipv6-icmp accept;";
 
-const HOSTS: [Host; 10] = [
+const HOSTS: [Host; 14] = [
     Host {
         name: "nft_policy_drop",
         needs: &[Program("nft")],
@@ -82,6 +82,41 @@ X",
                  timeout 30 sh -c \"until firewall-cmd --state; do sleep 0.1; done\"; kill $wall; wait $wall; kill $bus' >/dev/null 2>&1",
     },
     Host {
+        name: "nft_drops_before_and_after_postern",
+        needs: &[Program("nft")],
+        owner: "",
+        script: "nft -f - <<'X'
+table inet filter {
+  chain first { type filter hook input priority -500; policy drop; BASICS }
+  chain same { type filter hook input priority -10; BASICS counter drop; }
+  chain last { type filter hook input priority 5000; BASICS counter drop; }
+}
+X",
+    },
+    Host {
+        name: "nft_leaves_zones_to_the_policy",
+        needs: &[Program("nft")],
+        owner: "",
+        script: "nft -f - <<'X'
+table inet fw {
+  chain zone { ip saddr 198.51.100.8 drop; meta nfproto ipv6 return; tcp dport 80 accept; }
+  chain input { type filter hook input priority filter; policy drop; BASICS meta nfproto ipv4 goto zone; tcp dport 2222 return; }
+}
+X",
+    },
+    Host {
+        name: "nft_without_established_rule",
+        needs: &[Program("nft")],
+        owner: "",
+        script: "nft 'table inet filter { chain input { type filter hook input priority filter; policy drop; meta l4proto ipv6-icmp accept; }; }'",
+    },
+    Host {
+        name: "iptables_drops_in_mangle",
+        needs: &[Program("iptables-nft"), Program("ip6tables-nft")],
+        owner: "",
+        script: "for v in 'iptables-nft -t mangle' 'ip6tables-nft -t mangle'; do IPTABLES; done",
+    },
+    Host {
         name: "iptables_nft_policy_drop",
         needs: &[Program("iptables-nft"), Program("ip6tables-nft")],
         owner: "",
@@ -120,25 +155,29 @@ X",
 ];
 
 /// For iptables and ip6tables alike.
-const IPTABLES: &str = "$v -P INPUT DROP; $v -P FORWARD DROP; $v -A INPUT -i lo -j ACCEPT; \
+pub(super) const IPTABLES: &str = "$v -P INPUT DROP; $v -P FORWARD DROP; $v -A INPUT -i lo -j ACCEPT; \
     $v -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; $v -A INPUT -p icmp -j ACCEPT; \
     case $v in ip6*) $v -A INPUT -p ipv6-icmp -j ACCEPT;; esac";
 
 pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
     let machine = machine.module("hosts");
-    HOSTS
-        .into_iter()
-        .map(|host| {
-            let script = host
-                .script
-                .replace("BASICS", NFT_BASICS)
-                .replace("IPTABLES", IPTABLES);
-            let needs = [host.needs, &[Program("ip"), Program("nft")]].concat();
-            machine.trial(host.name, &needs, move || {
-                invariants_11_and_12_hold(&script, host.owner)
-            })
+    let trial = |host: &Host, backend: &'static str| {
+        let script = host
+            .script
+            .replace("BASICS", NFT_BASICS)
+            .replace("IPTABLES", IPTABLES);
+        let needs = [host.needs, &[Program("ip"), Program("nft")]].concat();
+        let (name, owner) = (format!("{}::{backend}", host.name), host.owner);
+        machine.trial(name, &needs, move || {
+            invariants_11_and_12_hold(backend, &script, owner)
         })
-        .collect()
+    };
+    let by_auto = HOSTS.iter().map(|host| trial(host, "auto"));
+    let of_iptables = ["iptables_nft_policy_drop", "ufw", "shorewall"];
+    let is_of_iptables = |host: &&Host| of_iptables.contains(&host.name);
+    let by_iptables = HOSTS.iter().filter(is_of_iptables);
+    let by_iptables = by_iptables.map(|host| trial(host, "iptables"));
+    by_auto.chain(by_iptables).collect()
 }
 
 /// All rules of the host, without counters and handles.
@@ -151,8 +190,8 @@ pub(super) fn rules(world: &World) -> String {
     kept.collect::<Vec<_>>().join("\n")
 }
 
-fn invariants_11_and_12_hold(script: &str, owner: &str) {
-    let mut world = World::prepare(&GateConfig::new("auto"));
+fn invariants_11_and_12_hold(backend: &str, script: &str, owner: &str) {
+    let mut world = World::prepare(&GateConfig::new(backend));
     world.gate.sh(script);
     expect_nobody_in(&world.first);
     let before = rules(&world);
@@ -170,7 +209,10 @@ fn invariants_11_and_12_hold(script: &str, owner: &str) {
     world.daemon.wait();
     postern_harness::wait_until("the engine has ended", || !is_running(engine));
     world.second.expect_both_shut_out();
-    world.gate.sh("nft delete table inet postern");
+    world.gate.sh(match backend {
+        "iptables" => "for v in iptables ip6tables; do $v -D INPUT -j POSTERN; done",
+        _ => "nft delete table inet postern",
+    });
     expect_nobody_in(&world.first);
     world.daemon.at_gate(&world.gate, &["flush"]);
     assert_eq!(rules(&world), before);

@@ -4,6 +4,7 @@
 //! client 1, client 2 ── veth ── gate: the host's own firewall + posternd + a listener
 //! ```
 
+mod bans;
 mod beside;
 mod hosts;
 mod marks;
@@ -15,6 +16,7 @@ use postern_harness::Machine;
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let mut trials = hosts::tests(machine);
+    trials.extend(bans::tests(machine));
     trials.extend(beside::tests(machine));
     trials.extend(marks::tests(machine));
     trials.extend(repair::tests(machine));

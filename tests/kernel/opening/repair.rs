@@ -17,6 +17,11 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
         ),
         machine.trial("bans_beat_grants", &needs, bans_beat_grants),
         machine.trial(
+            "grants_of_older_rules_live_on",
+            &needs,
+            grants_of_older_rules_live_on,
+        ),
+        machine.trial(
             "unchangeable_table_is_reported",
             &needs,
             unchangeable_table_is_reported,
@@ -67,6 +72,21 @@ fn bans_beat_grants() {
     drop(world.first.expect_let_in(postern_harness::Family::V4));
     world.gate.sh(&ban);
     world.first.expect_shut_out(postern_harness::Family::V4);
+}
+
+/// Before there was a mark, the iptables driver accepted.
+fn grants_of_older_rules_live_on() {
+    let mut world = World::start(&GateConfig::new("iptables"));
+    world.open_both("10m");
+    let grants = world.daemon.grants();
+    world.daemon.stop();
+    world.gate.sh(
+        "for v in iptables ip6tables; do $v-save | sed 's/-g POSTERN-MARK/-j ACCEPT/; /MARK/d' | $v-restore; done",
+    );
+    world.start_again();
+    assert_eq!(world.daemon.grants(), grants);
+    world.first.expect_both_let_in();
+    world.second.expect_both_shut_out();
 }
 
 /// With `flags owner` only the owner changes a table, as firewalld does by default since version 2.1.

@@ -8,6 +8,7 @@ mod rules;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tracking;
 
 pub(crate) use interfaces::read as interfaces;
 pub(crate) use rules::{Tools, has_legacy_tables, read_rules};

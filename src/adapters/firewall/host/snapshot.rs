@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::rules::{self, Tools};
-use super::{interfaces, listeners};
-use crate::core::host_rules::Ruleset;
+use super::{interfaces, listeners, tracking};
+use crate::core::host_rules::{Ruleset, Tracking};
 use crate::model::address::Family;
 use crate::model::settings::Interfaces;
 
@@ -20,6 +20,7 @@ pub(crate) struct HostSnapshot {
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) has_ip6tables: bool,
+    pub(crate) tracking: Tracking,
     pub(crate) unseen: Vec<String>,
 }
 
@@ -41,6 +42,7 @@ pub(crate) fn take(configured: &Interfaces, tools: &mut Tools<'_>) -> HostSnapsh
         addresses,
         listeners: listeners::read(&mut unseen),
         has_ip6tables: (tools.find)("ip6tables-restore").is_some(),
+        tracking: tracking::read(),
         unseen,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::iptables;
-use super::plan::{describe, plan};
+use super::plan::{Plan, describe, plan};
 use crate::adapters::firewall::host::{self, Tools};
 use crate::adapters::firewall::{FirewallError, nftables};
 use crate::core::host_rules::accept_rules::{Action, Change, removal};
@@ -22,11 +22,11 @@ pub(crate) struct HostAccess {
     pub(crate) driver: DriverAccess,
 }
 
-/// How the driver lets granted packets pass.
+/// Where the driver marks granted packets. The rules in the host's own chains accept the mark.
 pub(crate) enum DriverAccess {
-    /// It marks them. The rules in the host's own chains accept the mark.
-    Marks,
-    /// It accepts them in the tables of this variant of iptables, and can open nothing that another table drops.
+    /// It marks them before all chains of the host.
+    Nftables,
+    /// It marks them in table filter of this variant of iptables, and can open nothing that another table drops.
     Iptables(PathBuf),
 }
 
@@ -39,52 +39,39 @@ impl HostAccess {
         host::read_rules(&mut tools)
     }
 
-    /// Inserts what is missing and deletes what is misplaced. The next check sees whether others changed
-    /// the rules meanwhile. Returns the rules if nothing was to do.
-    pub(super) fn open(
-        &mut self,
-        protection: &Protection,
-    ) -> Result<Option<Ruleset>, FirewallError> {
-        let ruleset = self.read()?;
-        let changes = self.changes(&ruleset, protection)?;
-        let Some(first) = changes.first() else {
-            return Ok(Some(ruleset));
-        };
-        if !self.marks() {
-            return Err(FirewallError::HostDrops(format!(
-                "{}, chain {} drops what iptables accepts; write backend = \"auto\" in [firewall]",
-                first.table, first.chain
-            )));
-        }
-        if self.keeper == HostRules::Mine {
-            return Err(FirewallError::HostDrops(format!(
-                "the host's own rules drop granted packets: {}; add the rules that posternd check --plan prints",
-                describe(&changes)
-            )));
-        }
-        self.carry_out(&changes).map(|()| None)
-    }
-
-    pub(super) fn changes(
+    /// What the rules need so that grants open.
+    pub(super) fn plan(
         &self,
         ruleset: &Ruleset,
         protection: &Protection,
-    ) -> Result<Vec<Change>, FirewallError> {
+    ) -> Result<Plan, FirewallError> {
         let (interfaces, addresses) = host::interfaces(&self.interfaces);
-        let mut changes = plan(ruleset, protection, &interfaces, &addresses)
-            .map_err(|error| FirewallError::HostDrops(error.to_string()))?;
-        changes.retain(|change| !self.is_drivers(&change.table));
-        Ok(changes)
+        plan(ruleset, protection, &interfaces, &addresses)
+            .map_err(|error| FirewallError::HostDrops(error.to_string()))
     }
 
-    pub(super) fn marks(&self) -> bool {
-        matches!(self.driver, DriverAccess::Marks)
+    /// Inserts what is missing and deletes what is misplaced. The next check sees whether others changed
+    /// the rules meanwhile.
+    pub(super) fn open(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
+        if let Some(change) = changes.iter().find(|change| !self.reaches(&change.table)) {
+            return Err(FirewallError::HostDrops(format!(
+                "{}, chain {} drops what iptables accepts; write backend = \"auto\" in [firewall]",
+                change.table, change.chain
+            )));
+        }
+        if self.keeper == HostRules::Mine && !changes.is_empty() {
+            return Err(FirewallError::HostDrops(format!(
+                "the host's own rules drop granted packets: {}; add the rules that posternd check --plan prints",
+                describe(changes)
+            )));
+        }
+        self.carry_out(changes)
     }
 
-    /// Whether the iptables driver accepts granted packets in this table, before its own rules.
-    fn is_drivers(&self, table: &Table) -> bool {
+    /// Whether rules of this table see the mark. That of the iptables driver is set in table filter of its own variant.
+    fn reaches(&self, table: &Table) -> bool {
         let DriverAccess::Iptables(save) = &self.driver else {
-            return false;
+            return true;
         };
         let program = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let own = program(save);
@@ -92,6 +79,9 @@ impl HostAccess {
             // iptables shows nothing of it, because of a rule that only nft can show
             let is_nft_variant = own.to_string_lossy().contains("nft");
             return is_nft_variant && table.family != "inet" && table.name == "filter";
+        }
+        if table.name != "filter" {
+            return false;
         }
         (self.find)(&format!("{}-save", table.program)).is_some_and(|save| program(&save) == own)
     }
@@ -111,10 +101,21 @@ impl HostAccess {
 
     /// The administrator's own rules stay.
     pub(super) fn remove(&mut self) -> Result<(), FirewallError> {
-        if self.keeper == HostRules::Mine || !self.marks() {
+        self.remove_where(|_, _| true)
+    }
+
+    /// Removes the rules that another driver left in tables that do not see this driver's mark.
+    pub(crate) fn remove_out_of_reach(&mut self) -> Result<(), FirewallError> {
+        self.remove_where(|access, table| !access.reaches(table))
+    }
+
+    fn remove_where(&mut self, is_chosen: fn(&Self, &Table) -> bool) -> Result<(), FirewallError> {
+        if self.keeper == HostRules::Mine {
             return Ok(());
         }
         let ruleset = self.read()?;
-        self.carry_out(&removal(&ruleset, self.mark))
+        let mut changes = removal(&ruleset, self.mark);
+        changes.retain(|change| is_chosen(self, &change.table));
+        self.carry_out(&changes)
     }
 }

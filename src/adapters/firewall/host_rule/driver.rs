@@ -10,10 +10,10 @@ use super::self_test;
 use crate::adapters::firewall::host;
 use crate::adapters::firewall::{Change, FirewallDriver, FirewallError, nftables};
 use crate::adapters::netlink::RulesetEvents;
-use crate::core::host_rules::Ruleset;
+use crate::core::host_rules::{Ruleset, Tracking};
 use crate::model::grant::{Grant, GrantId};
 use crate::model::self_test::{FirewallState, SelfTest};
-use crate::model::settings::Protection;
+use crate::model::settings::{Marking, Protection};
 use crate::model::time::Timestamp;
 
 /// Wraps a driver that marks granted packets.
@@ -21,11 +21,13 @@ pub(crate) struct WithHostRules<D> {
     driver: D,
     host: HostAccess,
     installed: Option<Protection>,
+    marking: Marking,
     /// Drivers of earlier runs, whose grants are taken over.
     earlier: Vec<Box<dyn FirewallDriver>>,
     /// Why grants do not open now.
     obstacle: Option<FirewallError>,
     tests: Vec<SelfTest>,
+    tracking: Tracking,
     repairs: Repairs,
     now: Timestamp,
     /// `None` if the kernel does not report changes; then each check reads all rules.
@@ -40,9 +42,11 @@ impl<D: FirewallDriver> WithHostRules<D> {
             driver,
             host,
             installed: None,
+            marking: Marking::default(),
             earlier: Vec::new(),
             obstacle: None,
             tests: Vec::new(),
+            tracking: Tracking::default(),
             repairs: Repairs::default(),
             now: Timestamp::default(),
             events: RulesetEvents::subscribe().ok(),
@@ -57,23 +61,35 @@ impl<D: FirewallDriver> WithHostRules<D> {
             || host::has_legacy_tables()
     }
 
-    /// Puts the rules into the host's chains, unless others take them away again and again.
-    fn open_host(&mut self, protection: &Protection) {
+    /// Puts the rules into the host's chains, unless others take them away again and again. Returns whether the driver
+    /// marks the packets that these rules need; if not, its rules must be installed again.
+    fn open_host(&mut self, protection: &Protection) -> bool {
         let network = host::interfaces(&self.host.interfaces);
         // What changes from now on is read by the next check.
         self.may_have_changed();
         self.opened_with = None;
-        let begun = self.repairs.begin(self.now);
-        let begun = begun.map_err(FirewallError::HostDrops);
-        match begun.and_then(|()| self.host.open(protection)) {
-            Err(error) => self.obstacle = Some(error),
-            Ok(unchanged) => {
-                self.obstacle = None;
-                if let Some(ruleset) = unchanged {
-                    self.grants_open(&ruleset, protection, network);
-                }
-            }
+        let result = self.try_open(protection, network);
+        self.obstacle = result.as_ref().err().cloned();
+        result.unwrap_or(true)
+    }
+
+    fn try_open(
+        &mut self,
+        protection: &Protection,
+        network: (Vec<String>, Vec<IpNet>),
+    ) -> Result<bool, FirewallError> {
+        let ruleset = self.host.read()?;
+        let plan = self.host.plan(&ruleset, protection)?;
+        let marking = std::mem::replace(&mut self.marking, plan.marking);
+        if plan.changes.is_empty() {
+            self.grants_open(&ruleset, protection, network);
+        } else {
+            self.repairs
+                .begin(self.now)
+                .map_err(FirewallError::HostDrops)?;
+            self.host.open(&plan.changes)?;
         }
+        Ok(marking == self.marking)
     }
 
     fn grants_open(
@@ -82,11 +98,20 @@ impl<D: FirewallDriver> WithHostRules<D> {
         protection: &Protection,
         network: (Vec<String>, Vec<IpNet>),
     ) {
-        // What the iptables driver grants is in its own chains, not in a mark.
-        if self.host.marks() {
-            self.tests = self_test::run(ruleset, protection, &network.0, &network.1);
-        }
+        self.tests = self_test::run(ruleset, protection, &network.0, &network.1);
         self.opened_with = Some(network);
+    }
+
+    fn install_marking(
+        &mut self,
+        protection: &Protection,
+        live: &[Grant],
+    ) -> Result<(), FirewallError> {
+        let protection = Protection {
+            marking: self.marking,
+            ..protection.clone()
+        };
+        self.driver.install(&protection, live)
     }
 
     /// Until the first installation, grants of these drivers count as open.
@@ -106,10 +131,12 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
 
     /// Protection counts as installed even if grants do not open: then nobody gets in.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
-        self.driver.install(protection, live)?;
+        self.install_marking(protection, live)?;
         self.earlier.clear();
         self.installed = Some(protection.clone());
-        self.open_host(protection);
+        if !self.open_host(protection) {
+            self.install_marking(protection, live)?;
+        }
         Ok(())
     }
 
@@ -146,33 +173,26 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
     }
 
     fn verify(&mut self) -> Result<bool, FirewallError> {
+        self.tracking = host::tracking::read();
         if !self.driver.verify()? {
             return Ok(false);
         }
         let Some(protection) = self.installed.clone() else {
             return Ok(true);
         };
-        if self.obstacle.is_some() {
-            self.open_host(&protection);
-            return Ok(true);
-        }
         let network = host::interfaces(&self.host.interfaces);
-        if !self.may_have_changed() && self.opened_with.as_ref() == Some(&network) {
-            return Ok(true);
-        }
-        self.opened_with = None;
-        let ruleset = self.host.read()?;
-        match self.host.changes(&ruleset, &protection) {
-            Ok(changes) if changes.is_empty() => self.grants_open(&ruleset, &protection, network),
-            _ => self.open_host(&protection),
-        }
-        Ok(true)
+        let is_known = match self.obstacle {
+            None => !self.may_have_changed() && self.opened_with.as_ref() == Some(&network),
+            Some(_) => self.repairs.is_paused(self.now),
+        };
+        Ok(is_known || self.open_host(&protection))
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {
+        let removed = self.host.remove();
         self.driver.remove()?;
         self.installed = None;
-        self.host.remove()
+        removed
     }
 
     fn kernel_expiry(&self) -> Result<(), FirewallError> {
@@ -199,6 +219,7 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
         FirewallState {
             obstacle: self.obstacle.as_ref().map(ToString::to_string),
             tests,
+            warnings: self.tracking.full().into_iter().collect(),
         }
     }
 

@@ -10,15 +10,21 @@ use crate::model::address::Family;
 use crate::model::host_set::HostSet;
 use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
-use crate::model::settings::Protection;
+use crate::model::settings::{Marking, Protection};
 
-/// The changes in the host's chains after which every grant opens.
+/// What makes every grant open.
+pub(crate) struct Plan {
+    /// Changes in the host's chains.
+    pub(crate) changes: Vec<Change>,
+    pub(crate) marking: Marking,
+}
+
 pub(crate) fn plan(
     ruleset: &Ruleset,
     protection: &Protection,
     interfaces: &[String],
     addresses: &[IpNet],
-) -> Result<Vec<Change>, Unavoidable> {
+) -> Result<Plan, Unavoidable> {
     let mark = protection.packet_mark;
     let behind: Vec<Ports> = protection.behind.iter().map(|(_, ports)| *ports).collect();
     let behind = crate::model::service::joined(behind);
@@ -36,16 +42,21 @@ pub(crate) fn plan(
         Some(&sets),
     );
     let forward = packets(&behind, mark, interfaces, &targets, None);
-    let openings = [
-        (Hook::Input, &protection.grantable, &input),
-        (Hook::Forward, &behind, &forward),
-    ]
-    .map(|(hook, services, packets)| Opening {
+    let opening = |hook, services, packets| Opening {
         hook,
         services,
         packets,
-    });
-    accept_rules::changes(ruleset, mark, &openings)
+    };
+    let input = opening(Hook::Input, &protection.grantable, &input);
+    let established = accept_rules::may_cut_established(ruleset, mark, &input);
+    let openings = [input, opening(Hook::Forward, &behind, &forward)];
+    Ok(Plan {
+        changes: accept_rules::changes(ruleset, mark, &openings)?,
+        marking: Marking {
+            early: accept_rules::drops_before_marking(ruleset, mark, &openings)?,
+            established,
+        },
+    })
 }
 
 /// The sets that every grant of a service is added to.

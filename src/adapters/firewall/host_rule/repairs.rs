@@ -16,14 +16,18 @@ pub(super) struct Repairs {
 }
 
 impl Repairs {
+    pub(super) fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused_at
+            .is_some_and(|since| is_within(since, now, PAUSE))
+    }
+
     /// Notes a repair; an error says why it must wait.
     pub(super) fn begin(&mut self, now: Timestamp) -> Result<(), String> {
-        let is_within = |since: Timestamp, span| since <= now && now.since(since) < span;
-        if self.paused_at.is_some_and(|since| is_within(since, PAUSE)) {
+        if self.is_paused(now) {
             return Err(waiting());
         }
         self.paused_at = None;
-        self.times.retain(|time| is_within(*time, WITHIN));
+        self.times.retain(|time| is_within(*time, now, WITHIN));
         if self.times.len() >= MOST {
             self.times.clear();
             self.paused_at = Some(now);
@@ -32,6 +36,10 @@ impl Repairs {
         self.times.push_back(now);
         Ok(())
     }
+}
+
+fn is_within(since: Timestamp, now: Timestamp, span: Duration) -> bool {
+    since <= now && now.since(since) < span
 }
 
 fn waiting() -> String {

@@ -17,7 +17,7 @@ pub(super) fn run(
     addresses: &[IpNet],
 ) -> Vec<SelfTest> {
     let mut host = ruleset.clone();
-    host.chains.retain(|chain| !chain.table.is_postern());
+    host.chains.retain(|chain| !chain.is_postern());
     let interface = interfaces.get(..1).unwrap_or_default();
     let sets = sets_of_services(protection);
     let granted = packets(
@@ -42,6 +42,10 @@ pub(super) fn run(
                 sets: &[],
                 ..granted.clone()
             };
+            let session = Packet {
+                is_established: true,
+                ..stranger.clone()
+            };
             let with_grant = host.judge(Hook::Input, &granted);
             let without = ruleset.judge(Hook::Input, &stranger);
             let is_hidden = !protection.services.is_empty();
@@ -51,9 +55,21 @@ pub(super) fn run(
                 is_right: is_right(&with_grant, &without, is_hidden),
                 granted: with_grant.to_string(),
                 stranger: without.to_string(),
+                session: cut(ruleset, &session),
             }
         })
         .collect()
+}
+
+/// Why the rules drop packets of a connection whose grant is over.
+fn cut(ruleset: &Ruleset, session: &Packet<'_>) -> Option<String> {
+    let Judgement::Dropped(rule) = ruleset.judge(Hook::Input, session) else {
+        return None;
+    };
+    Some(match ruleset.untracked_by(session) {
+        Some(chain) => format!("{chain} exempts it from connection tracking"),
+        None => format!("dropped by {rule}"),
+    })
 }
 
 fn is_right(granted: &Judgement, stranger: &Judgement, is_hidden: bool) -> Option<bool> {

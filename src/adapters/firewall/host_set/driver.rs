@@ -259,6 +259,7 @@ impl<D: FirewallDriver> WithHostSets<D> {
                     family,
                     granted: format!("refused: {why}"),
                     stranger: "not judged".to_owned(),
+                    session: None,
                     is_right: Some(false),
                 })
             }));
@@ -324,8 +325,8 @@ impl<D: FirewallDriver> FirewallDriver for WithHostSets<D> {
 
     fn state(&self) -> FirewallState {
         FirewallState {
-            obstacle: None,
             tests: self.faults(),
+            ..FirewallState::default()
         }
     }
 

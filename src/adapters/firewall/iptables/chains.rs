@@ -10,10 +10,14 @@ pub(super) const INPUT_GRANTS: &str = "POSTERN-GRANTS";
 /// Table filter: forwarded packets. The first rule of FORWARD jumps to it.
 pub(super) const FORWARD: &str = "POSTERN-FWD";
 pub(super) const FORWARD_GRANTS: &str = "POSTERN-FWD-GRANTS";
+/// Table filter: marks a granted packet. The host's own rules decide about it, and those of Postern in the host's chains
+/// accept what has the mark.
+pub(super) const MARK: &str = "POSTERN-MARK";
 /// To test a match; no rule jumps to it.
 pub(super) const PROBE: &str = "POSTERN-PROBE";
 /// All chains in table filter; a chain that jumps comes before the chain that it jumps to.
-pub(super) const FILTER_CHAINS: [&str; 5] = [INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS, PROBE];
+pub(super) const FILTER_CHAINS: [&str; 6] =
+    [INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS, MARK, PROBE];
 /// Table nat: the first rule of PREROUTING jumps to it.
 pub(super) const DNAT: &str = "POSTERN-DNAT";
 /// Table nat: the first rule of POSTROUTING jumps to it.

@@ -4,35 +4,36 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, SNAT};
+use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, MARK, SNAT};
 use super::matches::{has_protocol, port_range, service};
+use super::rules::granted;
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
 use crate::model::service::Ports;
 use crate::model::settings::Protection;
 
-/// The rules of [`FORWARD`], in order: grants, established connections, protection.
+/// The rules of [`FORWARD`], in order: grants, replies, protection.
 pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<String> {
     let own = protection.behind.iter().filter(|(network, ports)| {
         Family::of_network(*network) == family && has_protocol(family, *ports)
     });
-    let mut rules = vec![format!("{FORWARD} -j {FORWARD_GRANTS}")];
+    let mut rules = granted(FORWARD, FORWARD_GRANTS, protection.packet_mark).to_vec();
     let known = own.clone();
-    rules.extend(known.map(|(network, ports)| established(network, *ports)));
+    rules.extend(known.map(|(network, ports)| replies(network, *ports)));
     if protection.hide_behind {
         rules.extend(own.map(|(network, ports)| closed(family, network, *ports)));
     }
     rules
 }
 
-/// Both directions of connections to these ports, and their ICMP errors. The match is on the side that answers. The host's
-/// own rules decide about all other forwarded packets.
-fn established(network: &IpNet, ports: Ports) -> String {
+/// What hosts behind the gate answer from these ports. The host's own rules decide about all other forwarded packets, also
+/// those of clients whose grant is over.
+fn replies(network: &IpNet, ports: Ports) -> String {
     let port = port_match("--ctreplsrcport", ports);
     let protocol = ports.protocol();
     format!(
-        "{FORWARD} -m conntrack --ctstate RELATED,ESTABLISHED --ctproto {protocol} --ctreplsrc {network}{port} -j ACCEPT"
+        "{FORWARD} -m conntrack --ctstate RELATED,ESTABLISHED --ctproto {protocol} --ctreplsrc {network}{port} --ctdir REPLY -j ACCEPT"
     )
 }
 
@@ -69,7 +70,7 @@ pub(super) fn grant_rules(grant: &Grant, forward: &Forward, end: &str) -> Vec<St
         service(family, forward.at)
     );
     let mut rules = vec![
-        format!("{FORWARD_GRANTS} {inner} -j ACCEPT"),
+        format!("{FORWARD_GRANTS} {inner} -g {MARK}"),
         format!("{DNAT} {outer} -j DNAT --to-destination {destination}"),
     ];
     if forward.masquerade {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::chains::{DNAT, FORWARD_GRANTS, GRANT_CHAINS, INPUT_GRANTS, SNAT};
+use super::chains::{DNAT, FORWARD_GRANTS, GRANT_CHAINS, INPUT_GRANTS, MARK, SNAT};
 use super::comment::Comment;
 use super::save::{Tables, printable};
 use crate::adapters::firewall::rule_words::words;
@@ -134,7 +134,7 @@ impl Rule {
                 "--icmp-type" if value == "8" => {}
                 "--icmpv6-type" if value == "128" => {}
                 "-m" | "--datestop" => {}
-                "-j" => rule.target = value,
+                "-j" | "-g" => rule.target = value,
                 _ => return Err(wrong()),
             }
         }
@@ -159,14 +159,15 @@ impl Rule {
         };
         let matches = (self.is_translated, self.is_local);
         let forward = match (chain, self.target.as_str(), matches) {
-            (INPUT_GRANTS | FORWARD_GRANTS, "ACCEPT", (false, false))
+            // Versions before the mark accepted.
+            (INPUT_GRANTS | FORWARD_GRANTS, MARK | "ACCEPT", (false, false))
                 if self.gate_port.is_none() && self.destination.is_none() =>
             {
                 grant.target = self.host;
                 grant.services.push(self.service(self.ports.as_deref())?);
                 return Ok(grant);
             }
-            (FORWARD_GRANTS, "ACCEPT", (true, false)) => self.translated_forward(false),
+            (FORWARD_GRANTS, MARK | "ACCEPT", (true, false)) => self.translated_forward(false),
             (SNAT, "MASQUERADE", (true, false)) => self.translated_forward(true),
             (DNAT, "DNAT", (false, true)) => self.forward_at_gate(),
             (_, target, _) => Err(RuleError::Target(printable(target))),

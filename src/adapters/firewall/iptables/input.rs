@@ -5,10 +5,10 @@
 
 use super::chains::{
     CREATED_FILTER, CREATED_NAT, DNAT, FILTER_CHAINS, FORWARD, FORWARD_GRANTS, GRANT_CHAINS, INPUT,
-    INPUT_GRANTS, NAT_CHAINS, NeededChains, PROBE, SNAT,
+    INPUT_GRANTS, MARK, NAT_CHAINS, NeededChains, PROBE, SNAT,
 };
 use super::forward;
-use super::rules::{grant_rules, protection_rules};
+use super::rules::{grant_rules, marking, protection_rules};
 use super::save::{Table, Tables};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
@@ -72,7 +72,7 @@ pub(super) fn installation(
     if let (true, Some(error)) = (needed.nat, &tables.nat_error) {
         return Err(FirewallError::Unsupported(error.to_string()));
     }
-    let mut chains = vec![INPUT, INPUT_GRANTS];
+    let mut chains = vec![INPUT, INPUT_GRANTS, MARK];
     if needed.forward {
         chains.extend([FORWARD, FORWARD_GRANTS]);
     }
@@ -81,6 +81,7 @@ pub(super) fn installation(
     }
     let mut input = Input::default();
     chains.iter().for_each(|chain| input.push(declare(chain)));
+    input.append(&[marking(protection.packet_mark)]);
     input.append(&protection_rules(family, protection));
     if needed.forward {
         input.append(&forward::protection_rules(family, protection));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, NeededChains, SNAT};
+use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, MARK, NeededChains, SNAT};
 use super::save::Tables;
 use super::{forward, grants, rules};
 use crate::adapters::firewall::FirewallError;
@@ -16,10 +16,10 @@ pub(super) struct Installed {
     family: Family,
     pub(super) live: Grants,
     needed: NeededChains,
-    /// The targets of the rules in chains [`INPUT`] and [`FORWARD`], in order. The kernel prints the matches differently.
-    targets: [Vec<String>; 2],
+    /// The targets of the rules in chains [`INPUT`], [`FORWARD`] and [`MARK`], in order. The kernel prints the matches differently.
+    targets: [Vec<String>; 3],
     /// The same rules as the kernel prints them, from the first listing with the right targets.
-    wording: Option<[Vec<String>; 2]>,
+    wording: Option<[Vec<String>; 3]>,
 }
 
 impl Installed {
@@ -27,6 +27,7 @@ impl Installed {
         let targets = [
             rules::protection_rules(family, protection),
             forward::protection_rules(family, protection),
+            vec![rules::marking(protection.packet_mark)],
         ];
         Self {
             family,
@@ -96,20 +97,21 @@ impl Installed {
 
     pub(super) fn is_in(&mut self, tables: &Tables) -> bool {
         let wording =
-            [INPUT, FORWARD].map(|chain| tables.rules(chain).map(str::to_owned).collect());
+            [INPUT, FORWARD, MARK].map(|chain| tables.rules(chain).map(str::to_owned).collect());
         self.has_targets(tables)
             && self.has_grants(tables)
             && *self.wording.get_or_insert_with(|| wording.clone()) == wording
     }
 
     fn has_targets(&self, tables: &Tables) -> bool {
-        let [input, forward] = &self.targets;
+        let [input, forward, mark] = &self.targets;
         let has = |chain: &str, grants: &str, targets: &[String]| {
-            tables.is_reached(grants) && tables.rules(chain).map(target).eq(targets.iter().cloned())
+            tables.is_first(grants) && tables.rules(chain).map(target).eq(targets.iter().cloned())
         };
         has(INPUT, INPUT_GRANTS, input)
+            && tables.rules(MARK).map(target).eq(mark.iter().cloned())
             && (!self.needed.forward || has(FORWARD, FORWARD_GRANTS, forward))
-            && (!self.needed.nat || (tables.is_reached(DNAT) && tables.is_reached(SNAT)))
+            && (!self.needed.nat || (tables.is_first(DNAT) && tables.is_first(SNAT)))
     }
 
     fn has_grants(&self, tables: &Tables) -> bool {

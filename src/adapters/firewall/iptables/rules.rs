@@ -2,13 +2,14 @@
 
 use ipnet::IpNet;
 
-use super::chains::{INPUT, INPUT_GRANTS, service_chain};
+use super::chains::{INPUT, INPUT_GRANTS, MARK, service_chain};
 use super::comment::Comment;
 use super::forward;
 use super::matches::{has_protocol, last_second, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
+use crate::model::packet_mark::PacketMark;
 use crate::model::settings::Protection;
 
 /// One rule for each service of a grant, and the rules of its port forwards. `kernel_ends` adds the end of the grant.
@@ -39,7 +40,7 @@ pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String
     let mut rules: Vec<String> = grant
         .services
         .iter()
-        .map(|ports| format!("{matches} {}{end} -j ACCEPT", service(family, *ports)))
+        .map(|ports| format!("{matches} {}{end} -g {MARK}", service(family, *ports)))
         .collect();
     for forward in &grant.forwards {
         if Family::of(forward.host) != family {
@@ -67,8 +68,8 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
             format!("{matches} -j {verdict}"),
         ]
     });
-    let grants = format!("{INPUT} -j {INPUT_GRANTS}");
-    // conntrack knows connections from before the installation: the monitor tells it about them first.
+    let grants = granted(INPUT, INPUT_GRANTS, protection.packet_mark);
+    // The host's own rules decide about established connections. conntrack knows those from before the installation: the monitor tells it about them first.
     let services = protection
         .services
         .iter()
@@ -76,12 +77,26 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         .map(|ports| format!("{INPUT} {}", service(family, *ports)))
         .flat_map(|matches| {
             [
-                format!("{matches} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"),
+                format!("{matches} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"),
                 format!("{matches} -j DROP"),
             ]
         });
     // A knock port may also be a granted service's.
-    [grants].into_iter().chain(knocks).chain(services).collect()
+    grants.into_iter().chain(knocks).chain(services).collect()
+}
+
+/// The first rules of `chain`: they leave granted packets to the host, with the mark, and all others go on without it.
+pub(super) fn granted(chain: &str, grants: &str, mark: PacketMark) -> [String; 3] {
+    [
+        format!("{chain} -j MARK --set-xmark 0x0/{:#x}", mark.mask),
+        format!("{chain} -j {grants}"),
+        format!("{chain} -m mark --mark {mark} -j RETURN"),
+    ]
+}
+
+/// The rule of chain [`MARK`].
+pub(super) fn marking(mark: PacketMark) -> String {
+    format!("{MARK} -j MARK --set-xmark {mark}")
 }
 
 #[cfg(test)]

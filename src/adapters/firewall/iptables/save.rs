@@ -2,7 +2,7 @@
 //!
 //! A line that it cannot read is an error. If it skipped the line, a grant could stay open unseen.
 
-use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, SNAT};
+use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, SNAT};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Tables {
@@ -50,11 +50,6 @@ impl Table {
             jumps && words.first().is_some_and(|chain| !chains.contains(chain))
         })
     }
-
-    fn has_jump(&self, from: &str, to: &str) -> bool {
-        self.rules(from)
-            .any(|rule| rule.strip_prefix("-j ") == Some(to))
-    }
 }
 
 impl Tables {
@@ -71,16 +66,35 @@ impl Tables {
     }
 
     pub(super) fn is_reached(&self, chain: &str) -> bool {
-        let jumps = match chain {
-            DNAT => self.nat.has_jump("PREROUTING", DNAT),
-            SNAT => self.nat.has_jump("POSTROUTING", SNAT),
-            FORWARD_GRANTS => {
-                self.filter.has_jump("FORWARD", FORWARD) && self.filter.has_jump(FORWARD, chain)
-            }
-            _ => self.filter.has_jump("INPUT", INPUT) && self.filter.has_jump(INPUT, chain),
+        let is_linked = |grants: &str, from: &str| {
+            let mut rules = self.filter.rules(from);
+            grants != chain || rules.any(|rule| is_jump(rule, chain))
         };
-        jumps && self.has(chain)
+        self.has(chain)
+            && self.place(chain).is_some()
+            && is_linked(INPUT_GRANTS, INPUT)
+            && is_linked(FORWARD_GRANTS, FORWARD)
     }
+
+    /// Whether it is reached before all rules of others.
+    pub(super) fn is_first(&self, chain: &str) -> bool {
+        self.is_reached(chain) && self.place(chain) == Some(0)
+    }
+
+    /// The place of the jump to Postern's chains in the built-in chain that leads to `chain`.
+    fn place(&self, chain: &str) -> Option<usize> {
+        let (table, from, to) = match chain {
+            DNAT => (&self.nat, "PREROUTING", DNAT),
+            SNAT => (&self.nat, "POSTROUTING", SNAT),
+            FORWARD_GRANTS => (&self.filter, "FORWARD", FORWARD),
+            _ => (&self.filter, "INPUT", INPUT),
+        };
+        table.rules(from).position(|rule| is_jump(rule, to))
+    }
+}
+
+fn is_jump(rule: &str, to: &str) -> bool {
+    rule.strip_prefix("-j ") == Some(to)
 }
 
 pub(super) fn read(output: &str) -> Result<Tables, SaveError> {

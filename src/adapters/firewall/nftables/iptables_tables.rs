@@ -36,11 +36,12 @@ const TABLES: [(&str, &[BuiltIn]); 2] = [
 ];
 /// What earlier releases of Postern put into a table that they created.
 const CREATED: [&str; 2] = ["POSTERN-NEW", "POSTERN-NEW-NAT"];
-const OWN_CHAINS: [&str; 9] = [
+const OWN_CHAINS: [&str; 10] = [
     "POSTERN",
     "POSTERN-GRANTS",
     "POSTERN-FWD",
     "POSTERN-FWD-GRANTS",
+    "POSTERN-MARK",
     "POSTERN-PROBE",
     "POSTERN-DNAT",
     "POSTERN-SNAT",

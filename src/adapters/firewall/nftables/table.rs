@@ -2,6 +2,7 @@
 
 use super::expressions::{self, Expression};
 use super::sets::{Kind, Set, Side};
+use crate::core::host_rules::accept_rules::MARKING_PRIORITY;
 use crate::model::address::Family;
 use crate::model::service::Ports;
 use crate::model::settings::Protection;
@@ -22,11 +23,13 @@ pub(super) enum Hook {
 }
 
 // Priorities are just before those of most hosts' chains. A packet that is accepted here still passes those.
-const INPUT: Hook = hook(1, "filter", -10);
-const FORWARD: Hook = hook(2, "filter", -10);
-// Behind the last chain that may have a rule for the packet mark.
-const AFTER_INPUT: Hook = hook(1, "filter", 1000);
-const AFTER_FORWARD: Hook = hook(2, "filter", 1000);
+const INPUT: Hook = hook(1, "filter", MARKING_PRIORITY);
+const FORWARD: Hook = hook(2, "filter", MARKING_PRIORITY);
+// Before the first chain, and behind the last one, that may have a rule for the packet mark.
+const EARLY_INPUT: Hook = hook(1, "filter", i32::MIN);
+const EARLY_FORWARD: Hook = hook(2, "filter", i32::MIN);
+const AFTER_INPUT: Hook = hook(1, "filter", i32::MAX - 1);
+const AFTER_FORWARD: Hook = hook(2, "filter", i32::MAX - 1);
 const PREROUTING: Hook = hook(0, "nat", -110);
 const POSTROUTING: Hook = hook(4, "nat", 90);
 
@@ -53,6 +56,9 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
     let mut add = |name, hook, rules| chains.push(Chain { name, hook, rules });
     let hidden = protection.services.iter().map(|ports| closed(*ports));
     add(HIDDEN, Hook::Jump, hidden.collect());
+    if protection.marking.early {
+        add("early_input", EARLY_INPUT, early(Side::Gate, protection));
+    }
     add("input", INPUT, input(protection));
     add("after_input", AFTER_INPUT, vec![unmark(protection)]);
     if !protection.behind.is_empty() || nat {
@@ -61,6 +67,11 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
             let rules = behind
                 .map(|(network, ports)| all([&expressions::target_in(*network), &closed(*ports)]));
             add(HIDDEN_BEHIND, Hook::Jump, rules.collect());
+        }
+        if protection.marking.early {
+            let mut rules = early(Side::Forward, protection);
+            rules.extend(nat.then(|| redirected(protection)).into_iter().flatten());
+            add("early_forward", EARLY_FORWARD, rules);
         }
         add("forward", FORWARD, forward(protection, nat));
         add("after_forward", AFTER_FORWARD, vec![unmark(protection)]);
@@ -88,8 +99,14 @@ fn input(protection: &Protection) -> Vec<Rule> {
     };
     // A knock port may also be a granted service's, or that of a question which the gate asked.
     let mut rules = vec![unmark(protection)];
-    rules.push(all([&expressions::established(), &[expressions::accept()]]));
-    rules.extend(granted(Side::Gate, protection));
+    let established = vec![all([&expressions::established(), &[expressions::accept()]])];
+    let granted: Vec<Rule> = granted(Side::Gate, protection).collect();
+    // Lookups cost time for each packet of a connection, and most hosts accept those anyway.
+    rules.extend(if protection.marking.established {
+        [granted, established].concat()
+    } else {
+        [established, granted].concat()
+    });
     rules.extend(protection.knock_ports.iter().map(knock));
     if !protection.services.is_empty() {
         rules.push(vec![expressions::jump(HIDDEN)]);
@@ -103,8 +120,7 @@ fn forward(protection: &Protection, nat: bool) -> Vec<Rule> {
     let mut rules = vec![unmark(protection)];
     rules.extend(granted(Side::Forward, protection));
     if nat {
-        let redirected = granted(Side::Redirected, protection);
-        rules.extend(redirected.map(|rule| all([&expressions::translated(), &rule])));
+        rules.extend(redirected(protection));
     }
     if protection.hide_behind {
         rules.push(all([
@@ -113,6 +129,18 @@ fn forward(protection: &Protection, nat: bool) -> Vec<Rule> {
         ]));
     }
     rules
+}
+
+/// Marks granted packets for chains that come before those that hide.
+fn early(side: Side, protection: &Protection) -> Vec<Rule> {
+    let mut rules = vec![unmark(protection)];
+    rules.extend(granted(side, protection));
+    rules
+}
+
+fn redirected(protection: &Protection) -> impl Iterator<Item = Rule> {
+    let redirected = granted(Side::Redirected, protection);
+    redirected.map(|rule| all([&expressions::translated(), &rule]))
 }
 
 /// Redirects packets to the gate itself. Packets to other hosts that pass through it keep their target.

@@ -1,11 +1,11 @@
-//! What the host drops although Postern lets it through: granted packets, sessions after a grant, and knocks.
+//! What the host drops although Postern lets it through: granted packets and knocks.
 //!
 //! In the chain that holds Postern's rules, only earlier rules count. Before Postern's first start, none does.
 
 use super::cure;
 use super::view::{HostView, services_in};
 use crate::admin::check::findings::Finding;
-use crate::core::host_rules::{BaseChain, Hook, Judgement, Packet};
+use crate::core::host_rules::{BaseChain, Hook, Judgement};
 use crate::model::service::{Ports, list};
 use crate::model::settings::CaptureKind;
 
@@ -43,7 +43,7 @@ impl Block<'_> {
     }
 }
 
-fn place(step: BaseChain<'_>) -> String {
+pub(super) fn place(step: BaseChain<'_>) -> String {
     format!("{}, chain {}", step.chain.table, step.chain.name)
 }
 
@@ -57,7 +57,6 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
     let mut behind = blocks(view, &view.forwarded_services(), Hook::Forward);
     behind.retain(is_left);
     findings.extend(behind.iter().map(|block| behind_gate(view, block)));
-    findings.extend(cut_sessions(view, &own, &granted));
     let gate = &view.settings.gate;
     if gate.capture == CaptureKind::Udp {
         let ports = gate.ports.iter().map(|port| format!("udp/{port}"));
@@ -180,51 +179,4 @@ fn knock(block: &Block<'_>) -> Finding {
         .detail(format!("capture is \"udp\", and {place}, drops it: {rule}"))
         .detail("accept it there, or set capture = \"packet\", which also receives dropped packets")
         .cured_by(cure::accept(block.step.chain, &block.services))
-}
-
-/// Without protection Postern has no rule for sessions that outlive their grant, so the host must have one.
-fn cut_sessions(view: &HostView<'_>, services: &[Ports], granted: &[Block<'_>]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    if view.settings.firewall.protect {
-        return findings;
-    }
-    for family in view.families() {
-        for step in view.filter_chains(family, Hook::Input) {
-            let is_reported = granted
-                .iter()
-                .any(|block| block.is_certain && std::ptr::eq(block.step.chain, step.chain));
-            if HostView::is_postern(step.chain) || is_reported {
-                continue;
-            }
-            let dropping_rule = |service: Ports| {
-                view.host.interfaces.iter().find_map(|interface| {
-                    let packet = Packet {
-                        is_established: true,
-                        ..view.packet(family, service, interface)
-                    };
-                    match view.host.rules.judge_chain(step, &packet) {
-                        Judgement::Dropped(rule) => Some(rule),
-                        Judgement::Accepted(_) | Judgement::CannotTell(_) => None,
-                    }
-                })
-            };
-            let cut: Vec<(Ports, String)> = services_in(services, family)
-                .into_iter()
-                .filter_map(|service| Some((service, dropping_rule(service)?)))
-                .collect();
-            let Some((_, rule)) = cut.first() else {
-                continue;
-            };
-            let names: Vec<Ports> = cut.iter().map(|(service, _)| *service).collect();
-            let what = format!("a session to {} is cut when its grant ends", list(&names));
-            let why = "accepts no established connections before it drops";
-            let finding = Finding::warning("no-established", what)
-                .detail(format!("{}, {why}: {rule}", place(step)))
-                .detail("with protect = \"none\", Postern does not accept them either")
-                .detail("accept them there, or set protect = \"services\"")
-                .cured_by(vec![cure::established(step.chain)]);
-            findings.push(finding);
-        }
-    }
-    findings
 }

@@ -25,6 +25,17 @@ pub(super) fn established(chain: &Chain) -> String {
     }
 }
 
+pub(super) fn drop_last(chain: &Chain) -> String {
+    let (table, name) = (&chain.table, &chain.name);
+    if table.is_nft() {
+        format!("nft add rule {} {} {name} drop", table.family, table.name)
+    } else if table.name == "filter" {
+        format!("{} -A {name} -j DROP", table.program)
+    } else {
+        format!("{} -t {} -A {name} -j DROP", table.program, table.name)
+    }
+}
+
 fn insert(chain: &Chain) -> String {
     let (table, name) = (&chain.table, &chain.name);
     if table.is_nft() {

@@ -15,8 +15,10 @@ mod cure;
 mod dropping;
 pub(super) mod opening;
 mod passage;
+mod policy;
 mod reachable;
 mod rewritten;
+mod sessions;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -90,6 +92,8 @@ pub(super) fn findings(settings: &Settings, backend: &str, host: &HostSnapshot) 
     findings.extend(rewritten::findings(&view));
     findings.extend(opening::findings(&view));
     findings.extend(blocked::findings(&view));
+    findings.extend(sessions::findings(&view));
+    findings.extend(policy::findings(&view));
     findings
 }
 

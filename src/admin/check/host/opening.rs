@@ -4,9 +4,15 @@ use super::view::{HostView, services_in};
 use crate::adapters::firewall::host_rule;
 use crate::admin::check::findings::Finding;
 use crate::core::host_rules::accept_rules::{Action, Change};
-use crate::core::host_rules::{BaseChain, Hook, Judgement, Ruleset};
+use crate::core::host_rules::{BaseChain, Hook, Judgement, KnownChain, Packet, Ruleset};
 use crate::model::service::{Ports, list};
 use crate::model::settings::HostRules;
+
+/// The iptables driver's chains, as if they were not there.
+pub(super) const ABSENT: [KnownChain; 1] = [KnownChain {
+    name: "POSTERN",
+    accepts: false,
+}];
 
 pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = grants(view).into_iter().collect();
@@ -59,11 +65,13 @@ fn grants(view: &HostView<'_>) -> Option<Finding> {
     let (settings, host) = (view.settings, view.host);
     let protection = settings.protection();
     let planned = host_rule::plan(&host.rules, &protection, &host.interfaces, &host.addresses);
-    let changes = match planned {
-        Ok(changes) => changes,
+    let mut changes = match planned {
+        Ok(plan) => plan.changes,
         Err(why) => return Some(Finding::warning("host-drops", "no grant opens").detail(why)),
     };
-    if view.is_iptables || changes.is_empty() {
+    // What drops in other tables than its own, the iptables driver cannot open; `blocked` tells that.
+    changes.retain(|change| !view.is_iptables || change.table.is_plain_filter());
+    if changes.is_empty() {
         return None;
     }
     let place = |change: &Change| format!("{}, chain {}", change.table, change.chain);
@@ -88,13 +96,14 @@ fn grants(view: &HostView<'_>) -> Option<Finding> {
 /// A rule that accepts a hidden service from everyone, in a chain that drops without it, opens the service whenever
 /// Postern's own rules are absent.
 fn open_without_postern(view: &HostView<'_>) -> Vec<Finding> {
-    if !view.settings.firewall.protect || view.is_iptables {
+    if !view.settings.firewall.protect {
         return Vec::new();
     }
     let mut findings: Vec<Finding> = Vec::new();
     for family in view.families() {
         for step in view.filter_chains(family, Hook::Input) {
-            if HostView::is_postern(step.chain) {
+            let is_in_reach = !view.is_iptables || step.chain.table.is_plain_filter();
+            if HostView::is_postern(step.chain) || !is_in_reach {
                 continue;
             }
             let services = services_in(&view.own_services(), family);
@@ -102,7 +111,10 @@ fn open_without_postern(view: &HostView<'_>) -> Vec<Finding> {
                 .into_iter()
                 .filter_map(|service| {
                     let interface = view.host.interfaces.first()?;
-                    let packet = view.packet(family, service, interface);
+                    let packet = Packet {
+                        known_chains: &ABSENT,
+                        ..view.packet(family, service, interface)
+                    };
                     let Judgement::Accepted(rule) = view.host.rules.judge_chain(step, &packet)
                     else {
                         return None;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::view::{HostView, services_in};
-use crate::core::host_rules::{Hook, Judgement, Packet, Ruleset};
+use crate::core::host_rules::{Hook, Judgement, NO_RULE, Packet, Ruleset};
 use crate::model::address::Family;
 use crate::model::service::Ports;
 
@@ -60,7 +60,7 @@ impl fmt::Display for Passage {
             write!(f, ", with a grant")?;
         }
         match self.verdict {
-            Verdict::Accepted if self.rule == "no rule" => {
+            Verdict::Accepted if self.rule == NO_RULE => {
                 write!(f, ": accepted; no rule drops it")
             }
             Verdict::Accepted => write!(f, ": accepted by {}", self.rule),

@@ -2,9 +2,11 @@
 //!
 //! With protection, Postern's own rules are judged too, so that a jump in the wrong place is found.
 
+use ipnet::IpNet;
+
 use super::view::{HostView, services_in};
 use crate::admin::check::findings::Finding;
-use crate::core::host_rules::{Hook, Judgement};
+use crate::core::host_rules::{Hook, Judgement, NO_RULE, Packet};
 use crate::model::address::Family;
 use crate::model::service::{Ports, list};
 
@@ -47,7 +49,51 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
     }
     unclear.dedup();
     unclear.extend(open_findings(view, &open));
+    unclear.extend(
+        view.families()
+            .into_iter()
+            .filter_map(|family| behind(view, family)),
+    );
     unclear
+}
+
+/// Hidden services of hosts behind the gate that a rule before Postern's lets through.
+fn behind(view: &HostView<'_>, family: Family) -> Option<Finding> {
+    let protection = view.settings.protection();
+    if !protection.hide_behind || !view.is_installed(family) {
+        return None;
+    }
+    let of_family = |(network, _): &&(IpNet, Ports)| Family::of_network(*network) == family;
+    let hidden = protection.behind.iter().filter(of_family);
+    let open = hidden.filter_map(|(network, service)| {
+        let mut interfaces = view.host.interfaces.iter();
+        let rule = interfaces.find_map(|interface| {
+            let packet = Packet {
+                is_forwarded: true,
+                destinations: std::slice::from_ref(network),
+                ..view.packet(family, *service, interface)
+            };
+            match view.host.rules.judge(Hook::Forward, &packet) {
+                Judgement::Accepted(rule) => Some(rule),
+                Judgement::Dropped(_) | Judgement::CannotTell(_) => None,
+            }
+        });
+        Some((format!("{service} at {network}"), rule?))
+    });
+    let (services, rules): (Vec<String>, Vec<String>) = open.unzip();
+    let rule = rules.first()?;
+    let services = list(&services);
+    let what = format!("{services} can be reached without a knock over {family}");
+    let finding = Finding::warning("reachable", what)
+        .detail(format!("{rule} accepts it before Postern's rules"));
+    let program = family.pick("iptables", "ip6tables");
+    Some(if view.is_iptables {
+        finding
+            .detail("put the jump first; posternd also does so")
+            .cured_by(vec![format!("{program} -I FORWARD 1 -j POSTERN-FWD")])
+    } else {
+        finding.detail("start posternd again, so that its rules match the config")
+    })
 }
 
 fn cannot_tell(service: Ports, family: Family, rule: &str) -> Finding {
@@ -80,7 +126,7 @@ fn open_findings(view: &HostView<'_>, open: &[Open]) -> Vec<Finding> {
 fn finding(view: &HostView<'_>, id: &'static str, family: Family, open: &[&Open]) -> Finding {
     let services: Vec<Ports> = open.iter().map(|one| one.service).collect();
     let first = open.first();
-    let rule = first.map_or("no rule", |one| one.rule.as_str());
+    let rule = first.map_or(NO_RULE, |one| one.rule.as_str());
     let by = first.filter(|one| one.interfaces.len() < view.host.interfaces.len());
     let by = by.map(|one| format!(" by {}", list(&one.interfaces)));
     let only = match id {
@@ -95,7 +141,7 @@ fn finding(view: &HostView<'_>, id: &'static str, family: Family, open: &[&Open]
     }
     if !view.settings.firewall.protect {
         let cause = match rule {
-            "no rule" => "no rule of the host closes it".to_owned(),
+            NO_RULE => "no rule of the host closes it".to_owned(),
             rule => format!("{rule} accepts it"),
         };
         let cure = "set protect = \"services\" in [firewall], or close it with a rule of your own";

@@ -89,7 +89,8 @@ fn assert_one(findings: &[Finding], id: &str, text: &str, cure: &[&str]) {
 fn drops_of_the_host_are_found() {
     let services = protecting("tcp/22 tcp/80 udp/5000-5010");
     let findings = found(&services, "iptables", nft(DROP));
-    assert_eq!(ids(&findings), ["not-installed", "later-drop"]);
+    let expected = ["not-installed", "later-drop", "policy-leak"];
+    assert_eq!(ids(&findings), expected);
     let text = "tcp/22, udp/5000-5010: nft table inet filter, chain input, drops it";
     assert_one(&findings, "later-drop", text, &[]);
     // The chain accepts these services from some networks only.
@@ -99,9 +100,14 @@ fn drops_of_the_host_are_found() {
     for (settings, expected) in [
         (
             services,
-            &["not-installed", "host-rules", "open-without-postern"][..],
+            &[
+                "not-installed",
+                "host-rules",
+                "open-without-postern",
+                "policy-leak",
+            ][..],
         ),
-        (open("tcp/22"), &["host-rules"]),
+        (open("tcp/22"), &["host-rules", "policy-leak"]),
     ] {
         let findings = found(&settings, "nftables", nft(DROP));
         assert_eq!(ids(&findings), expected);
@@ -121,7 +127,7 @@ fn unprotected_service_is_reachable() {
     let accepting = "*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -p tcp -m multiport --dports 22,443 -j ACCEPT\nCOMMIT\n";
     let accepting = both(accepting, accepting);
     let findings = found(&open("tcp/22 tcp/25"), "iptables", accepting);
-    assert_eq!(ids(&findings), ["reachable"]);
+    assert_eq!(ids(&findings), ["reachable", "host-rules"]);
     assert_one(
         &findings,
         "reachable",
@@ -241,9 +247,9 @@ fn drop_behind_the_gate_is_found() {
         "of the hosts behind this one: nft table inet filter, chain forward",
         &[],
     );
-    // The jump comes first in FORWARD.
+    // The driver itself opens what FORWARD drops.
     let docker = found(&behind, "iptables", v4(DOCKER));
-    assert_eq!(ids(&docker), ["not-installed"]);
+    assert_eq!(ids(&docker), ["not-installed", "host-rules"]);
 }
 
 #[test]

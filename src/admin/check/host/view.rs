@@ -46,7 +46,7 @@ impl<'a> HostView<'a> {
     /// Whether the driver in use works in the chain's table. At its start it puts its own rules first there.
     pub(super) fn is_home(&self, chain: &Chain) -> bool {
         if self.is_iptables {
-            is_plain_filter(chain)
+            chain.table.is_plain_filter()
         } else {
             is_native(chain)
         }
@@ -138,15 +138,6 @@ impl<'a> HostView<'a> {
 
 fn is_native(chain: &Chain) -> bool {
     chain.table.is_nft() && chain.table.family == "inet" && chain.table.name == TABLE
-}
-
-/// Table filter of the variant that the plain names `iptables` and `ip6tables` run.
-fn is_plain_filter(chain: &Chain) -> bool {
-    // nft shows a table of iptables that iptables itself cannot show
-    let programs = ["iptables", "ip6tables", "nft"];
-    programs.contains(&chain.table.program.as_str())
-        && chain.table.family != "inet"
-        && chain.table.name == "filter"
 }
 
 /// The services that exist in a family: ICMP has one for each.

@@ -7,14 +7,18 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::condition::{Condition, Test};
+use super::judgement::Judgement;
 use super::packet::Packet;
 use super::places::{Place, Unavoidable};
-use super::rules::{Chain, Hook, Rule, Ruleset, Table, Verdict};
+use super::rules::{Hook, Rule, Ruleset, Table, Verdict};
 use crate::model::address::Family;
 use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
 
 const COMMENT: &str = "postern";
+
+/// The priority of the chains in which the nftables driver marks granted packets and drops strangers'.
+pub(crate) const MARKING_PRIORITY: i32 = -10;
 
 /// The most rules at one place; more services are joined to one range for each protocol.
 const RULES_MAX: usize = 16;
@@ -136,6 +140,44 @@ pub(crate) fn changes(
     Ok(changes)
 }
 
+/// Whether a chain of the host drops granted packets before or at [`MARKING_PRIORITY`], where they have no mark yet.
+pub(crate) fn drops_before_marking(
+    ruleset: &Ruleset,
+    mark: PacketMark,
+    openings: &[Opening<'_>],
+) -> Result<bool, Unavoidable> {
+    let mut host = without_postern(ruleset, mark);
+    for chain in &mut host.chains {
+        chain.base = chain.base.filter(|base| base.priority <= MARKING_PRIORITY);
+    }
+    for opening in openings {
+        if !host
+            .accept_places(opening.hook, opening.packets)?
+            .is_empty()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the host itself may drop packets of established connections to these services.
+pub(crate) fn may_cut_established(
+    ruleset: &Ruleset,
+    mark: PacketMark,
+    opening: &Opening<'_>,
+) -> bool {
+    let host = without_postern(ruleset, mark);
+    opening.packets.iter().any(|packet| {
+        let packet = Packet {
+            mark: 0,
+            is_established: true,
+            ..packet.clone()
+        };
+        !matches!(host.judge(opening.hook, &packet), Judgement::Accepted(_))
+    })
+}
+
 /// The changes that remove every rule of Postern from the host's own chains.
 pub(crate) fn removal(ruleset: &Ruleset, mark: PacketMark) -> Vec<Change> {
     own_rules(ruleset, mark)
@@ -195,7 +237,7 @@ fn service(table: &Table, conditions: &[Condition]) -> Option<Ports> {
 pub(crate) fn without_postern(ruleset: &Ruleset, mark: PacketMark) -> Ruleset {
     let mut host = ruleset.clone();
     for chain in &mut host.chains {
-        if chain.table.is_postern() || is_iptables_drivers(chain) {
+        if chain.is_postern() {
             chain.base = None;
             chain.rules.clear();
         } else {
@@ -204,11 +246,6 @@ pub(crate) fn without_postern(ruleset: &Ruleset, mark: PacketMark) -> Ruleset {
         }
     }
     host
-}
-
-/// A chain of the iptables driver, which has its own way to accept.
-fn is_iptables_drivers(chain: &Chain) -> bool {
-    chain.table.family != "inet" && chain.name.starts_with("POSTERN")
 }
 
 /// Postern's rules in the host's chains, each with its place among the rules of the host.

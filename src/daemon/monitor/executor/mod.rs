@@ -40,6 +40,8 @@ pub struct Executor {
     obstacle: Option<FirewallError>,
     /// The last logged services that do not open or are not hidden.
     faults: Vec<SelfTest>,
+    /// How many other warnings were logged last.
+    warnings: usize,
     /// When the trial removes all rules, unless a knock is admitted or the administrator confirms first.
     trial_end: Option<Timestamp>,
 }
@@ -69,6 +71,7 @@ impl Executor {
             check_error: None,
             obstacle: None,
             faults: Vec::new(),
+            warnings: 0,
             trial_end: None,
         })
     }
@@ -273,7 +276,12 @@ impl Executor {
     }
 
     fn log_obstacle(&mut self) {
-        let faults = self.grants.backend.state().tests.into_iter();
+        let state = self.grants.backend.state();
+        if state.warnings.len() != self.warnings {
+            self.warnings = state.warnings.len();
+            state.warnings.iter().for_each(|what| warn!("{what}"));
+        }
+        let faults = state.tests.into_iter();
         let faults: Vec<SelfTest> = faults.filter(|test| test.is_right == Some(false)).collect();
         if faults != self.faults {
             for fault in &faults {
