@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, MARK, SNAT};
+use super::marks::granted;
 use super::matches::{has_protocol, port_range, service};
-use super::rules::granted;
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;

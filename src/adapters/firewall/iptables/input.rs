@@ -8,7 +8,8 @@ use super::chains::{
     INPUT_GRANTS, MARK, NAT_CHAINS, NeededChains, PROBE, SNAT,
 };
 use super::forward;
-use super::rules::{grant_rules, marking, protection_rules};
+use super::marks::marking;
+use super::rules::{grant_rules, protection_rules};
 use super::save::{Table, Tables};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;

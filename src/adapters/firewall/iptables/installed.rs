@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, MARK, NeededChains, SNAT};
 use super::save::Tables;
-use super::{forward, grants, rules};
+use super::{forward, grants, marks, rules};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::{Change, Grant, GrantId};
@@ -27,7 +27,7 @@ impl Installed {
         let targets = [
             rules::protection_rules(family, protection),
             forward::protection_rules(family, protection),
-            vec![rules::marking(protection.packet_mark)],
+            vec![marks::marking(protection.packet_mark)],
         ];
         Self {
             family,

@@ -13,6 +13,7 @@ mod generation;
 mod grants;
 mod input;
 mod installed;
+mod marks;
 mod matches;
 mod programs;
 mod rules;

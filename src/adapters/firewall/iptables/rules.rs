@@ -5,11 +5,11 @@ use ipnet::IpNet;
 use super::chains::{INPUT, INPUT_GRANTS, MARK, service_chain};
 use super::comment::Comment;
 use super::forward;
+use super::marks::granted;
 use super::matches::{has_protocol, last_second, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
-use crate::model::packet_mark::PacketMark;
 use crate::model::settings::Protection;
 
 /// One rule for each service of a grant, and the rules of its port forwards. `kernel_ends` adds the end of the grant.
@@ -83,20 +83,6 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         });
     // A knock port may also be a granted service's.
     grants.into_iter().chain(knocks).chain(services).collect()
-}
-
-/// The first rules of `chain`: they leave granted packets to the host, with the mark, and all others go on without it.
-pub(super) fn granted(chain: &str, grants: &str, mark: PacketMark) -> [String; 3] {
-    [
-        format!("{chain} -j MARK --set-xmark 0x0/{:#x}", mark.mask),
-        format!("{chain} -j {grants}"),
-        format!("{chain} -m mark --mark {mark} -j RETURN"),
-    ]
-}
-
-/// The rule of chain [`MARK`].
-pub(super) fn marking(mark: PacketMark) -> String {
-    format!("{MARK} -j MARK --set-xmark {mark}")
 }
 
 #[cfg(test)]
