@@ -146,7 +146,8 @@ impl Conntrack for KernelConntrack {
         let is_protected = |socket: &TcpSocket| {
             let port = socket.local.port();
             let mut all = protected.iter();
-            all.any(|ports| ports.hold(messages::TCP, port))
+            // the entry of a closed connection would let its peer open another one from the same port
+            socket.is_open && all.any(|ports| ports.hold(messages::TCP, port))
         };
         let sockets = self.sockets_where(is_protected)?;
         let messages: Vec<_> = sockets.iter().map(messages::add_entry).collect();

@@ -10,6 +10,7 @@ mod hosts;
 mod marks;
 mod repair;
 mod sets;
+mod strangers;
 
 use libtest_mimic::Trial;
 use postern_harness::Machine;
@@ -20,6 +21,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     trials.extend(beside::tests(machine));
     trials.extend(marks::tests(machine));
     trials.extend(repair::tests(machine));
+    trials.extend(strangers::tests(machine));
     trials.extend(sets::tests(machine));
     trials
 }

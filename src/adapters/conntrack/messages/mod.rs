@@ -68,6 +68,8 @@ pub(super) struct Entry {
 pub(super) struct TcpSocket {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
+    /// This host has not closed it: established, or close-wait.
+    pub(super) is_open: bool,
     family: u8,
     /// It contains the cookie, which belongs to this socket alone.
     id: [u8; SOCKET_ID_LEN],
@@ -195,6 +197,7 @@ pub(super) fn read_socket(body: &[u8]) -> Option<TcpSocket> {
     Some(TcpSocket {
         local: end(0, 4)?,
         peer: end(2, 20)?,
+        is_open: [1, 8].contains(body.get(1)?),
         family,
         id: *id,
     })

@@ -26,6 +26,7 @@ fn socket((family, local, peer): (u8, &str, &str)) -> TcpSocket {
     TcpSocket {
         local,
         peer,
+        is_open: true,
         family,
         id,
     }

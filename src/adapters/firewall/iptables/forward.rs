@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, MARK, SNAT};
 use super::marks::granted;
 use super::matches::{has_protocol, port_range, service};
+use super::rules::reused_port;
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
@@ -20,6 +21,12 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
     });
     let mut rules = granted(FORWARD, FORWARD_GRANTS, protection.packet_mark).to_vec();
     let known = own.clone();
+    if protection.hide_behind {
+        rules.extend(own.clone().filter_map(|(network, ports)| {
+            let matches = format!("{FORWARD} -d {network} {}", service(family, *ports));
+            reused_port(&matches, *ports)
+        }));
+    }
     rules.extend(known.map(|(network, ports)| replies(network, *ports)));
     if protection.hide_behind {
         rules.extend(own.map(|(network, ports)| closed(family, network, *ports)));

@@ -10,6 +10,7 @@ use super::matches::{has_protocol, last_second, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
+use crate::model::service::Ports;
 use crate::model::settings::Protection;
 
 /// One rule for each service of a grant, and the rules of its port forwards. `kernel_ends` adds the end of the grant.
@@ -74,15 +75,21 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         .services
         .iter()
         .filter(|ports| has_protocol(family, **ports))
-        .map(|ports| format!("{INPUT} {}", service(family, *ports)))
-        .flat_map(|matches| {
-            [
-                format!("{matches} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"),
-                format!("{matches} -j DROP"),
-            ]
+        .flat_map(|ports| {
+            let matches = format!("{INPUT} {}", service(family, *ports));
+            let known = "-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN";
+            let rules = [format!("{matches} {known}"), format!("{matches} -j DROP")];
+            reused_port(&matches, *ports).into_iter().chain(rules)
         });
     // A knock port may also be a granted service's.
     grants.into_iter().chain(knocks).chain(services).collect()
+}
+
+/// To the kernel a packet that asks for a new TCP connection is established too if its addresses and ports are those of
+/// a connection that it has not forgotten.
+pub(super) fn reused_port(matches: &str, ports: Ports) -> Option<String> {
+    let is_tcp = ports.protocol_name() == "tcp";
+    is_tcp.then(|| format!("{matches} --syn -m conntrack --ctstate ESTABLISHED -j DROP"))
 }
 
 #[cfg(test)]

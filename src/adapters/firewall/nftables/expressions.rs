@@ -12,6 +12,7 @@ use crate::model::packet_mark::PacketMark;
 pub(super) type Expression = Attributes;
 
 pub(super) const UDP: u8 = 17;
+const TCP: u8 = 6;
 pub(super) const NF_ACCEPT: u32 = 1;
 
 const NF_DROP: u32 = 0;
@@ -33,7 +34,10 @@ const HTON: u32 = 1;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 const CT_ESTABLISHED: u32 = 2;
-const CT_ESTABLISHED_OR_RELATED: u32 = CT_ESTABLISHED | 4;
+const CT_RELATED: u32 = 4;
+const TCP_FLAGS_OFFSET: u32 = 13;
+const FIN_SYN_RST_ACK: u8 = 0x17;
+const SYN: u8 = 0x02;
 /// The status bit of a connection whose destination was translated.
 const CT_STATUS_DNAT: u32 = 1 << 5;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
@@ -87,13 +91,36 @@ pub(super) fn target_in(network: IpNet) -> Vec<Expression> {
     expressions
 }
 
-/// The connection is known, or belongs to a known one.
-pub(super) fn established() -> [Expression; 3] {
+/// Packets of known connections, and of connections that belong to a known one, such as ICMP errors.
+///
+/// To the kernel a packet that asks for a new TCP connection is established too if its addresses and ports are those of
+/// a connection that it has not forgotten.
+pub(super) fn established() -> [Vec<Expression>; 3] {
+    let in_state = |state: u32| {
+        [
+            ct(CT_STATE),
+            mask(&state.to_ne_bytes()),
+            compare(NOT_EQUAL, &[0; 4]),
+        ]
+    };
+    let other_protocol = [meta(META_PROTOCOL, SCRATCH), compare(NOT_EQUAL, &[TCP])];
     [
-        ct(CT_STATE),
-        mask(&CT_ESTABLISHED_OR_RELATED.to_ne_bytes()),
-        compare(NOT_EQUAL, &[0; 4]),
+        [&tcp_request(NOT_EQUAL)[..], &in_state(CT_ESTABLISHED)].concat(),
+        [&other_protocol[..], &in_state(CT_ESTABLISHED)].concat(),
+        in_state(CT_RELATED).to_vec(),
     ]
+}
+
+/// The packet asks for a new TCP connection.
+pub(super) fn opens_tcp() -> Vec<Expression> {
+    tcp_request(EQUAL)
+}
+
+fn tcp_request(operator: u32) -> Vec<Expression> {
+    let [meta, is_tcp] = protocol(TCP);
+    let load = payload(TRANSPORT_HEADER, TCP_FLAGS_OFFSET, 1, SCRATCH);
+    let flags = mask(&[FIN_SYN_RST_ACK]);
+    vec![meta, is_tcp, load, flags, compare(operator, &[SYN])]
 }
 
 /// The connection is not known: the packet would open it.

@@ -99,7 +99,9 @@ fn input(protection: &Protection) -> Vec<Rule> {
     };
     // A knock port may also be a granted service's, or that of a question which the gate asked.
     let mut rules = vec![unmark(protection)];
-    let established = vec![all([&expressions::established(), &[expressions::accept()]])];
+    let established = expressions::established()
+        .map(|matches| all([&matches, &[expressions::accept()]]))
+        .to_vec();
     let granted: Vec<Rule> = granted(Side::Gate, protection).collect();
     // Lookups cost time for each packet of a connection, and most hosts accept those anyway.
     rules.extend(if protection.marking.established {
@@ -123,10 +125,13 @@ fn forward(protection: &Protection, nat: bool) -> Vec<Rule> {
         rules.extend(redirected(protection));
     }
     if protection.hide_behind {
-        rules.push(all([
-            &expressions::not_established(),
-            &[expressions::jump(HIDDEN_BEHIND)],
-        ]));
+        let hidden = expressions::jump(HIDDEN_BEHIND);
+        for matches in [
+            &expressions::not_established()[..],
+            &expressions::opens_tcp(),
+        ] {
+            rules.push(all([matches, std::slice::from_ref(&hidden)]));
+        }
     }
     rules
 }
