@@ -24,7 +24,7 @@ const READS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the pages need beside namespaces.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 19] = [
     "ip",
     "bash",
     "sshd",
@@ -42,6 +42,8 @@ const PROGRAMS: [&str; 17] = [
     "turnserver",
     "systemd-analyze",
     "mount",
+    "firewalld",
+    "dbus-daemon",
 ];
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {

@@ -2,6 +2,7 @@
 
 use libtest_mimic::Trial;
 use postern_harness::Requirement::{self, Program};
+use postern_harness::hosts::FW4;
 use postern_harness::{Client, FAMILIES, GateConfig, Machine, SERVICE, World, text};
 
 /// A host: its name, the programs that it needs, and the commands that set up its firewall.
@@ -52,25 +53,12 @@ table ip6 six { chain input { type filter hook input priority 10; iif lo accept;
 table inet more { chain input { type filter hook input priority 0; ct state established accept; meta l4proto ipv6-icmp accept; tcp dport 1-5000 counter drop; }; }
 X",
     },
-    // Shaped like what fw4 of OpenWrt 23.05 loads: a zone for each side, and rejects in a chain that all share.
     Host {
         name: "openwrt",
         needs: &[Program("nft")],
         owner: "OpenWrt",
         script: "nft -f - <<'X'
-table inet fw4 {
-  chain handle_reject { meta l4proto tcp reject with tcp reset; reject with icmpx port-unreachable; }
-  chain reject_from_wan { iifname != \"br-lan\" counter jump handle_reject; }
-  chain syn_flood { limit rate 25/second burst 50 packets return; drop; }
-  chain input_lan { accept; }
-  chain input_wan { meta nfproto ipv4 udp dport 68 counter accept; BASICS jump reject_from_wan; }
-  chain input { type filter hook input priority filter; policy drop; iif lo accept; ct state vmap { established : accept, related : accept };
-    tcp flags & (fin | syn | rst | ack) == syn jump syn_flood; iifname \"br-lan\" jump input_lan; iifname != { \"lo\", \"br-lan\" } jump input_wan; jump handle_reject; }
-  chain forward { type filter hook forward priority filter; policy drop; ct state vmap { established : accept, related : accept }; jump handle_reject; }
-  chain prerouting { type filter hook prerouting priority dstnat; policy accept; }
-  chain mangle_forward { type filter hook forward priority mangle; policy accept; tcp flags syn tcp option maxseg size set rt mtu; }
-}
-X",
+FW4X",
     },
     Host {
         name: "firewalld",
@@ -165,7 +153,8 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
         let script = host
             .script
             .replace("BASICS", NFT_BASICS)
-            .replace("IPTABLES", IPTABLES);
+            .replace("IPTABLES", IPTABLES)
+            .replace("FW4", FW4);
         let needs = [host.needs, &[Program("ip"), Program("nft")]].concat();
         let (name, owner) = (format!("{}::{backend}", host.name), host.owner);
         machine.trial(name, &needs, move || {

@@ -91,6 +91,24 @@ impl Hosts {
                     + &host.run(&LISTENS_UDP.replace("PORT", "3478"))
             }
             None if server == "git" => host.run(GIT),
+            None if server == "firewalld" => {
+                let bus = "mkdir -p /run/dbus; rm -f /run/dbus/pid;";
+                let bus = format!(
+                    "{bus} {}",
+                    started("dbus-daemon --system --nofork --nopidfile", "")
+                );
+                host.run(&bus)
+                    + &host.run(&started("firewalld --nofork --nopid", ""))
+                    + &host.run(FIREWALLD_RUNS)
+            }
+            // A stand-in for the program of OpenWrt: it loads rules of the shape that fw4 makes.
+            None if server == "fw4" => {
+                host.write(
+                    "/usr/local/bin/fw4",
+                    &format!("#!/bin/sh\nexec nft -f - <<'X'\n{FW4}X\n"),
+                );
+                host.run("chmod 755 /usr/local/bin/fw4; fw4")
+            }
             None if server == "https" => {
                 host.write("/srv/https.py", HTTPS);
                 let said =
@@ -153,6 +171,29 @@ const SSHD: &str = "set -e; mkdir -p -m 755 /run/sshd; mkdir -p -m 700 ~/.ssh; s
     printf 'HostKey /etc/ssh/docs_host_key\\nPidFile none\\nUsePAM no\\nPermitRootLogin yes\\nStrictModes no\\nSubsystem sftp internal-sftp\\n' >/etc/ssh/docs_sshd_config; \
     setsid sh -c 'echo $$ >/run/started/sshd; exec /usr/sbin/sshd -D -f /etc/ssh/docs_sshd_config' </dev/null >/dev/null 2>&1 & \
     for _ in $(seq 200); do ss --no-header -ltn | grep -q ':22 ' && exit 0; sleep 0.05; done; echo sshd does not listen";
+
+const FIREWALLD_RUNS: &str = "for _ in $(seq 200); do firewall-cmd --state >/dev/null 2>&1 && exit 0; sleep 0.1; done; echo firewalld does not run";
+
+/// A zone for each side, and rejects in a chain that all share, as in OpenWrt 23.05.
+pub const FW4: &str = r#"
+table inet fw4
+flush table inet fw4
+table inet fw4 {
+  chain handle_reject { meta l4proto tcp reject with tcp reset; reject with icmpx port-unreachable; }
+  chain reject_from_wan { iifname != "br-lan" counter jump handle_reject; }
+  chain syn_flood { limit rate 25/second burst 50 packets return; drop; }
+  chain input_lan { accept; }
+  chain input_wan { meta nfproto ipv4 udp dport 68 counter accept; ip saddr 198.51.100.9 drop; meta l4proto ipv6-icmp accept; jump reject_from_wan; }
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iif lo accept; ct state vmap { established : accept, related : accept }; tcp flags & (fin | syn | rst | ack) == syn jump syn_flood;
+    iifname "br-lan" jump input_lan; iifname != { "lo", "br-lan" } jump input_wan; jump handle_reject;
+  }
+  chain forward { type filter hook forward priority filter; policy drop; ct state vmap { established : accept, related : accept }; jump handle_reject; }
+  chain prerouting { type filter hook prerouting priority dstnat; policy accept; }
+  chain mangle_forward { type filter hook forward priority mangle; policy accept; tcp flags syn tcp option maxseg size set rt mtu; }
+}
+"#;
 
 const STUN: &str = "turnserver -n -S --no-cli --no-tls --no-dtls -p 3478 --log-file stdout";
 const LISTENS_UDP: &str = "for _ in $(seq 200); do ss --no-header -lun | grep -q ':PORT ' && exit 0; sleep 0.05; done; echo PORT is not listened on";
