@@ -20,6 +20,7 @@ pub mod iptables;
 pub mod memory;
 pub mod nftables;
 mod rule_words;
+mod xtables_module;
 
 pub use error::FirewallError;
 

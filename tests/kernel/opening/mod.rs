@@ -8,6 +8,7 @@ mod bans;
 mod beside;
 mod hosts;
 mod marks;
+mod modules;
 mod repair;
 mod sets;
 mod strangers;
@@ -20,6 +21,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     trials.extend(bans::tests(machine));
     trials.extend(beside::tests(machine));
     trials.extend(marks::tests(machine));
+    trials.extend(modules::tests(machine));
     trials.extend(repair::tests(machine));
     trials.extend(strangers::tests(machine));
     trials.extend(sets::tests(machine));

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::iptables_save;
 use super::nf_tables::{self, Owners, Scope};
 use crate::adapters::files;
-use crate::adapters::firewall::FirewallError;
+use crate::adapters::firewall::{FirewallError, xtables_module};
 use crate::adapters::netlink::NetlinkError;
 use crate::core::host_rules::{Chain, Ruleset};
 use crate::model::address::Family;
@@ -141,6 +141,8 @@ fn output(tools: &mut Tools<'_>, program: &Path) -> Result<String, String> {
     if ran.status == Some(0) {
         Ok(ran.stdout)
     } else {
-        Err(ran.stderr.lines().next().unwrap_or("it failed").to_owned())
+        let module = xtables_module::missing(&ran.stderr);
+        let first = ran.stderr.lines().next().unwrap_or("it failed");
+        Err(module.unwrap_or_else(|| first.to_owned()))
     }
 }

@@ -96,7 +96,21 @@ impl HostAccess {
         if !nft.is_empty() {
             nftables::change_host_rules(&nft)?;
         }
-        iptables::change(&iptables, &mut *self.run, self.find)
+        let done = iptables::change(&iptables, &mut *self.run, self.find);
+        let is_in_nf_tables = |change: &&Change| self.is_of_nft_variant(&change.table);
+        match done {
+            // The kernel needs none of the modules that the program lacks.
+            Err(error) if iptables.iter().all(is_in_nf_tables) => {
+                nftables::change_host_rules(&iptables).map_err(|also| error.and(also))
+            }
+            done => done,
+        }
+    }
+
+    fn is_of_nft_variant(&self, table: &Table) -> bool {
+        let save = (self.find)(&format!("{}-save", table.program));
+        let file = save.and_then(|path| path.canonicalize().ok());
+        file.is_some_and(|path| path.to_string_lossy().contains("nft"))
     }
 
     /// The administrator's own rules stay.

@@ -28,6 +28,10 @@ pub(crate) struct WithHostRules<D> {
     obstacle: Option<FirewallError>,
     tests: Vec<SelfTest>,
     tracking: Tracking,
+    /// Why the driver's own rules cannot be read or restored.
+    failure: Option<String>,
+    /// Why the driver did not open the last grant.
+    unopened: Option<String>,
     repairs: Repairs,
     now: Timestamp,
     /// `None` if the kernel does not report changes; then each check reads all rules.
@@ -47,6 +51,8 @@ impl<D: FirewallDriver> WithHostRules<D> {
             obstacle: None,
             tests: Vec::new(),
             tracking: Tracking::default(),
+            failure: None,
+            unopened: None,
             repairs: Repairs::default(),
             now: Timestamp::default(),
             events: RulesetEvents::subscribe().ok(),
@@ -102,6 +108,17 @@ impl<D: FirewallDriver> WithHostRules<D> {
         self.opened_with = Some(network);
     }
 
+    fn note_openings(&mut self, changes: &[Change], results: &[Result<(), FirewallError>]) {
+        let openings = changes.iter().zip(results);
+        let mut openings = openings.filter(|(change, _)| !matches!(change, Change::Close(_)));
+        if let Some((_, last)) = openings.next_back() {
+            self.unopened = last
+                .as_ref()
+                .err()
+                .map(|error| format!("the last grant was not opened: {error}"));
+        }
+    }
+
     fn install_marking(
         &mut self,
         protection: &Protection,
@@ -131,7 +148,9 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
 
     /// Protection counts as installed even if grants do not open: then nobody gets in.
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
-        self.install_marking(protection, live)?;
+        let done = self.install_marking(protection, live);
+        self.failure = done.as_ref().err().map(ToString::to_string);
+        done?;
         self.earlier.clear();
         self.installed = Some(protection.clone());
         if !self.open_host(protection) {
@@ -142,7 +161,9 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
         let Some(obstacle) = &self.obstacle else {
-            return self.driver.apply(changes);
+            let results = self.driver.apply(changes);
+            self.note_openings(changes, &results);
+            return results;
         };
         let closing: Vec<Change> = changes
             .iter()
@@ -174,7 +195,9 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
 
     fn verify(&mut self) -> Result<bool, FirewallError> {
         self.tracking = host::tracking::read();
-        if !self.driver.verify()? {
+        let verified = self.driver.verify();
+        self.failure = verified.as_ref().err().map(ToString::to_string);
+        if !verified? {
             return Ok(false);
         }
         let Some(protection) = self.installed.clone() else {
@@ -216,10 +239,15 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
             !tests.iter().any(is_same)
         });
         tests.extend(judged);
+        let warnings = [
+            self.tracking.full(),
+            self.failure.clone(),
+            self.unopened.clone(),
+        ];
         FirewallState {
             obstacle: self.obstacle.as_ref().map(ToString::to_string),
             tests,
-            warnings: self.tracking.full().into_iter().collect(),
+            warnings: warnings.into_iter().flatten().collect(),
         }
     }
 

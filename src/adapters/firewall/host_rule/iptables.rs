@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::adapters::firewall::FirewallError;
+use crate::adapters::firewall::{FirewallError, xtables_module};
 use crate::core::host_rules::accept_rules::{AcceptRule, Action, Change};
 use crate::model::run::{Call, OUTPUT, Run};
 
@@ -38,7 +38,10 @@ pub(super) fn change(
         let failed = |why: &str| FirewallError::Program(format!("{}: {why}", path.display()));
         let ran = run.run(&call).map_err(|error| failed(&error.to_string()))?;
         if ran.status != Some(0) {
-            return Err(failed(ran.stderr.lines().next().unwrap_or("it failed")));
+            let module = xtables_module::missing(&ran.stderr);
+            let first = || ran.stderr.lines().next().map(str::to_owned);
+            let why = module.or_else(first);
+            return Err(failed(why.as_deref().unwrap_or("it failed")));
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::save::printable;
-use crate::adapters::firewall::FirewallError;
+use crate::adapters::firewall::{FirewallError, xtables_module};
 use crate::model::run::{Ran, RunError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
     let (effect, kind, what, cure): (_, fn(String) -> FirewallError, _, _) = match outcome {
         Ok(ran) if ran.status == Some(0) => return Ok(ran.stdout),
         Ok(ran) => {
+            if let Some(module) = xtables_module::missing(&ran.stderr) {
+                let error = FirewallError::Program(format!("{program} failed: {module}"));
+                return Err(RunFailure::new(Effect::Refused, error));
+            }
             let reason = first_line(&ran.stderr);
             match ran.status {
                 Some(4) if is_busy_lock(&reason) => (

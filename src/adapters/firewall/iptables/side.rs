@@ -81,6 +81,10 @@ impl State {
     }
 }
 
+/// What the rules of every config need.
+const BASIC_MATCHES: &str = "-p tcp -m tcp --dport 1 -m conntrack --ctstate ESTABLISHED -m mark --mark 0x1/0x1 \
+     -m comment --comment \"postern probe\"";
+
 impl Side {
     pub(super) fn new(family: Family, programs: Pair) -> Self {
         Self {
@@ -140,7 +144,8 @@ impl Side {
             return Ok(());
         }
         self.note_missing(run, false)?;
-        match self.probe(run) {
+        let basic = run.restore(&self.programs, &input::probe(BASIC_MATCHES));
+        match basic.and_then(|()| self.probe(run)) {
             Err(failure) if self.is_family_missing(&failure) => {
                 self.state = State::NoFamily(failure.error.to_string());
             }

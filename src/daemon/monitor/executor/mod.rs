@@ -277,7 +277,8 @@ impl Executor {
 
     fn log_obstacle(&mut self) {
         let state = self.grants.backend.state();
-        if state.warnings.len() != self.warnings {
+        // A failed check is logged as such.
+        if self.check_error.is_none() && state.warnings.len() != self.warnings {
             self.warnings = state.warnings.len();
             state.warnings.iter().for_each(|what| warn!("{what}"));
         }
