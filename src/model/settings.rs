@@ -161,6 +161,8 @@ pub struct Protection {
     pub knock_ports: Vec<u16>,
     /// Whether a packet socket reads the knocks: then the kernel must not answer them, and no bound socket needs them.
     pub silence_knocks: bool,
+    /// Whether packets to a knock port pass to a socket of this host that uses the same port, such as a resolver's.
+    pub local_sockets: bool,
     /// What users may open behind the gate, in order: each network with its joined ports. Established connections stay.
     pub behind: Vec<(IpNet, Ports)>,
     /// Ports of the gate that some user may open, also with `protect = "none"`.
@@ -187,6 +189,20 @@ pub struct Marking {
 }
 
 impl Protection {
+    /// The silent knock ports at which a socket of this host may receive: those that are not hidden as a service.
+    pub(crate) fn socket_ports(&self) -> impl Iterator<Item = u16> {
+        let is_hidden = |port: u16| {
+            let covers = |service: &Ports| {
+                let range = service.range().filter(|_| service.protocol_name() == "udp");
+                range.is_some_and(|(first, last)| (first..=last).contains(&port))
+            };
+            self.services.iter().any(covers)
+        };
+        let is_used = self.silence_knocks && self.local_sockets;
+        let ports = self.knock_ports.iter().copied();
+        ports.filter(move |port| is_used && !is_hidden(*port))
+    }
+
     /// For the log: what is closed for everyone without a grant; empty if nothing is.
     pub fn closed(&self) -> String {
         const NAMED: usize = 8;
@@ -230,6 +246,7 @@ impl Settings {
             },
             knock_ports: self.gate.ports.clone(),
             silence_knocks: self.gate.capture == CaptureKind::Packet,
+            local_sockets: true,
             behind,
             grantable,
             packet_mark: self.firewall.packet_mark,

@@ -17,6 +17,7 @@ mod enrolment;
 mod explain;
 mod flushed;
 mod hooks;
+mod knock_port;
 mod links;
 mod observer;
 mod peer;
@@ -77,6 +78,9 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: bypass::fragments_and_options_reach_no_hidden_service,
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
+    BOTH: knock_port::local_service_and_knocks_share_a_port,
+    BOTH: knock_port::answers_to_the_gate_pass_untracked,
+    BOTH: knock_port::hidden_service_stays_hidden_on_the_knock_port,
     SYSCTL: behind::accept_of_others_opens_no_inner_host,
     NONE: users::knock_opens_for_its_sender_and_ends,
     NONE: users::session_outlives_its_grant,
@@ -101,6 +105,8 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
 
 /// Tests of what is the same with any firewall.
 const ONCE: &[postern_harness::world::Test] = postern_harness::table![
+    SETPRIV: knock_port::low_knock_port_is_bound_and_rebound,
+    NONE: privileges::both_processes_have_the_programs_name,
     ROOT: privileges::keys_are_in_no_command_line_or_log,
     ROOT: wiped::config_keys_are_wiped_from_memory,
     MOUNT: connect::connect_uses_the_family_that_opened,

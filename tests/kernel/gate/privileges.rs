@@ -120,6 +120,24 @@ fn shows_its_memory_to_nobody(pid: u32) {
     );
 }
 
+/// By this name `killall -9 posternd` finds them, and by these words an administrator tells them apart.
+pub(crate) fn both_processes_have_the_programs_name(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend));
+    for (pid, role) in [
+        (world.daemon.pid(), "run"),
+        (world.daemon.engine(), "engine"),
+    ] {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+        assert_eq!(read("comm"), "posternd\n");
+        let words = read("cmdline");
+        let words: Vec<&str> = words.split('\0').collect();
+        assert!(
+            words[0].ends_with("posternd") && words[1] == role,
+            "{words:?}"
+        );
+    }
+}
+
 pub(crate) fn keys_are_in_no_command_line_or_log(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     let secret = key("alice");

@@ -7,6 +7,9 @@ use crate::model::time::Timestamp;
 /// iptables refuses years from 2039 on. Without `--datestop` the kernel uses this second.
 const LAST_SECOND: u64 = i32::MAX as u64;
 
+/// A socket of this host receives the packet, also one that is bound to every address.
+pub(super) const SOCKET_MATCH: &str = "-m socket --nowildcard";
+
 /// Protocol and ports as options of iptables.
 ///
 /// Of ICMP only the echo request: path MTU discovery and IPv6 neighbour discovery need the other types. ICMP of the other

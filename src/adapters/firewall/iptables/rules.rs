@@ -6,7 +6,7 @@ use super::chains::{INPUT, INPUT_GRANTS, MARK, service_chain};
 use super::comment::Comment;
 use super::forward;
 use super::marks::granted;
-use super::matches::{has_protocol, last_second, service};
+use super::matches::{SOCKET_MATCH, has_protocol, last_second, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
@@ -61,14 +61,18 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
     } else {
         "ACCEPT"
     };
+    let to = |port: u16| format!("{INPUT} -p udp -m udp --dport {port}");
+    // What a socket of this host receives is left to the host: a service on the knock port, or answers to its questions,
+    // also without connection tracking.
+    let sockets = protection.socket_ports();
+    let sockets = sockets.map(|port| format!("{} {SOCKET_MATCH} -j RETURN", to(port)));
     let knocks = protection.knock_ports.iter().flat_map(|port| {
-        let matches = format!("{INPUT} -p udp -m udp --dport {port}");
         [
-            // Answers to questions that the gate asked from this port are left to the host.
-            format!("{matches} -m conntrack --ctstate ESTABLISHED -j RETURN"),
-            format!("{matches} -j {verdict}"),
+            format!("{} -m conntrack --ctstate ESTABLISHED -j RETURN", to(*port)),
+            format!("{} -j {verdict}", to(*port)),
         ]
     });
+    let knocks = sockets.chain(knocks);
     let grants = granted(INPUT, INPUT_GRANTS, protection.packet_mark);
     // The host's own rules decide about established connections. conntrack knows those from before the installation: the monitor tells it about them first.
     let services = protection

@@ -133,6 +133,11 @@ impl Nftables {
         self.install(&protection, &live)
     }
 
+    /// The kernel may be built without the match for sockets.
+    fn may_lack_sockets(&self, protection: &Protection) -> bool {
+        !self.is_doubtful && protection.socket_ports().next().is_some()
+    }
+
     fn replace_table(
         &mut self,
         chains: &[table::Chain],
@@ -226,8 +231,21 @@ impl FirewallDriver for Nftables {
         }
         let forwards = |grant: &Grant| !grant.forwards.is_empty();
         let nat = !protection.forwards.is_empty() || live.iter().any(forwards);
-        let chains = table::chains(protection, nat);
-        self.replace_table(&chains, &elements)?;
+        let mut chains = table::chains(protection, nat);
+        if let Err(error) = self.replace_table(&chains, &elements) {
+            if !self.may_lack_sockets(protection) {
+                return Err(error);
+            }
+            let protection = Protection {
+                local_sockets: false,
+                ..protection.clone()
+            };
+            chains = table::chains(&protection, nat);
+            self.replace_table(&chains, &elements)?;
+            tracing::warn!(
+                "nftables: a UDP service of this host on a knock port would be shut: {error}"
+            );
+        }
         self.installed = Some(Installed {
             protection: protection.clone(),
             nat,

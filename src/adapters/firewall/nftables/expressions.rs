@@ -149,6 +149,15 @@ pub(super) fn to_this_host() -> [Expression; 2] {
     ]
 }
 
+/// A socket of this host receives the packet: the expression that reads from the socket ends the rule without one.
+pub(super) fn has_socket() -> [Expression; 2] {
+    const TRANSPARENT: u32 = 0;
+    [
+        expression("socket", &[(1, TRANSPARENT), (2, SCRATCH)]),
+        compare(AT_MOST, &[1]),
+    ]
+}
+
 pub(super) fn redirect(map: Set) -> Vec<Expression> {
     let mut expressions = load_key(map);
     expressions.push(lookup(map, Some(FIRST_REGISTER)));

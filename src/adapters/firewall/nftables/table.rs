@@ -109,11 +109,23 @@ fn input(protection: &Protection) -> Vec<Rule> {
     } else {
         [established, granted].concat()
     });
+    rules.extend(protection.socket_ports().map(to_socket));
     rules.extend(protection.knock_ports.iter().map(knock));
     if !protection.services.is_empty() {
         rules.push(vec![expressions::jump(HIDDEN)]);
     }
     rules
+}
+
+/// What a socket of this host receives is left to the host: a service on the knock port, or answers to its questions, also
+/// without connection tracking.
+fn to_socket(port: u16) -> Rule {
+    all([
+        &expressions::protocol(expressions::UDP),
+        &expressions::port(port, port),
+        &expressions::has_socket(),
+        &[expressions::accept()],
+    ])
 }
 
 /// In nftables, an accept of one table does not override a drop of another. So these rules keep a packet from our own
