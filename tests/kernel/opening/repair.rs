@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use postern_harness::Requirement::Program;
-use postern_harness::{GateConfig, Machine, World, wait_until};
+use postern_harness::{GateConfig, Machine, World, text, wait_until};
 
 use super::hosts::NFT_BASICS;
 
@@ -104,13 +104,13 @@ fn unchangeable_table_is_reported() {
     wait_until("the owner's table", || {
         world.gate.sh("nft list tables").contains("filter")
     });
+    let cure =
+        "nft table inet filter drops granted packets, and its owner lets nobody else change it";
+    let checked = text(&world.daemon.at_gate(&world.gate, &["check"]));
+    assert!(checked.contains(cure), "{checked}");
     world.daemon.start_process(&world.gate);
     assert_eq!(world.daemon.wait().code(), Some(69));
     let log = world.daemon.log();
-    assert!(
-        log.contains(
-            "no grant would open on this host: nft table inet filter drops granted packets"
-        ),
-        "{log}"
-    );
+    let refusal = format!("no grant would open on this host: {cure}");
+    assert!(log.contains(&refusal), "{log}");
 }

@@ -7,14 +7,16 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::rules::{self, Tools};
-use super::{interfaces, listeners, tracking};
-use crate::core::host_rules::{Ruleset, Tracking};
+use super::{interfaces, listeners, nf_tables, tracking};
+use crate::core::host_rules::{Ruleset, Table, Tracking};
 use crate::model::address::Family;
 use crate::model::settings::Interfaces;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HostSnapshot {
     pub(crate) rules: Ruleset,
+    /// nft tables that only their owner may change.
+    pub(crate) owned: Vec<Table>,
     /// The interfaces that strangers come in by; one empty name if there is none.
     pub(crate) interfaces: Vec<String>,
     pub(crate) addresses: Vec<IpNet>,
@@ -38,6 +40,10 @@ pub(crate) fn take(configured: &Interfaces, tools: &mut Tools<'_>) -> HostSnapsh
     let (interfaces, addresses) = interfaces::read(configured);
     HostSnapshot {
         rules: Ruleset { chains },
+        owned: nf_tables::open()
+            .ok()
+            .and_then(|mut source| nf_tables::owned_tables(&mut source).ok())
+            .unwrap_or_default(),
         interfaces,
         addresses,
         listeners: listeners::read(&mut unseen),

@@ -23,5 +23,5 @@ mod table;
 pub use driver::Nftables;
 pub(crate) use host_sets::{HostSets, KeyKind, Known, Owner, SetChange, SetElement, Unfit};
 pub(crate) use kernel::number_of_ruleset;
-pub(crate) use ruleset::change_host_rules;
+pub(crate) use ruleset::{change_host_rules, owned};
 pub(crate) use table::TABLE;

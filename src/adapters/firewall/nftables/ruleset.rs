@@ -47,7 +47,7 @@ pub(crate) fn change_host_rules(changes: &[&Change]) -> Result<(), FirewallError
 }
 
 /// The kernel lets only the owner change a table with `flags owner`.
-fn owned(table: &Table) -> String {
+pub(crate) fn owned(table: &Table) -> String {
     let cure = if table.name == "firewalld" {
         "write NftablesTableOwner=no in /etc/firewalld/firewalld.conf and restart firewalld"
     } else {

@@ -1,7 +1,7 @@
 //! Whether the host's own chains let granted packets pass, and whether they let strangers pass without Postern.
 
 use super::view::{HostView, services_in};
-use crate::adapters::firewall::host_rule;
+use crate::adapters::firewall::{host_rule, nftables};
 use crate::admin::check::findings::Finding;
 use crate::core::host_rules::accept_rules::{Action, Change};
 use crate::core::host_rules::{BaseChain, Hook, Judgement, KnownChain, Packet, Ruleset};
@@ -73,6 +73,13 @@ fn grants(view: &HostView<'_>) -> Option<Finding> {
     changes.retain(|change| !view.is_iptables || change.table.is_plain_filter());
     if changes.is_empty() {
         return None;
+    }
+    let is_owned = |change: &&Change| host.owned.contains(&change.table);
+    if let Some(change) = changes.iter().find(is_owned)
+        && settings.firewall.host_rules == HostRules::Postern
+    {
+        let why = nftables::owned(&change.table);
+        return Some(Finding::warning("host-drops", "no grant opens").detail(why));
     }
     let place = |change: &Change| format!("{}, chain {}", change.table, change.chain);
     let described = |change: &Change| match &change.action {

@@ -6,6 +6,7 @@ mod bytes;
 mod dump;
 mod expression;
 mod fields;
+mod owned;
 mod reader;
 mod registers;
 mod rule;
@@ -15,6 +16,7 @@ mod xtables;
 #[cfg(test)]
 pub(crate) use dump::Recording;
 pub(super) use dump::open;
+pub(super) use owned::owned_tables;
 #[cfg(test)]
 pub(crate) use reader::read_recording;
 pub(super) use reader::{Owners, Scope, read_unchanged};

@@ -209,12 +209,12 @@ fn comment_in(userdata: &[u8]) -> Option<String> {
     None
 }
 
-fn number(object: &[u8], kind: u16) -> Option<u32> {
+pub(super) fn number(object: &[u8], kind: u16) -> Option<u32> {
     find(object, kind)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// Families that no IP packet passes are left out.
-fn family(number: u8) -> Option<&'static str> {
+pub(super) fn family(number: u8) -> Option<&'static str> {
     match number {
         INET => Some("inet"),
         2 => Some("ip"),
