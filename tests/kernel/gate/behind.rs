@@ -121,6 +121,33 @@ pub(crate) fn accept_of_others_opens_no_inner_host(backend: &'static str) {
     assert!(!check().contains("without a knock"));
 }
 
+/// The host forwards only what it knows, in chains before and behind those of Postern.
+pub(crate) fn early_and_late_drops_of_the_host_are_opened(backend: &'static str) {
+    let Behind { mut world, _host } = start(backend, "");
+    world.daemon.stop();
+    let basics = "ct state established accept; meta l4proto ipv6-icmp accept;";
+    world.gate.sh(&format!(
+        "nft 'table inet early {{ chain f {{ type filter hook forward priority -200; policy drop; {basics} }}; }}; \
+              table inet late {{ chain f {{ type filter hook forward priority 4000; {basics} counter drop; }}; }}'"
+    ));
+    world.start_again();
+    for family in FAMILIES {
+        let (port, inner) = (SocketAddr::new(family.address(1), PORT), address(family, 5));
+        let to_inner = SocketAddr::new(inner, 22);
+        knock(&world, family);
+        expect_let_in(&world.first, port);
+        expect_shut_out(&world.first, to_inner);
+        world.first.knock(
+            "alice",
+            family,
+            &["-s", "tcp/22", "--target", &inner.to_string()],
+        );
+        expect_let_in(&world.first, to_inner);
+        expect_shut_out(&world.second, to_inner);
+        expect_shut_out(&world.second, port);
+    }
+}
+
 pub(crate) fn named_service_forwards_to_inner_host(backend: &'static str) {
     let Behind { mut world, _host } = start(backend, "");
     for family in FAMILIES {

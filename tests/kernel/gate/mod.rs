@@ -58,7 +58,7 @@ const STUN: &[Requirement] = &[
 
 /// The tests, with the function's name as the test's.
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
-    by_backend(machine, EVERY, ONCE, &[])
+    by_backend(machine, EVERY, ONCE, NFTABLES)
 }
 
 /// Tests that measure time and need the machine for themselves.
@@ -102,6 +102,9 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     BOTH: flushed::knock_into_flushed_firewall_is_reported_correctly,
     NONE: flushed::unchanged_firewall_is_left_alone,
 ];
+
+const NFTABLES: &[postern_harness::world::Test] =
+    postern_harness::table![SYSCTL: behind::early_and_late_drops_of_the_host_are_opened];
 
 /// Tests of what is the same with any firewall.
 const ONCE: &[postern_harness::world::Test] = postern_harness::table![
