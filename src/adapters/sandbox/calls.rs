@@ -153,7 +153,7 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_landlock_restrict_self,
     libc::SYS_seccomp,
     libc::SYS_sendmmsg,
-    // nft and iptables.
+    // The programs of iptables.
     libc::SYS_statfs,
 ];
 

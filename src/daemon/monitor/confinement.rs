@@ -133,8 +133,6 @@ fn paths(settings: &Settings, config: &Path) -> Paths {
             .map(|programs| programs.folders())
             .unwrap_or_default(),
     );
-    let nft = programs::find("nft");
-    execute.extend(nft.as_deref().and_then(folder));
     write.push(PathBuf::from("/run"));
     debug!(config = %config.display(), ?write, "what the monitor may write to from now on");
     let notify = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
