@@ -67,8 +67,7 @@ pub(crate) fn plan(config: &Path) -> Result<Plan, ExitError> {
     }
     let rules = without_postern(&snapshot.rules, settings.firewall.packet_mark);
     let protection = settings.protection();
-    let (interfaces, addresses) = (&snapshot.interfaces, &snapshot.addresses);
-    let plan = host_rule::plan(&rules, &protection, interfaces, addresses)
+    let plan = host_rule::plan(&rules, &protection, &snapshot.network)
         .map_err(|why| ExitError::new(UNAVAILABLE, why))?;
     Ok(Plan {
         dropping: host::dropping(&settings, &snapshot),

@@ -61,6 +61,8 @@ pub(crate) enum Test {
     State(Vec<String>),
     /// Names of interfaces; `+` or `*` at the end matches any suffix.
     Interface(Vec<String>),
+    /// The same of the interface that the packet leaves by.
+    OutInterface(Vec<String>),
     Source(Vec<IpNet>),
     Destination(Vec<IpNet>),
     /// The destination is an address of this host.
@@ -113,7 +115,10 @@ impl Test {
             Self::Family(family) => Some(*family == packet.family),
             Self::Protocol(numbers) => Some(numbers.contains(&packet.service.protocol())),
             Self::Port(ranges) => ports(ranges, packet.service),
-            Self::OriginalPort(ranges) => ports(ranges, packet.original.unwrap_or(packet.service)),
+            Self::OriginalPort(ranges) => {
+                let original = packet.original.map(|original| original.service);
+                ports(ranges, original.unwrap_or(packet.service))
+            }
             Self::State(states) => {
                 let own = match state.tracking {
                     Tracking::NotYet => "invalid",
@@ -130,6 +135,9 @@ impl Test {
                     .iter()
                     .any(|name| matches_name(name, packet.interface)),
             ),
+            Self::OutInterface(names) => packet
+                .out_interface
+                .map(|out| names.iter().any(|name| matches_name(name, out))),
             Self::Destination(networks) => destination(networks, packet),
             Self::Flags { mask, set } => (packet.service.protocol() == TCP).then(|| {
                 let own = if packet.is_established { "ack" } else { "syn" };

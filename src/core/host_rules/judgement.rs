@@ -82,8 +82,14 @@ impl Ruleset {
         let mut doubt = None;
         let mut state = State::of(packet);
         let mut walk = Walk::new(self, packet);
+        let before = packet.before_translation();
+        let mut early = before.as_ref().map(|packet| Walk::new(self, packet));
         for step in self.filter_chains(packet.family, hook) {
             let place = |rule| format!("{rule} in {}", step.chain.table);
+            let walk = match &mut early {
+                Some(early) if step.base.is_before_translation() => early,
+                _ => &mut walk,
+            };
             let outcomes = walk.base_chain(step, state);
             match outcomes.judgement(step) {
                 Judgement::Dropped(rule) => {

@@ -17,7 +17,7 @@ mod tests;
 pub(crate) use condition::{Condition, Test, networks_between};
 pub(crate) use connections::Tracking;
 pub(crate) use judgement::{BaseChain, Judgement, NO_RULE, Rewrite};
-pub(crate) use packet::{KnownChain, Packet};
+pub(crate) use packet::{KnownChain, Original, Packet};
 pub(crate) use places::Unavoidable;
 pub(crate) use rules::{
     Base, Chain, Effect, Hook, NewDestination, Rule, Ruleset, Table, Verdict, protocol_number,

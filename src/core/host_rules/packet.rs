@@ -13,7 +13,8 @@ use crate::model::service::Ports;
 pub(crate) struct Packet<'a> {
     pub(crate) family: Family,
     pub(crate) service: Ports,
-    pub(crate) original: Option<Ports>,
+    /// What it was sent to, if a rule has translated its destination.
+    pub(crate) original: Option<Original<'a>>,
     pub(crate) is_established: bool,
     /// The sender; `None` for an ordinary stranger, whom no rule names.
     pub(crate) source: Option<IpAddr>,
@@ -23,10 +24,34 @@ pub(crate) struct Packet<'a> {
     pub(crate) mark: u32,
     /// The interface that receives it; empty if the name does not matter.
     pub(crate) interface: &'a str,
+    /// The interface that it leaves by; `None` if that is not known.
+    pub(crate) out_interface: Option<&'a str>,
     pub(crate) destinations: &'a [IpNet],
     pub(crate) known_chains: &'a [KnownChain],
     /// Sets of the host that have its source.
     pub(crate) sets: &'a [HostSet],
+}
+
+/// A service of this host, before a rule translated the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Original<'a> {
+    pub(crate) service: Ports,
+    /// Addresses of this host.
+    pub(crate) destinations: &'a [IpNet],
+}
+
+impl<'a> Packet<'a> {
+    /// The same packet before the translation; `None` without one.
+    pub(super) fn before_translation(&self) -> Option<Self> {
+        self.original.map(|original| Self {
+            service: original.service,
+            destinations: original.destinations,
+            original: None,
+            is_forwarded: false,
+            out_interface: None,
+            ..self.clone()
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::condition::Condition;
 use super::packet::Packet;
-use super::rules::{Chain, Hook, Rule, Ruleset, Table, Verdict};
+use super::rules::{Base, Chain, Hook, Rule, Ruleset, Table, Verdict};
 
 /// The kernel allows 16 nested jumps.
 const MAX_DEPTH: usize = 16;
@@ -46,6 +46,7 @@ impl Ruleset {
             places: BTreeSet::new(),
         };
         for packet in packets {
+            let before = packet.before_translation();
             for (index, chain) in self.chains.iter().enumerate() {
                 let Some(base) = chain.base.filter(|base| !base.is_nat) else {
                     continue;
@@ -56,7 +57,7 @@ impl Ruleset {
                 if base.hook == hook {
                     search.open(index, packet)?;
                 } else if base.hook == Hook::Prerouting
-                    && let Some(drop) = search.drop_in(index, packet)?
+                    && let Some(drop) = search.drop_in(index, seen(base, packet, &before))?
                 {
                     return Err(Unavoidable::Earlier(search.name(&drop)));
                 }
@@ -64,6 +65,18 @@ impl Ruleset {
         }
         Ok(search.places)
     }
+}
+
+/// The packet as a chain sees it.
+fn seen<'p, 'a>(
+    base: Base,
+    packet: &'p Packet<'a>,
+    before: &'p Option<Packet<'a>>,
+) -> &'p Packet<'a> {
+    before
+        .as_ref()
+        .filter(|_| base.is_before_translation())
+        .unwrap_or(packet)
 }
 
 struct Search<'a> {

@@ -7,6 +7,9 @@ use std::net::IpAddr;
 use super::condition::Condition;
 use crate::model::address::Family;
 
+/// Destinations are translated at this priority, whatever the priority of the chain that says so.
+const TRANSLATION_PRIORITY: i32 = -100;
+
 /// Where the kernel enters a base chain. Hooks that no grant passes are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hook {
@@ -85,6 +88,13 @@ pub(crate) struct Base {
     pub(crate) drops: bool,
     /// The kernel enters chains of a hook in this order.
     pub(crate) priority: i32,
+}
+
+impl Base {
+    /// Whether its chain sees a packet before somebody may translate the destination.
+    pub(super) fn is_before_translation(self) -> bool {
+        self.hook == Hook::Prerouting && self.priority < TRANSLATION_PRIORITY
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,6 +51,7 @@ fn judged(chains: Vec<Chain>, source: Option<&str>) -> String {
         mark: 0,
         interface: "eth0",
         destinations: &[],
+        out_interface: None,
         known_chains: &[],
         sets: &[],
     };

@@ -8,7 +8,7 @@ use postern_harness::traffic::serve_echo;
 use postern_harness::{Family, GateConfig, Machine, SERVICE, World, echoes, trials, wait_until};
 use rustix::process::Signal;
 
-mod check;
+pub(crate) mod check;
 
 use check::{
     Found, all_findings, answers, check, check_through, container, cure, ids, knock_opens, load,

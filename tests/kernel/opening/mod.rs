@@ -6,9 +6,11 @@
 
 mod bans;
 mod beside;
+mod guests;
 mod hosts;
 mod marks;
 mod modules;
+mod published;
 mod repair;
 mod sets;
 mod strangers;
@@ -25,5 +27,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     trials.extend(repair::tests(machine));
     trials.extend(strangers::tests(machine));
     trials.extend(sets::tests(machine));
+    trials.extend(published::tests(machine));
+    trials.extend(guests::tests(machine));
     trials
 }

@@ -1,7 +1,6 @@
 //! The interfaces that strangers come in by, and the host's addresses.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -9,19 +8,55 @@ use ipnet::IpNet;
 use crate::adapters::files;
 use crate::model::settings::Interfaces;
 
-pub(crate) fn read(configured: &Interfaces) -> (Vec<String>, Vec<IpNet>) {
-    let (mut names, mut addresses) = (Vec::new(), Vec::new());
+/// How the host is connected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Network {
+    /// The interfaces that strangers come in by; one empty name if there is none.
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) addresses: Vec<IpNet>,
+    /// The networks that an interface is in.
+    pub(crate) connected: Vec<(IpNet, String)>,
+}
+
+impl Network {
+    /// The interface by which packets to a network leave; `None` if a router decides.
+    pub(crate) fn interface_to(&self, target: IpNet) -> Option<&str> {
+        let around = self
+            .connected
+            .iter()
+            .filter(|(one, _)| one.contains(&target));
+        let nearest = around.max_by_key(|(one, _)| one.prefix_len());
+        let is_split = self
+            .connected
+            .iter()
+            .any(|(one, _)| target.contains(one) && *one != target);
+        nearest.filter(|_| !is_split).map(|(_, name)| name.as_str())
+    }
+}
+
+pub(crate) fn read(configured: &Interfaces) -> Network {
+    let mut network = Network::default();
+    let mut names = Vec::new();
     for interface in pnet::datalink::interfaces() {
         if interface.is_loopback() {
             continue;
         }
-        let own = interface.ips.iter();
-        // pnet has network types of its own.
-        addresses.extend(own.filter_map(|network| network.ip().to_string().parse::<IpAddr>().ok()));
+        for own in &interface.ips {
+            // pnet has network types of its own.
+            let Ok(own) = own.to_string().parse::<IpNet>() else {
+                continue;
+            };
+            network.addresses.push(IpNet::from(own.addr()));
+            if own.prefix_len() < own.max_prefix_len() {
+                network
+                    .connected
+                    .push((own.trunc(), interface.name.clone()));
+            }
+        }
         names.push(interface.name);
     }
-    let addresses = addresses.into_iter().map(IpNet::from).collect();
-    (outer(names, configured), addresses)
+    network.interfaces = outer(names, configured);
+    network
 }
 
 /// The interfaces of the config, else those of the default routes, else all.
@@ -68,6 +103,30 @@ fn default_routes(v4: &str, v6: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nearest_network_chooses_the_way_out() {
+        let connected = [("10.0.0.0/8", "lan"), ("10.1.0.0/24", "virbr0")];
+        let network = Network {
+            connected: connected
+                .map(|(net, name)| (net.parse().unwrap(), name.to_owned()))
+                .to_vec(),
+            ..Network::default()
+        };
+        for (target, name) in [
+            ("10.1.0.7/32", Some("virbr0")),
+            ("10.1.0.0/24", Some("virbr0")),
+            ("10.2.0.0/16", Some("lan")),
+            ("10.0.0.0/8", None),
+            ("192.0.2.7/32", None),
+        ] {
+            assert_eq!(
+                network.interface_to(target.parse().unwrap()),
+                name,
+                "{target}"
+            );
+        }
+    }
 
     #[test]
     fn default_routes_choose_the_interfaces() {

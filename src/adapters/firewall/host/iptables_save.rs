@@ -302,6 +302,7 @@ fn test(option: &RuleOption<'_>) -> Option<Test> {
         "--mac-source" | "--src-group" | "--source-country" | "--src-cc" => Test::SomeSources,
         "--sport" | "--sports" => Test::Few,
         "-i" => Test::Interface(vec![first.to_owned()]),
+        "-o" => Test::OutInterface(vec![first.to_owned()]),
         "--dport" | "--dports" => ports(first).map_or(Test::Unknown, Test::Port),
         "--ctorigdstport" => ports(first).map_or(Test::Unknown, Test::OriginalPort),
         "--ctstate" | "--state" => Test::State(list(&first.to_ascii_lowercase())),

@@ -10,7 +10,7 @@ mod snapshot;
 mod tests;
 pub(crate) mod tracking;
 
-pub(crate) use interfaces::read as interfaces;
+pub(crate) use interfaces::{Network, read as network};
 pub(crate) use rules::{Tools, has_legacy_tables, read_rules};
 pub(crate) use snapshot::{HostSnapshot, take};
 #[cfg(test)]

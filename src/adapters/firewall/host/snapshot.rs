@@ -4,10 +4,10 @@
 
 use std::net::SocketAddr;
 
-use ipnet::IpNet;
-
+use super::interfaces::{self, Network};
+use super::listeners;
 use super::rules::{self, Tools};
-use super::{interfaces, listeners, nf_tables, tracking};
+use super::{nf_tables, tracking};
 use crate::core::host_rules::{Ruleset, Table, Tracking};
 use crate::model::address::Family;
 use crate::model::settings::Interfaces;
@@ -17,9 +17,7 @@ pub(crate) struct HostSnapshot {
     pub(crate) rules: Ruleset,
     /// nft tables that only their owner may change.
     pub(crate) owned: Vec<Table>,
-    /// The interfaces that strangers come in by; one empty name if there is none.
-    pub(crate) interfaces: Vec<String>,
-    pub(crate) addresses: Vec<IpNet>,
+    pub(crate) network: Network,
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) has_ip6tables: bool,
     pub(crate) tracking: Tracking,
@@ -28,7 +26,8 @@ pub(crate) struct HostSnapshot {
 
 impl HostSnapshot {
     pub(crate) fn has(&self, family: Family) -> bool {
-        self.addresses
+        self.network
+            .addresses
             .iter()
             .any(|network| Family::of(network.addr()) == family)
     }
@@ -37,15 +36,13 @@ impl HostSnapshot {
 pub(crate) fn take(configured: &Interfaces, tools: &mut Tools<'_>) -> HostSnapshot {
     let mut unseen = Vec::new();
     let chains = rules::read(tools, &mut unseen);
-    let (interfaces, addresses) = interfaces::read(configured);
     HostSnapshot {
         rules: Ruleset { chains },
         owned: nf_tables::open()
             .ok()
             .and_then(|mut source| nf_tables::owned_tables(&mut source).ok())
             .unwrap_or_default(),
-        interfaces,
-        addresses,
+        network: interfaces::read(configured),
         listeners: listeners::read(&mut unseen),
         has_ip6tables: (tools.find)("ip6tables-restore").is_some(),
         tracking: tracking::read(),

@@ -1,7 +1,9 @@
 //! Real rule sets, captured from the tools that wrote them into a kernel.
 
 use super::{Recording, iptables_save, read_recording};
-use crate::core::host_rules::{Base, Chain, Hook, Judgement, Packet, Ruleset, Test, Verdict};
+use crate::core::host_rules::{
+    Base, Chain, Hook, Judgement, Original, Packet, Ruleset, Test, Verdict,
+};
 use crate::model::address::Family;
 
 const EVERY_MATCH: &[u8] = include_bytes!("../../../../tests/rulesets/every-match.netlink");
@@ -118,13 +120,17 @@ fn packets() -> Vec<Packet<'static>> {
                 packets.push(Packet {
                     family: Family::V4,
                     service: service.parse().unwrap(),
-                    original: (mark == 2).then(|| "tcp/8080".parse().unwrap()),
+                    original: (mark == 2).then(|| Original {
+                        service: "tcp/8080".parse().unwrap(),
+                        destinations: &[],
+                    }),
                     is_established,
                     source: source.map(|address| address.parse().unwrap()),
                     is_forwarded: mark == 1,
                     mark,
                     interface: "eth0",
                     destinations: &[],
+                    out_interface: (mark == 1).then_some("eth1"),
                     known_chains: &[],
                     sets: &[],
                 });

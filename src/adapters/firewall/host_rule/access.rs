@@ -6,7 +6,7 @@ use super::iptables;
 use super::plan::{Plan, describe, plan};
 use crate::adapters::firewall::host::{self, Tools};
 use crate::adapters::firewall::{FirewallError, nftables};
-use crate::core::host_rules::accept_rules::{Action, Change, removal};
+use crate::core::host_rules::accept_rules::{Action, Change, PortOf, removal};
 use crate::core::host_rules::{Ruleset, Table};
 use crate::model::packet_mark::PacketMark;
 use crate::model::run::Run;
@@ -45,9 +45,15 @@ impl HostAccess {
         ruleset: &Ruleset,
         protection: &Protection,
     ) -> Result<Plan, FirewallError> {
-        let (interfaces, addresses) = host::interfaces(&self.interfaces);
-        plan(ruleset, protection, &interfaces, &addresses)
-            .map_err(|error| FirewallError::HostDrops(error.to_string()))
+        let network = host::network(&self.interfaces);
+        let mut plan = plan(ruleset, protection, &network)
+            .map_err(|error| FirewallError::HostDrops(error.to_string()))?;
+        // The iptables driver does not mark them.
+        let is_published = |change: &Change| change.rule.port == PortOf::Sender;
+        if matches!(self.driver, DriverAccess::Iptables(_)) {
+            plan.changes.retain(|change| !is_published(change));
+        }
+        Ok(plan)
     }
 
     /// Inserts what is missing and deletes what is misplaced. The next check sees whether others changed

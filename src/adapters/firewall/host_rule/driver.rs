@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::IpNet;
-
 use super::access::HostAccess;
 use super::repairs::Repairs;
 use super::self_test;
-use crate::adapters::firewall::host;
+use crate::adapters::firewall::host::{self, Network};
 use crate::adapters::firewall::{Change, FirewallDriver, FirewallError, nftables};
 use crate::adapters::netlink::RulesetEvents;
 use crate::core::host_rules::{Ruleset, Tracking};
@@ -36,8 +34,8 @@ pub(crate) struct WithHostRules<D> {
     now: Timestamp,
     /// `None` if the kernel does not report changes; then each check reads all rules.
     events: Option<RulesetEvents>,
-    /// The interfaces and addresses with which grants opened.
-    opened_with: Option<(Vec<String>, Vec<IpNet>)>,
+    /// The network with which grants opened.
+    opened_with: Option<Network>,
 }
 
 impl<D: FirewallDriver> WithHostRules<D> {
@@ -70,7 +68,7 @@ impl<D: FirewallDriver> WithHostRules<D> {
     /// Puts the rules into the host's chains, unless others take them away again and again. Returns whether the driver
     /// marks the packets that these rules need; if not, its rules must be installed again.
     fn open_host(&mut self, protection: &Protection) -> bool {
-        let network = host::interfaces(&self.host.interfaces);
+        let network = host::network(&self.host.interfaces);
         // What changes from now on is read by the next check.
         self.may_have_changed();
         self.opened_with = None;
@@ -82,7 +80,7 @@ impl<D: FirewallDriver> WithHostRules<D> {
     fn try_open(
         &mut self,
         protection: &Protection,
-        network: (Vec<String>, Vec<IpNet>),
+        network: Network,
     ) -> Result<bool, FirewallError> {
         let ruleset = self.host.read()?;
         let plan = self.host.plan(&ruleset, protection)?;
@@ -98,13 +96,8 @@ impl<D: FirewallDriver> WithHostRules<D> {
         Ok(marking == self.marking)
     }
 
-    fn grants_open(
-        &mut self,
-        ruleset: &Ruleset,
-        protection: &Protection,
-        network: (Vec<String>, Vec<IpNet>),
-    ) {
-        self.tests = self_test::run(ruleset, protection, &network.0, &network.1);
+    fn grants_open(&mut self, ruleset: &Ruleset, protection: &Protection, network: Network) {
+        self.tests = self_test::run(ruleset, protection, &network);
         self.opened_with = Some(network);
     }
 
@@ -203,7 +196,7 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
         let Some(protection) = self.installed.clone() else {
             return Ok(true);
         };
-        let network = host::interfaces(&self.host.interfaces);
+        let network = host::network(&self.host.interfaces);
         let is_known = match self.obstacle {
             None => !self.may_have_changed() && self.opened_with.as_ref() == Some(&network),
             Some(_) => self.repairs.is_paused(self.now),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::adapters::firewall::{FirewallError, xtables_module};
-use crate::core::host_rules::accept_rules::{AcceptRule, Action, Change};
+use crate::core::host_rules::accept_rules::{AcceptRule, Action, Change, PortOf};
 use crate::model::run::{Call, OUTPUT, Run};
 
 pub(super) fn change(
@@ -59,11 +59,13 @@ pub(crate) fn line(change: &Change) -> String {
 
 fn matches(rule: AcceptRule) -> String {
     let (name, mark) = (rule.service.protocol_name(), rule.mark);
+    let port = match rule.port {
+        PortOf::Packet => format!("-p {name} -m {name} --dport"),
+        PortOf::Sender => format!("-p {name} -m conntrack --ctorigdstport"),
+    };
     let service = match rule.service.range() {
-        Some((first, last)) if first != last => {
-            format!("-p {name} -m {name} --dport {first}:{last}")
-        }
-        Some((first, _)) => format!("-p {name} -m {name} --dport {first}"),
+        Some((first, last)) if first != last => format!("{port} {first}:{last}"),
+        Some((first, _)) => format!("{port} {first}"),
         None if name == "icmpv6" => "-p ipv6-icmp -m icmp6 --icmpv6-type 128".to_owned(),
         None => "-p icmp -m icmp --icmp-type 8".to_owned(),
     };

@@ -7,6 +7,7 @@
 mod access;
 mod driver;
 mod iptables;
+mod packets;
 mod plan;
 mod repairs;
 mod self_test;

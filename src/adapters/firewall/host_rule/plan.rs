@@ -1,15 +1,10 @@
 //! Which rules the host's own chains need, so that every grant opens.
 
-use std::collections::BTreeMap;
-
-use ipnet::IpNet;
-
-use crate::core::host_rules::accept_rules::{self, Change, Opening};
+use super::packets::{self, networks_behind, published, sets_of_services};
+use crate::adapters::firewall::host::Network;
+use crate::core::host_rules::accept_rules::{self, Change, Opening, PortOf, without_postern};
 use crate::core::host_rules::{Hook, Packet, Ruleset, Unavoidable};
-use crate::model::address::Family;
-use crate::model::host_set::HostSet;
-use crate::model::packet_mark::PacketMark;
-use crate::model::service::Ports;
+use crate::model::service::{Ports, joined};
 use crate::model::settings::{Marking, Protection};
 
 /// What makes every grant open.
@@ -22,34 +17,37 @@ pub(crate) struct Plan {
 pub(crate) fn plan(
     ruleset: &Ruleset,
     protection: &Protection,
-    interfaces: &[String],
-    addresses: &[IpNet],
+    network: &Network,
 ) -> Result<Plan, Unavoidable> {
     let mark = protection.packet_mark;
-    let behind: Vec<Ports> = protection.behind.iter().map(|(_, ports)| *ports).collect();
-    let behind = crate::model::service::joined(behind);
-    let targets: Vec<IpNet> = protection
-        .behind
-        .iter()
-        .map(|(network, _)| *network)
-        .collect();
     let sets = sets_of_services(protection);
-    let input = packets(
-        &protection.grantable,
-        mark,
-        interfaces,
-        addresses,
-        Some(&sets),
-    );
-    let forward = packets(&behind, mark, interfaces, &targets, None);
-    let opening = |hook, services, packets| Opening {
+    let to_gate = packets::to_gate(protection, network, &sets);
+    let networks = networks_behind(protection, network);
+    let to_hosts = packets::to_hosts_behind(&networks, mark, network);
+    let behind = joined(protection.behind.iter().map(|(_, ports)| *ports).collect());
+    let published = published(&without_postern(ruleset, mark), &to_gate, network);
+    let translated = |hook| {
+        let here = published.iter().filter(move |one| one.hook() == hook);
+        let ports: Vec<Ports> = here.clone().map(|one| one.service()).collect();
+        let packets: Vec<Packet<'_>> = here.map(|one| one.packet(network)).collect();
+        (joined(ports), packets)
+    };
+    let redirected = translated(Hook::Input);
+    let outer = translated(Hook::Forward);
+    let opening = |hook, port, services, packets| Opening {
         hook,
+        port,
         services,
         packets,
     };
-    let input = opening(Hook::Input, &protection.grantable, &input);
+    let input = opening(Hook::Input, PortOf::Packet, &protection.grantable, &to_gate);
     let established = accept_rules::may_cut_established(ruleset, mark, &input);
-    let openings = [input, opening(Hook::Forward, &behind, &forward)];
+    let openings = [
+        input,
+        opening(Hook::Input, PortOf::Sender, &redirected.0, &redirected.1),
+        opening(Hook::Forward, PortOf::Packet, &behind, &to_hosts),
+        opening(Hook::Forward, PortOf::Sender, &outer.0, &outer.1),
+    ];
     Ok(Plan {
         changes: accept_rules::changes(ruleset, mark, &openings)?,
         marking: Marking {
@@ -57,62 +55,6 @@ pub(crate) fn plan(
             established,
         },
     })
-}
-
-/// The sets that every grant of a service is added to.
-pub(super) type Sets = BTreeMap<Ports, Vec<HostSet>>;
-
-pub(super) fn sets_of_services(protection: &Protection) -> Sets {
-    let mut sets = Sets::new();
-    for ports in &protection.grantable {
-        for service in protection
-            .sets
-            .iter()
-            .filter(|one| one.has_all_grants_of(*ports))
-        {
-            sets.entry(*ports)
-                .or_default()
-                .extend_from_slice(&service.sets);
-        }
-    }
-    sets
-}
-
-/// Granted packets of these services, as each interface receives them. Those to the gate itself have its sets.
-pub(super) fn packets<'a>(
-    services: &'a [Ports],
-    mark: PacketMark,
-    interfaces: &'a [String],
-    destinations: &'a [IpNet],
-    to_gate: Option<&'a Sets>,
-) -> Vec<Packet<'a>> {
-    let mut packets = Vec::new();
-    for family in Family::BOTH {
-        let foreign = family.pick("icmpv6", "icmp");
-        for service in services
-            .iter()
-            .filter(|ports| ports.protocol_name() != foreign)
-        {
-            packets.extend(interfaces.iter().map(|interface| {
-                Packet {
-                    family,
-                    service: *service,
-                    original: None,
-                    is_established: false,
-                    source: None,
-                    is_forwarded: to_gate.is_none(),
-                    mark: mark.value,
-                    interface,
-                    destinations,
-                    known_chains: &[],
-                    sets: to_gate
-                        .and_then(|sets| sets.get(service))
-                        .map_or(&[], Vec::as_slice),
-                }
-            }));
-        }
-    }
-    packets
 }
 
 /// `nft table inet filter, chain input: tcp dport 22 …`

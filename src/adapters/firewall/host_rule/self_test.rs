@@ -1,42 +1,39 @@
 //! Judges, after each change of the rules, what they do with a packet of each service, with a grant and without.
 
-use ipnet::IpNet;
-
-use super::plan::{packets, sets_of_services};
+use super::packets::{self, published, sets_of_services};
+use crate::adapters::firewall::host::Network;
+use crate::core::host_rules::accept_rules::without_postern;
 use crate::core::host_rules::{Hook, Judgement, Packet, Ruleset};
+use crate::model::address::Family;
 use crate::model::self_test::SelfTest;
 use crate::model::settings::Protection;
 
 /// The most lines for `posternd status`.
 const TESTS_MAX: usize = 32;
 
-pub(super) fn run(
-    ruleset: &Ruleset,
-    protection: &Protection,
-    interfaces: &[String],
-    addresses: &[IpNet],
-) -> Vec<SelfTest> {
-    let mut host = ruleset.clone();
-    host.chains.retain(|chain| !chain.is_postern());
-    let interface = interfaces.get(..1).unwrap_or_default();
-    let sets = sets_of_services(protection);
-    let granted = packets(
-        &protection.grantable,
-        protection.packet_mark,
-        interface,
-        addresses,
-        Some(&sets),
-    );
-    let has_address = |packet: &Packet<'_>| {
-        let is_own =
-            |network: &IpNet| crate::model::address::Family::of(network.addr()) == packet.family;
-        addresses.iter().any(is_own)
+pub(super) fn run(ruleset: &Ruleset, protection: &Protection, network: &Network) -> Vec<SelfTest> {
+    let host = without_postern(ruleset, protection.packet_mark);
+    let first = Network {
+        interfaces: network.interfaces.iter().take(1).cloned().collect(),
+        ..network.clone()
     };
-    granted
+    let sets = sets_of_services(protection);
+    let mut to_gate = packets::to_gate(protection, &first, &sets);
+    to_gate.retain(|packet| has_address(network, packet));
+    to_gate.truncate(TESTS_MAX);
+    let published = published(&host, &to_gate, &first);
+    let is_hidden = !protection.services.is_empty();
+    to_gate
         .into_iter()
-        .filter(has_address)
-        .take(TESTS_MAX)
-        .map(|granted| {
+        .map(|packet| {
+            let (service, family) = (packet.service, packet.family);
+            let translated = published
+                .iter()
+                .find(|one| (one.service(), one.family()) == (service, family));
+            let (hook, granted) = match translated {
+                Some(published) => (published.hook(), published.packet(&first)),
+                None => (Hook::Input, packet),
+            };
             let stranger = Packet {
                 mark: 0,
                 sets: &[],
@@ -46,24 +43,35 @@ pub(super) fn run(
                 is_established: true,
                 ..stranger.clone()
             };
-            let with_grant = host.judge(Hook::Input, &granted);
-            let without = ruleset.judge(Hook::Input, &stranger);
-            let is_hidden = !protection.services.is_empty();
+            let with_grant = host_judges(ruleset, hook, &granted);
+            let without = ruleset.judge(hook, &stranger);
             SelfTest {
-                service: granted.service,
-                family: granted.family,
+                service,
+                family,
                 is_right: is_right(&with_grant, &without, is_hidden),
                 granted: with_grant.to_string(),
                 stranger: without.to_string(),
-                session: cut(ruleset, &session),
+                session: cut(ruleset, hook, &session),
             }
         })
         .collect()
 }
 
+/// Without Postern's own table, in which no test packet has a grant.
+fn host_judges(ruleset: &Ruleset, hook: Hook, packet: &Packet<'_>) -> Judgement {
+    let mut host = ruleset.clone();
+    host.chains.retain(|chain| !chain.is_postern());
+    host.judge(hook, packet)
+}
+
+fn has_address(network: &Network, packet: &Packet<'_>) -> bool {
+    let mut own = network.addresses.iter();
+    own.any(|own| Family::of_network(*own) == packet.family)
+}
+
 /// Why the rules drop packets of a connection whose grant is over.
-fn cut(ruleset: &Ruleset, session: &Packet<'_>) -> Option<String> {
-    let Judgement::Dropped(rule) = ruleset.judge(Hook::Input, session) else {
+fn cut(ruleset: &Ruleset, hook: Hook, session: &Packet<'_>) -> Option<String> {
+    let Judgement::Dropped(rule) = ruleset.judge(hook, session) else {
         return None;
     };
     Some(match ruleset.untracked_by(session) {

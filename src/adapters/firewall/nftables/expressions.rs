@@ -33,6 +33,8 @@ const META_PROTOCOL: u32 = 16;
 const HTON: u32 = 1;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
+const CT_PORT: u32 = 12;
+const ORIGINAL: u8 = 0;
 const CT_ESTABLISHED: u32 = 2;
 const CT_RELATED: u32 = 4;
 const TCP_FLAGS_OFFSET: u32 = 13;
@@ -91,6 +93,23 @@ pub(super) fn target_in(network: IpNet) -> Vec<Expression> {
     expressions
 }
 
+/// The port that the connection was made to, within the range, whatever was translated since.
+pub(super) fn port_of_sender(first: u16, last: u16) -> Vec<Expression> {
+    let mut expressions = port(first, last);
+    if let Some(load) = expressions.first_mut() {
+        *load = original_port(SCRATCH);
+    }
+    expressions
+}
+
+fn original_port(to: u32) -> Expression {
+    let data = Attributes::new()
+        .number(1, to)
+        .number(2, CT_PORT)
+        .bytes(3, &[ORIGINAL]);
+    named("ct", &data)
+}
+
 /// Packets of known connections, and of connections that belong to a known one, such as ICMP errors.
 ///
 /// To the kernel a packet that asks for a new TCP connection is established too if its addresses and ports are those of
@@ -141,10 +160,7 @@ pub(super) fn translated() -> [Expression; 3] {
 
 pub(super) fn to_this_host() -> [Expression; 2] {
     [
-        expression(
-            "fib",
-            &[(1, SCRATCH), (2, FIB_RESULT_ADDRTYPE), (3, FIB_DADDR)],
-        ),
+        kind_of_destination(),
         compare(EQUAL, &RTN_LOCAL.to_ne_bytes()),
     ]
 }
@@ -158,9 +174,29 @@ pub(super) fn has_socket() -> [Expression; 2] {
     ]
 }
 
-pub(super) fn redirect(map: Set) -> Vec<Expression> {
-    let mut expressions = load_key(map);
+pub(super) fn to_another_host() -> [Expression; 2] {
+    [
+        kind_of_destination(),
+        compare(NOT_EQUAL, &RTN_LOCAL.to_ne_bytes()),
+    ]
+}
+
+fn kind_of_destination() -> Expression {
+    expression(
+        "fib",
+        &[(1, SCRATCH), (2, FIB_RESULT_ADDRTYPE), (3, FIB_DADDR)],
+    )
+}
+
+/// The map has an element for the packet.
+pub(super) fn in_map(map: Set) -> Vec<Expression> {
+    let mut expressions = load_key(map, PortOf::Packet);
     expressions.push(lookup(map, Some(FIRST_REGISTER)));
+    expressions
+}
+
+pub(super) fn redirect(map: Set) -> Vec<Expression> {
+    let mut expressions = in_map(map);
     let family = u32::from(family_number(map.family));
     let mut numbers = vec![(1, NAT_DNAT), (2, family), (3, FIRST_REGISTER)];
     if let [address, _port] = map.data_fields() {
@@ -174,8 +210,8 @@ pub(super) fn masquerade() -> Expression {
     expression("masq", &[])
 }
 
-pub(super) fn in_set(set: Set) -> Vec<Expression> {
-    let mut expressions = load_key(set);
+pub(super) fn in_set(set: Set, port: PortOf) -> Vec<Expression> {
+    let mut expressions = load_key(set, port);
     expressions.push(lookup(set, None));
     expressions
 }
@@ -190,7 +226,15 @@ fn lookup(set: Set, to: Option<u32>) -> Expression {
     }
 }
 
-fn load_key(set: Set) -> Vec<Expression> {
+/// Which port a key has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PortOf {
+    Packet,
+    /// The one that the packet was sent to, before somebody translated it.
+    Sender,
+}
+
+fn load_key(set: Set, port: PortOf) -> Vec<Expression> {
     let mut expressions = Vec::new();
     let mut register = FIRST_REGISTER;
     for field in set.fields() {
@@ -206,7 +250,10 @@ fn load_key(set: Set) -> Vec<Expression> {
                     &[(1, register), (2, register), (3, HTON), (4, 4), (5, 4)],
                 ),
             ]),
-            Field::Port => expressions.push(payload(TRANSPORT_HEADER, 2, 2, register)),
+            Field::Port => expressions.push(match port {
+                PortOf::Packet => payload(TRANSPORT_HEADER, 2, 2, register),
+                PortOf::Sender => original_port(register),
+            }),
             // a constant, in a form that nft can list and load again
             Field::Rank | Field::Number => expressions.extend([
                 meta(META_MARK, register),

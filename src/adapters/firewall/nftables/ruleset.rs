@@ -8,7 +8,7 @@ use super::{errors, messages};
 use crate::adapters::firewall::FirewallError;
 use crate::adapters::netlink::{NetlinkError, Refusal};
 use crate::core::host_rules::Table;
-use crate::core::host_rules::accept_rules::{AcceptRule, Action, Change};
+use crate::core::host_rules::accept_rules::{AcceptRule, Action, Change, PortOf};
 use crate::model::address::Family;
 
 /// Inserts and deletes rules in the host's nft tables, in one transaction.
@@ -61,7 +61,10 @@ fn accept(rule: AcceptRule) -> Vec<Expression> {
     let matched = match (service.range(), service.protocol_name()) {
         (Some((first, last)), _) => {
             let mut expressions = expressions::protocol(service.protocol()).to_vec();
-            expressions.extend(expressions::port(first, last));
+            expressions.extend(match rule.port {
+                PortOf::Packet => expressions::port(first, last),
+                PortOf::Sender => expressions::port_of_sender(first, last),
+            });
             expressions
         }
         (None, "icmpv6") => expressions::echo_request(Family::V6),

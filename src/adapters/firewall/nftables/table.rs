@@ -1,6 +1,8 @@
 //! The table's chains and rules: what is let through, what is dropped, and in which order. Pure.
 
-use super::expressions::{self, Expression};
+use std::collections::BTreeSet;
+
+use super::expressions::{self, Expression, PortOf};
 use super::sets::{Kind, Set, Side};
 use crate::core::host_rules::accept_rules::MARKING_PRIORITY;
 use crate::model::address::Family;
@@ -11,6 +13,7 @@ use crate::model::settings::Protection;
 pub(crate) const TABLE: &str = "postern";
 const HIDDEN: &str = "hidden";
 const HIDDEN_BEHIND: &str = "hidden_behind";
+const PUBLISHED: &str = "published";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
@@ -25,6 +28,8 @@ pub(super) enum Hook {
 // Priorities are just before those of most hosts' chains. A packet that is accepted here still passes those.
 const INPUT: Hook = hook(1, "filter", MARKING_PRIORITY);
 const FORWARD: Hook = hook(2, "filter", MARKING_PRIORITY);
+// After connection tracking, and before somebody translates the destination.
+const BEFORE_TRANSLATION: Hook = hook(0, "filter", -105);
 // Before the first chain, and behind the last one, that may have a rule for the packet mark.
 const EARLY_INPUT: Hook = hook(1, "filter", i32::MIN);
 const EARLY_FORWARD: Hook = hook(2, "filter", i32::MIN);
@@ -56,13 +61,19 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
     let mut add = |name, hook, rules| chains.push(Chain { name, hook, rules });
     let hidden = protection.services.iter().map(|ports| closed(*ports));
     add(HIDDEN, Hook::Jump, hidden.collect());
+    add(PUBLISHED, Hook::Jump, published(protection));
     if protection.marking.early {
         add("early_input", EARLY_INPUT, early(Side::Gate, protection));
     }
     add("input", INPUT, input(protection));
     add("after_input", AFTER_INPUT, vec![unmark(protection)]);
-    if !protection.behind.is_empty() || nat {
-        if protection.hide_behind {
+    if !protection.services.is_empty() {
+        let rules = before_translation(protection, nat);
+        add("before_translation", BEFORE_TRANSLATION, rules);
+    }
+    let is_published = !protection.grantable.is_empty();
+    if is_published || !protection.behind.is_empty() || nat {
+        if hides_behind(protection) {
             let behind = protection.behind.iter();
             let rules = behind
                 .map(|(network, ports)| all([&expressions::target_in(*network), &closed(*ports)]));
@@ -90,24 +101,17 @@ fn input(protection: &Protection) -> Vec<Rule> {
     } else {
         expressions::accept()
     };
-    let knock = |port: &u16| {
-        all([
-            &expressions::protocol(expressions::UDP),
-            &expressions::port(*port, *port),
-            std::slice::from_ref(&verdict),
-        ])
-    };
+    let knock = |port: &u16| all([&to_knock_port(*port), std::slice::from_ref(&verdict)]);
     // A knock port may also be a granted service's, or that of a question which the gate asked.
     let mut rules = vec![unmark(protection)];
-    let established = expressions::established()
-        .map(|matches| all([&matches, &[expressions::accept()]]))
-        .to_vec();
-    let granted: Vec<Rule> = granted(Side::Gate, protection).collect();
+    let granted: Vec<Rule> = granted(Side::Gate, protection)
+        .chain([to_published()])
+        .collect();
     // Lookups cost time for each packet of a connection, and most hosts accept those anyway.
     rules.extend(if protection.marking.established {
-        [granted, established].concat()
+        [granted, established()].concat()
     } else {
-        [established, granted].concat()
+        [established(), granted].concat()
     });
     rules.extend(protection.socket_ports().map(to_socket));
     rules.extend(protection.knock_ports.iter().map(knock));
@@ -121,11 +125,63 @@ fn input(protection: &Protection) -> Vec<Rule> {
 /// without connection tracking.
 fn to_socket(port: u16) -> Rule {
     all([
-        &expressions::protocol(expressions::UDP),
-        &expressions::port(port, port),
+        &to_knock_port(port),
         &expressions::has_socket(),
         &[expressions::accept()],
     ])
+}
+
+fn hides_behind(protection: &Protection) -> bool {
+    protection.hide_behind && !protection.behind.is_empty()
+}
+
+/// Somebody may translate a port of the gate to another host, such as a container. The packet then never gets to the
+/// input hook, so strangers' packets are dropped before.
+fn before_translation(protection: &Protection, nat: bool) -> Vec<Rule> {
+    let pass = [expressions::accept()];
+    let mut rules = vec![all([&expressions::to_another_host(), &pass])];
+    rules.extend(established());
+    rules.extend(sets(Side::Gate).map(|set| all([&in_grants(set), &pass])));
+    if nat {
+        rules.extend(
+            redirections().map(|(map, matched)| all([&matched, &expressions::in_map(map), &pass])),
+        );
+    }
+    let knock = protection.knock_ports.iter();
+    rules.extend(knock.map(|port| all([&to_knock_port(*port), &pass])));
+    rules.push(vec![expressions::jump(HIDDEN)]);
+    rules
+}
+
+fn to_published() -> Rule {
+    all([&expressions::translated(), &[expressions::jump(PUBLISHED)]])
+}
+
+/// Packets to a port of the gate that somebody translated. The port is the one that the grant names. nft before 1.1
+/// loads a listed rule only if it names the protocol.
+fn published(protection: &Protection) -> Vec<Rule> {
+    let with_port = protection.grantable.iter();
+    let with_port = with_port.filter(|ports| ports.range().is_some());
+    let protocols: BTreeSet<u8> = with_port.map(|ports| ports.protocol()).collect();
+    let rule = |protocol: u8, set: Set| {
+        all([
+            &expressions::of_family(set.family),
+            &expressions::protocol(protocol),
+            &expressions::in_set(set, PortOf::Sender),
+            &marked_and_accepted(protection),
+        ])
+    };
+    let by_port = sets(Side::Gate).filter(|set| set.kind != Kind::Icmp);
+    by_port
+        .flat_map(|set| protocols.iter().map(move |protocol| rule(*protocol, set)))
+        .collect()
+}
+
+/// Accepts packets of known connections.
+fn established() -> Vec<Rule> {
+    expressions::established()
+        .map(|matches| all([&matches, &[expressions::accept()]]))
+        .to_vec()
 }
 
 /// In nftables, an accept of one table does not override a drop of another. So these rules keep a packet from our own
@@ -136,7 +192,8 @@ fn forward(protection: &Protection, nat: bool) -> Vec<Rule> {
     if nat {
         rules.extend(redirected(protection));
     }
-    if protection.hide_behind {
+    rules.push(to_published());
+    if hides_behind(protection) {
         let hidden = expressions::jump(HIDDEN_BEHIND);
         for matches in [
             &expressions::not_established()[..],
@@ -152,6 +209,7 @@ fn forward(protection: &Protection, nat: bool) -> Vec<Rule> {
 fn early(side: Side, protection: &Protection) -> Vec<Rule> {
     let mut rules = vec![unmark(protection)];
     rules.extend(granted(side, protection));
+    rules.push(to_published());
     rules
 }
 
@@ -162,24 +220,29 @@ fn redirected(protection: &Protection) -> impl Iterator<Item = Rule> {
 
 /// Redirects packets to the gate itself. Packets to other hosts that pass through it keep their target.
 fn prerouting() -> Vec<Rule> {
-    let redirect = |map: Set| {
+    let redirect = |(map, matched): (Set, Rule)| {
+        all([
+            &expressions::to_this_host(),
+            &matched,
+            &expressions::redirect(map),
+        ])
+    };
+    redirections().map(redirect).collect()
+}
+
+/// The maps of redirected ports, each with what a packet must match first.
+fn redirections() -> impl Iterator<Item = (Set, Rule)> {
+    Set::all().filter(|set| set.is_map()).map(|map| {
         // a map whose key has no source does not limit the sources, so a set must
         let sources = if map.kind == Kind::Exact {
             Vec::new()
         } else {
-            expressions::in_set(Set::new(Side::Redirect, Kind::Range, map.family))
+            let set = Set::new(Side::Redirect, Kind::Range, map.family);
+            expressions::in_set(set, PortOf::Packet)
         };
-        all([
-            &expressions::to_this_host(),
-            &expressions::of_family(map.family),
-            &sources,
-            &expressions::redirect(map),
-        ])
-    };
-    Set::all()
-        .filter(|set| set.is_map())
-        .map(redirect)
-        .collect()
+        let family = expressions::of_family(map.family);
+        (map, all([&family, &sources]))
+    })
 }
 
 fn postrouting() -> Vec<Rule> {
@@ -188,38 +251,57 @@ fn postrouting() -> Vec<Rule> {
             all([
                 &expressions::translated(),
                 &expressions::of_family(set.family),
-                &expressions::in_set(set),
+                &expressions::in_set(set, PortOf::Packet),
                 &[expressions::masquerade()],
             ])
         })
         .collect()
 }
 
-/// The packet mark says "no grant", whatever other programs wrote into its bits.
+/// A packet that somebody else gave the mark of a grant loses it. Other values stay: netavark has a bit of its own there.
 fn unmark(protection: &Protection) -> Rule {
-    expressions::set_packet_mark(0, protection.packet_mark.mask).to_vec()
+    let mark = protection.packet_mark;
+    all([
+        &expressions::has_packet_mark(mark),
+        &expressions::set_packet_mark(0, mark.mask),
+    ])
 }
 
 /// Rules that let granted packets pass here, and mark them for the host's own chains.
 fn granted(side: Side, protection: &Protection) -> impl Iterator<Item = Rule> {
+    let verdict = marked_and_accepted(protection);
+    sets(side).map(move |set| all([&in_grants(set), &verdict]))
+}
+
+fn in_grants(set: Set) -> Rule {
+    let echo = match set.kind {
+        Kind::Icmp => expressions::echo_request(set.family),
+        _ => Vec::new(),
+    };
+    all([
+        &expressions::of_family(set.family),
+        &echo,
+        &expressions::in_set(set, PortOf::Packet),
+    ])
+}
+
+fn marked_and_accepted(protection: &Protection) -> Rule {
     let mark = protection.packet_mark;
-    sets(side).map(move |set| {
-        let echo = match set.kind {
-            Kind::Icmp => expressions::echo_request(set.family),
-            _ => Vec::new(),
-        };
-        all([
-            &expressions::of_family(set.family),
-            &echo,
-            &expressions::in_set(set),
-            &expressions::set_packet_mark(mark.value, mark.mask),
-            &[expressions::counter(), expressions::accept()],
-        ])
-    })
+    all([
+        &expressions::set_packet_mark(mark.value, mark.mask),
+        &[expressions::counter(), expressions::accept()],
+    ])
 }
 
 fn sets(side: Side) -> impl Iterator<Item = Set> {
     Set::all().filter(move |set| set.side == side)
+}
+
+fn to_knock_port(port: u16) -> Rule {
+    all([
+        &expressions::protocol(expressions::UDP),
+        &expressions::port(port, port),
+    ])
 }
 
 fn closed(ports: Ports) -> Rule {

@@ -2,6 +2,8 @@
 //!
 //! In the chain that holds Postern's rules, only earlier rules count. Before Postern's first start, none does.
 
+use ipnet::IpNet;
+
 use super::cure;
 use super::view::{HostView, services_in};
 use crate::admin::check::findings::Finding;
@@ -28,7 +30,7 @@ impl Block<'_> {
 
     /// ` by eth0` if not all interfaces are concerned.
     fn by(&self, view: &HostView<'_>) -> String {
-        if self.interfaces.len() < view.host.interfaces.len() {
+        if self.interfaces.len() < view.host.network.interfaces.len() {
             format!(" by {}", list(&self.interfaces))
         } else {
             String::new()
@@ -76,11 +78,12 @@ fn blocks<'a>(view: &HostView<'a>, services: &[Ports], hook: Hook) -> Vec<Block<
                 continue;
             }
             for service in services_in(services, family) {
-                for interface in &view.host.interfaces {
+                for interface in &view.host.network.interfaces {
                     let mut packet = view.packet(family, service, interface);
                     packet.known_chains = &known_chains;
                     if hook == Hook::Forward {
                         packet.destinations = &targets;
+                        packet.out_interface = way_out(view, &targets);
                         packet.is_forwarded = true;
                     }
                     let (rule, is_certain) = match view.host.rules.judge_chain(step, &packet) {
@@ -101,6 +104,13 @@ fn blocks<'a>(view: &HostView<'a>, services: &[Ports], hook: Hook) -> Vec<Block<
         }
     }
     blocks
+}
+
+/// The interface to all targets; `None` if there are several.
+fn way_out<'a>(view: &HostView<'a>, targets: &[IpNet]) -> Option<&'a str> {
+    let mut ways = targets.iter().map(|to| view.host.network.interface_to(*to));
+    let first = ways.next()??;
+    ways.all(|way| way == Some(first)).then_some(first)
 }
 
 /// False for Postern's own chains, and for a chain that Postern will put its rules into first.

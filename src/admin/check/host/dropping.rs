@@ -42,7 +42,7 @@ pub(super) fn chains(view: &HostView<'_>) -> Vec<DroppingChain> {
             Hook::Input,
             "input",
             view.own_services(),
-            &view.host.addresses,
+            &view.host.network.addresses,
         ),
         (
             Hook::Forward,
@@ -54,7 +54,12 @@ pub(super) fn chains(view: &HostView<'_>) -> Vec<DroppingChain> {
         for family in view.families() {
             let steps = view.filter_chains(family, hook).into_iter();
             for step in steps.filter(|step| !HostView::is_postern(step.chain)) {
-                let interface = view.host.interfaces.first().map_or("", String::as_str);
+                let interface = view
+                    .host
+                    .network
+                    .interfaces
+                    .first()
+                    .map_or("", String::as_str);
                 let drops = services_in(&services, family)
                     .into_iter()
                     .find_map(|service| {

@@ -3,7 +3,7 @@
 use super::view::{HostView, services_in};
 use crate::adapters::firewall::{host_rule, nftables};
 use crate::admin::check::findings::Finding;
-use crate::core::host_rules::accept_rules::{Action, Change};
+use crate::core::host_rules::accept_rules::{Action, Change, PortOf};
 use crate::core::host_rules::{BaseChain, Hook, Judgement, KnownChain, Packet, Ruleset};
 use crate::model::service::{Ports, list};
 use crate::model::settings::HostRules;
@@ -64,13 +64,16 @@ fn command(change: &Change) -> String {
 fn grants(view: &HostView<'_>) -> Option<Finding> {
     let (settings, host) = (view.settings, view.host);
     let protection = settings.protection();
-    let planned = host_rule::plan(&host.rules, &protection, &host.interfaces, &host.addresses);
+    let planned = host_rule::plan(&host.rules, &protection, &host.network);
     let mut changes = match planned {
         Ok(plan) => plan.changes,
         Err(why) => return Some(Finding::warning("host-drops", "no grant opens").detail(why)),
     };
     // What drops in other tables than its own, the iptables driver cannot open; `blocked` tells that.
-    changes.retain(|change| !view.is_iptables || change.table.is_plain_filter());
+    let is_published = |change: &Change| change.rule.port == PortOf::Sender;
+    changes.retain(|change| {
+        !view.is_iptables || change.table.is_plain_filter() && !is_published(change)
+    });
     if changes.is_empty() {
         return None;
     }
@@ -117,7 +120,7 @@ fn open_without_postern(view: &HostView<'_>) -> Vec<Finding> {
             let accepted: Vec<(Ports, String)> = services
                 .into_iter()
                 .filter_map(|service| {
-                    let interface = view.host.interfaces.first()?;
+                    let interface = view.host.network.interfaces.first()?;
                     let packet = Packet {
                         known_chains: &ABSENT,
                         ..view.packet(family, service, interface)

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::view::{HostView, services_in};
-use crate::core::host_rules::{Hook, Judgement, NO_RULE, Packet, Ruleset};
+use crate::core::host_rules::{Hook, Judgement, NO_RULE, Original, Packet, Ruleset};
 use crate::model::address::Family;
 use crate::model::service::Ports;
 
@@ -95,7 +95,7 @@ pub(super) fn passages(
             own,
             &protection.grantable,
             Hook::Input,
-            &view.host.addresses,
+            &view.host.network.addresses,
         ),
         (behind, &of_targets, Hook::Forward, &targets),
     ] {
@@ -169,11 +169,16 @@ fn joined(mut found: Vec<Passage>) -> Vec<Passage> {
 }
 
 fn interfaces(view: &HostView<'_>, address: IpAddr) -> Vec<String> {
-    let is_own = view.host.addresses.iter().any(|own| own.addr() == address);
+    let is_own = view
+        .host
+        .network
+        .addresses
+        .iter()
+        .any(|own| own.addr() == address);
     if is_own || address.is_loopback() {
         vec!["lo".to_owned()]
     } else {
-        view.host.interfaces.clone()
+        view.host.network.interfaces.clone()
     }
 }
 
@@ -186,7 +191,13 @@ fn passage(
 ) -> Passage {
     let mut steps = rules.rewrite_chains(packet.family).into_iter();
     let rewrite = steps.find_map(|step| rules.rewrite(step, packet));
-    let is_own = |to: IpAddr| view.host.addresses.iter().any(|own| own.addr() == to);
+    let is_own = |to: IpAddr| {
+        view.host
+            .network
+            .addresses
+            .iter()
+            .any(|own| own.addr() == to)
+    };
     let to = rewrite.as_ref().and_then(|rewrite| rewrite.to.address);
     let to = to.filter(|to| !to.is_loopback() && !is_own(*to));
     let service = rewrite
@@ -194,9 +205,18 @@ fn passage(
         .and_then(|rewrite| packet.service.moved_to(rewrite.to.port?))
         .unwrap_or(packet.service);
     let network = to.map(IpNet::from);
+    let leaves = match (network, packet.destinations) {
+        (Some(to), _) => Some(to),
+        (None, [to]) if packet.is_forwarded => Some(*to),
+        _ => None,
+    };
     let moved = Packet {
+        out_interface: leaves.and_then(|to| view.host.network.interface_to(to)),
         service,
-        original: rewrite.as_ref().map(|_| packet.service),
+        original: rewrite.as_ref().map(|_| Original {
+            service: packet.service,
+            destinations: packet.destinations,
+        }),
         is_forwarded: packet.is_forwarded || to.is_some(),
         destinations: network
             .as_ref()

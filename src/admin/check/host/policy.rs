@@ -18,7 +18,7 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
             let services = services_in(&view.own_services(), family);
             let policy = format!("the policy of chain {}", step.chain.name);
             let relies = services.into_iter().any(|service| {
-                view.host.interfaces.iter().any(|interface| {
+                view.host.network.interfaces.iter().any(|interface| {
                     let packet = Packet {
                         known_chains: &ABSENT,
                         ..view.packet(family, service, interface)

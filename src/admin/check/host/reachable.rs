@@ -26,7 +26,7 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
             continue;
         }
         for service in services_in(&view.own_services(), family) {
-            for interface in &view.host.interfaces {
+            for interface in &view.host.network.interfaces {
                 let packet = view.packet(family, service, interface);
                 let is_known = |one: &&mut Open| one.service == service && one.family == family;
                 match view.host.rules.judge(Hook::Input, &packet) {
@@ -66,7 +66,7 @@ fn behind(view: &HostView<'_>, family: Family) -> Option<Finding> {
     let of_family = |(network, _): &&(IpNet, Ports)| Family::of_network(*network) == family;
     let hidden = protection.behind.iter().filter(of_family);
     let open = hidden.filter_map(|(network, service)| {
-        let mut interfaces = view.host.interfaces.iter();
+        let mut interfaces = view.host.network.interfaces.iter();
         let rule = interfaces.find_map(|interface| {
             let packet = Packet {
                 is_forwarded: true,
@@ -127,7 +127,7 @@ fn finding(view: &HostView<'_>, id: &'static str, family: Family, open: &[&Open]
     let services: Vec<Ports> = open.iter().map(|one| one.service).collect();
     let first = open.first();
     let rule = first.map_or(NO_RULE, |one| one.rule.as_str());
-    let by = first.filter(|one| one.interfaces.len() < view.host.interfaces.len());
+    let by = first.filter(|one| one.interfaces.len() < view.host.network.interfaces.len());
     let by = by.map(|one| format!(" by {}", list(&one.interfaces)));
     let only = match id {
         "ipv6-open" => ", though not over IPv4",

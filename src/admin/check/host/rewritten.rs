@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::view::{HostView, services_in};
 use crate::admin::check::findings::Finding;
-use crate::core::host_rules::{Hook, Judgement, Packet, Rewrite, Table};
+use crate::core::host_rules::{Hook, Judgement, Original, Packet, Rewrite, Table};
 use crate::model::service::Ports;
 
 /// Limit for the ports of one service that are tried one by one.
@@ -22,7 +22,7 @@ pub(super) fn findings(view: &HostView<'_>) -> Vec<Finding> {
     for family in view.families() {
         for step in rules.rewrite_chains(family) {
             for service in services_in(&services, family) {
-                findings.extend(view.host.interfaces.iter().find_map(|interface| {
+                findings.extend(view.host.network.interfaces.iter().find_map(|interface| {
                     let packet = view.packet(family, service, interface);
                     let rewrite = rules.rewrite(step, &packet)?;
                     finding(view, &step.chain.table, &packet, &rewrite)
@@ -58,22 +58,31 @@ fn finding(
         Some(port) => with_port(service, port)?,
         None => service,
     };
-    let is_own = |address| view.host.addresses.iter().any(|own| own.addr() == address);
-    let is_outside = |address: &IpAddr| !address.is_loopback() && !is_own(*address);
-    let Some(address) = to.address.filter(is_outside) else {
-        return (inner != service).then(|| {
-            let what = format!("{service} is not closed, and a grant does not open it");
-            let why = format!("so Postern's rules see {inner}");
-            Finding::warning("redirected", what)
-                .detail(format!(
-                    "{rule} in {table} redirects it on this host, {why}"
-                ))
-                .detail(format!("name {inner} in `services` instead"))
-        });
+    let is_own = |address| {
+        view.host
+            .network
+            .addresses
+            .iter()
+            .any(|own| own.addr() == address)
     };
-    if is_closed_behind(view, packet, inner, address.into()) {
+    let is_outside = |address: &IpAddr| !address.is_loopback() && !is_own(*address);
+    let outside = to.address.filter(is_outside);
+    if outside.is_none() && inner == service {
         return None;
     }
+    if is_closed(view, packet, inner, outside) {
+        return None;
+    }
+    let Some(address) = outside else {
+        let what = format!("{service} is not closed, and a grant does not open it");
+        let why = format!("so Postern's rules see {inner}");
+        let finding = Finding::warning("redirected", what)
+            .detail(format!(
+                "{rule} in {table} redirects it on this host, {why}"
+            ))
+            .detail(format!("name {inner} in `services` instead"));
+        return Some(finding);
+    };
     let is_docker = rule.ends_with(" of chain DOCKER")
         || rule.contains("-A DOCKER ")
         || table.name.starts_with("docker");
@@ -105,7 +114,8 @@ fn docker_cure(
     let port = port_of(packet.service);
     let inner = port_of(inner);
     let finding = finding
-        .detail("run the container with --network host: Postern's rules then apply to it")
+        .detail("write backend = \"auto\" in [firewall]: it closes and opens published ports")
+        .detail("or run the container with --network host: Postern's rules then apply to it")
         .detail(format!(
             "or publish it with -p 127.0.0.1:{port}:{inner}: no other host then reaches it"
         ));
@@ -131,19 +141,35 @@ fn docker_cure(
         .cured_by(vec![command])
 }
 
-/// Whether the host drops strangers' packets on the way to the new destination.
-fn is_closed_behind(view: &HostView<'_>, packet: &Packet<'_>, inner: Ports, to: IpNet) -> bool {
-    let packet = Packet {
+/// Whether strangers' packets are dropped before or behind the translation. The nftables driver closes the outer port.
+fn is_closed(
+    view: &HostView<'_>,
+    packet: &Packet<'_>,
+    inner: Ports,
+    outside: Option<IpAddr>,
+) -> bool {
+    if !view.is_iptables && view.settings.firewall.protect && !view.is_installed_at_all() {
+        return true;
+    }
+    if view.is_iptables && outside.is_none() {
+        return false;
+    }
+    let to = outside.map(|to| [IpNet::from(to)]);
+    let out = to.and_then(|[to]| view.host.network.interface_to(to));
+    let translated = Packet {
+        out_interface: out,
         service: inner,
-        original: Some(packet.service),
-        destinations: &[to],
-        is_forwarded: true,
+        original: Some(Original {
+            service: packet.service,
+            destinations: packet.destinations,
+        }),
+        destinations: to.as_ref().map_or(packet.destinations, |to| to),
+        is_forwarded: outside.is_some(),
         ..packet.clone()
     };
-    let steps = view.filter_chains(packet.family, Hook::Forward).into_iter();
-    let mut steps = steps.filter(|step| step.base.hook == Hook::Forward);
-    steps.any(|step| {
-        let judgement = view.host.rules.judge_chain(step, &packet);
-        matches!(judgement, Judgement::Dropped(_))
-    })
+    let hook = outside.map_or(Hook::Input, |_| Hook::Forward);
+    matches!(
+        view.host.rules.judge(hook, &translated),
+        Judgement::Dropped(_)
+    )
 }

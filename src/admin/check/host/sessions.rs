@@ -30,7 +30,7 @@ fn untracked(view: &HostView<'_>, family: Family, services: &[Ports]) -> Option<
         return None;
     }
     let chain_of = |service: &Ports| {
-        let mut interfaces = view.host.interfaces.iter();
+        let mut interfaces = view.host.network.interfaces.iter();
         interfaces.find_map(|interface| {
             let packet = view.packet(family, *service, interface);
             view.host.rules.untracked_by(&packet)
@@ -57,7 +57,7 @@ fn cut(view: &HostView<'_>, family: Family, hook: Hook, services: &[Ports]) -> V
             continue;
         }
         let dropping_rule = |service: Ports| {
-            view.host.interfaces.iter().find_map(|interface| {
+            view.host.network.interfaces.iter().find_map(|interface| {
                 let mut packet = Packet {
                     is_established: true,
                     ..view.packet(family, service, interface)

@@ -4,7 +4,7 @@ use super::findings;
 use crate::adapters::config;
 use crate::adapters::config::bundle::Bundle;
 use crate::adapters::firewall::host::{
-    HostSnapshot, Recording, read_iptables_save, read_recording,
+    HostSnapshot, Network, Recording, read_iptables_save, read_recording,
 };
 use crate::admin::check::findings::{Finding, Level};
 use crate::core::host_rules::{Chain, Ruleset};
@@ -58,8 +58,11 @@ fn host(chains: Vec<Chain>) -> HostSnapshot {
     let addresses = ["192.0.2.1/32", "2001:db8::1/128"];
     HostSnapshot {
         rules: Ruleset { chains },
-        interfaces: vec!["eth0".to_owned()],
-        addresses: addresses.map(|text| text.parse().unwrap()).to_vec(),
+        network: Network {
+            interfaces: vec!["eth0".to_owned()],
+            addresses: addresses.map(|text| text.parse().unwrap()).to_vec(),
+            connected: Vec::new(),
+        },
         has_ip6tables: true,
         ..HostSnapshot::default()
     }
@@ -151,7 +154,7 @@ fn service_open_over_ipv6_only_is_found() {
         &[],
     );
     let mut host_v4 = host(v4(closing));
-    host_v4.addresses.truncate(1);
+    host_v4.network.addresses.truncate(1);
     let without_ipv6 = findings(&open("tcp/22"), "iptables", &host_v4);
     assert!(!ids(&without_ipv6).contains(&"ipv6-open"));
 

@@ -93,7 +93,8 @@ impl<'a> HostView<'a> {
             is_forwarded: false,
             mark: 0,
             interface,
-            destinations: &self.host.addresses,
+            destinations: &self.host.network.addresses,
+            out_interface: None,
             known_chains: &[],
             sets: &[],
         }

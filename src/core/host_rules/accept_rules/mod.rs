@@ -16,6 +16,7 @@ use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
 
 const COMMENT: &str = "postern";
+const PUBLISHED: &str = " published";
 
 /// The priority of the chains in which the nftables driver marks granted packets and drops strangers'.
 pub(crate) const MARKING_PRIORITY: i32 = -10;
@@ -27,18 +28,37 @@ const RULES_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AcceptRule {
     pub(crate) service: Ports,
+    pub(crate) port: PortOf,
     pub(crate) mark: PacketMark,
 }
 
+/// Which port of a packet a rule looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PortOf {
+    Packet,
+    /// The one that the packet was sent to, before somebody translated it.
+    Sender,
+}
+
 impl AcceptRule {
-    /// `postern 0x2400/0x3c00 tcp/22`
+    /// `postern 0x2400/0x3c00 tcp/22`, or `postern 0x2400/0x3c00 tcp/8080 published`
     pub(crate) fn comment(self) -> String {
-        format!("{COMMENT} {} {}", self.mark, self.service)
+        let published = match self.port {
+            PortOf::Packet => "",
+            PortOf::Sender => PUBLISHED,
+        };
+        format!("{COMMENT} {} {}{published}", self.mark, self.service)
     }
 
     pub(crate) fn from_comment(comment: &str) -> Option<Self> {
-        let mut words = comment.strip_prefix(COMMENT)?.strip_prefix(' ')?.split(' ');
+        let rest = comment.strip_prefix(COMMENT)?.strip_prefix(' ')?;
+        let (rest, port) = match rest.strip_suffix(PUBLISHED) {
+            Some(rest) => (rest, PortOf::Sender),
+            None => (rest, PortOf::Packet),
+        };
+        let mut words = rest.split(' ');
         let rule = Self {
+            port,
             mark: words.next()?.parse().ok()?,
             service: words.next()?.parse().ok()?,
         };
@@ -49,9 +69,13 @@ impl AcceptRule {
 impl fmt::Display for AcceptRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, mark) = (self.service.protocol_name(), self.mark);
+        let port = match self.port {
+            PortOf::Packet => format!("{name} dport"),
+            PortOf::Sender => format!("meta l4proto {name} ct original proto-dst"),
+        };
         match self.service.range() {
-            Some((first, last)) if first != last => write!(f, "{name} dport {first}-{last} ")?,
-            Some((first, _)) => write!(f, "{name} dport {first} ")?,
+            Some((first, last)) if first != last => write!(f, "{port} {first}-{last} ")?,
+            Some((first, _)) => write!(f, "{port} {first} ")?,
             None => write!(f, "meta l4proto {name} ")?,
         }
         write!(
@@ -65,6 +89,7 @@ impl fmt::Display for AcceptRule {
 /// What grants must open in one hook.
 pub(crate) struct Opening<'a> {
     pub(crate) hook: Hook,
+    pub(crate) port: PortOf,
     pub(crate) services: &'a [Ports],
     /// Granted packets, as strangers' interfaces receive them.
     pub(crate) packets: &'a [Packet<'a>],
@@ -107,7 +132,15 @@ pub(crate) fn changes(
             let rules = services
                 .into_iter()
                 .filter(|service| table.is_some_and(|table| sees(table, *service)))
-                .map(|service| (place, AcceptRule { service, mark }));
+                .map(|service| {
+                    let port = opening.port;
+                    let rule = AcceptRule {
+                        service,
+                        port,
+                        mark,
+                    };
+                    (place, rule)
+                });
             wanted.extend(rules);
         }
     }
@@ -209,7 +242,17 @@ fn own(table: &Table, rule: &Rule, mark: PacketMark) -> Option<AcceptRule> {
     let is_own =
         is_of_iptables && rule.verdict == Verdict::Accept && rule.conditions.iter().any(has_mark);
     let service = is_own.then(|| service(table, &rule.conditions))??;
-    Some(AcceptRule { service, mark })
+    let is_original = |one: &Condition| matches!(one.test, Test::OriginalPort(_));
+    let port = if rule.conditions.iter().any(is_original) {
+        PortOf::Sender
+    } else {
+        PortOf::Packet
+    };
+    Some(AcceptRule {
+        service,
+        port,
+        mark,
+    })
 }
 
 fn service(table: &Table, conditions: &[Condition]) -> Option<Ports> {
@@ -222,7 +265,7 @@ fn service(table: &Table, conditions: &[Condition]) -> Option<Ports> {
     let ports = conditions
         .iter()
         .find_map(|condition| match &condition.test {
-            Test::Port(ranges) => ranges.first().copied(),
+            Test::Port(ranges) | Test::OriginalPort(ranges) => ranges.first().copied(),
             _ => None,
         });
     let Some((protocol, (first, last))) = protocol.zip(ports) else {

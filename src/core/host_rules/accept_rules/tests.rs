@@ -51,11 +51,13 @@ fn inserted(ruleset: &Ruleset) -> Vec<String> {
         mark: PacketMark::DEFAULT.value,
         interface: "eth0",
         destinations: &[],
+        out_interface: None,
         known_chains: &[],
         sets: &[],
     };
     let opening = Opening {
         hook: Hook::Input,
+        port: PortOf::Packet,
         services: &services,
         packets: &[packet],
     };
@@ -178,6 +180,7 @@ fn rule_goes_directly_before_what_drops_everyone() {
 #[test]
 fn misplaced_and_surplus_rules_are_replaced() {
     let own = AcceptRule {
+        port: PortOf::Packet,
         service: ssh(),
         mark: PacketMark::DEFAULT,
     };

@@ -12,6 +12,8 @@ mod host;
 
 pub use host::{HOME, Host};
 
+use crate::repository;
+
 /// In prompts.
 pub const HOSTS: [&str; 3] = ["gate", "you", "inside"];
 
@@ -109,6 +111,8 @@ impl Hosts {
                 );
                 host.run("chmod 755 /usr/local/bin/fw4; fw4")
             }
+            None if server == "docker" => host.run(&tool("docker", DOCKER, "docker.save")),
+            None if server == "libvirt" => host.run(&tool("virsh", VIRSH, "libvirt.save")),
             None if server == "https" => {
                 host.write("/srv/https.py", HTTPS);
                 let said =
@@ -138,6 +142,45 @@ impl Hosts {
         host.space.run(move || assert!(path.is_dir()));
     }
 }
+
+/// A script in the place of a tool, which loads the rules that the tool writes.
+fn tool(name: &str, script: &str, rules: &str) -> String {
+    let rules = repository().join("tests/rulesets").join(rules);
+    let script = script.replace("RULES", &rules.display().to_string());
+    format!("cat >/usr/local/bin/{name} <<'X'\n{script}X\nchmod 755 /usr/local/bin/{name}")
+}
+
+/// A web server in a network namespace is the container.
+const DOCKER: &str = "#!/bin/sh
+set -e
+ip netns add web
+ip link add docker0 type veth peer name eth0 netns web
+ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
+ip -n web addr add 172.17.0.2/16 dev eth0; ip -n web link set eth0 up
+ip -n web route add default via 172.17.0.1
+sysctl -qw net.ipv4.ip_forward=1
+iptables-restore <RULES
+mkdir -p /srv/www; echo 'hello from a container' >/srv/www/index.html
+setsid ip netns exec web sh -c 'echo $$ >/run/started/web; exec python3 -m http.server -d /srv/www 80' </dev/null >/dev/null 2>&1 &
+for _ in $(seq 200); do ip netns exec web ss --no-header -ltn | grep -q ':80 ' && break; sleep 0.05; done
+echo 6d1f0c2a9b7e4f58
+";
+
+/// Another one is the guest.
+const VIRSH: &str = "#!/bin/sh
+set -e
+ip netns add guest
+ip link add virbr0 type veth peer name eth0 netns guest
+ip addr add 192.168.122.1/24 dev virbr0; ip link set virbr0 up
+ip -n guest addr add 192.168.122.10/24 dev eth0; ip -n guest link set eth0 up
+ip -n guest route add default via 192.168.122.1
+sysctl -qw net.ipv4.ip_forward=1
+iptables-restore <RULES
+mkdir -p /srv/www; echo 'hello from a guest' >/srv/www/index.html
+setsid ip netns exec guest sh -c 'echo $$ >/run/started/guest; exec python3 -m http.server -d /srv/www 80' </dev/null >/dev/null 2>&1 &
+for _ in $(seq 200); do ip netns exec guest ss --no-header -ltn | grep -q ':80 ' && break; sleep 0.05; done
+echo Network default started
+";
 
 const CERTIFICATE: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 -subj /CN=gate.example.org \
     -addext subjectAltName=DNS:gate.example.org -keyout /srv/https.key -out /srv/https.pem 2>/dev/null";

@@ -86,18 +86,17 @@ impl Context<'_> {
         match key {
             1 => numbers.family(0x0800, 0x86dd),
             META_MARK => numbers.mark(),
-            4 => {
+            4 | 5 => {
                 let indexes = numbers.exact()?;
                 let names = indexes
                     .iter()
                     .filter_map(|index| self.interfaces.get(index));
-                let names = names.cloned().collect();
-                Some(Condition::is(Test::Interface(names)))
+                Some(interface(key == 5, names.cloned().collect()))
             }
-            6 => {
-                let names: Option<_> = numbers.ranges.iter().map(interface).collect();
+            6 | 7 => {
+                let names: Option<_> = numbers.ranges.iter().map(interface_name).collect();
                 let names = names.filter(|_| numbers.load.mask.is_empty())?;
-                Some(Condition::is(Test::Interface(names)))
+                Some(interface(key == 7, names))
             }
             15 => numbers.family(2, 10),
             16 => numbers.protocol(),
@@ -258,7 +257,15 @@ fn is_prefix(mask: &[u8]) -> bool {
 }
 
 /// A name, or the start of names with `*`.
-fn interface(range: &Range) -> Option<String> {
+fn interface(is_out: bool, names: Vec<String>) -> Condition {
+    Condition::is(if is_out {
+        Test::OutInterface(names)
+    } else {
+        Test::Interface(names)
+    })
+}
+
+fn interface_name(range: &Range) -> Option<String> {
     const NAME_LEN: usize = 16;
     let start = |bytes: &[u8], end: u8| -> Option<String> {
         let length = bytes

@@ -6,6 +6,7 @@ mod bytes;
 mod dump;
 mod expression;
 mod fields;
+mod lookup;
 mod owned;
 mod reader;
 mod registers;

@@ -17,6 +17,8 @@ const NETDEV: u8 = 5;
 const DORMANT: u32 = 1;
 /// Others may change rules while they are read; then they are read again, this often at most.
 const READS_MAX: u32 = 8;
+/// Translation tables of Docker, Podman and libvirt are smaller; those of kube-proxy are larger, and publish no container.
+const TRANSLATING_CHAINS_MAX: usize = 256;
 const TABLES_OF_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
 const CHAINS_OF_IPTABLES: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
 
@@ -24,7 +26,7 @@ const CHAINS_OF_IPTABLES: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::adapters::firewall::host) enum Scope {
     All,
-    /// Those that decide what passes: without translation of addresses.
+    /// Those that decide what passes, and small ones that translate addresses.
     Filters,
 }
 
@@ -104,7 +106,8 @@ fn read<D: Dumps>(
             continue;
         };
         let is_filter = |chain: &Chain| chain.base.is_some_and(|base| !base.is_nat);
-        if scope == Scope::Filters && !chains.iter().any(is_filter) {
+        let is_large = chains.len() > TRANSLATING_CHAINS_MAX;
+        if scope == Scope::Filters && is_large && !chains.iter().any(is_filter) {
             continue;
         }
         let mut reader = TableReader {

@@ -117,10 +117,12 @@ impl Registers {
         );
     }
 
-    /// Converts numbers between the byte orders.
-    pub(super) fn swap(&mut self, from: u32, to: u32) {
+    /// Converts numbers between the byte orders. A short field fills its register, so a longer number ends with it.
+    pub(super) fn swap(&mut self, from: u32, to: u32, length: Option<u32>) {
         if let Some(old) = self.get(from).cloned() {
             let is_native = !old.is_native;
+            let length = length.and_then(|length| usize::try_from(length).ok());
+            let length = length.map_or(old.length, |length| length.max(old.length));
             let field = if old.mask.is_empty() {
                 old.field.clone()
             } else {
@@ -130,6 +132,7 @@ impl Registers {
                 to,
                 Load {
                     is_native,
+                    length,
                     field,
                     ..old
                 },

@@ -6,6 +6,7 @@ use super::bytes::{self, Range};
 use super::dump::Dumps;
 use super::expression::{Data, is_of_iptables, verdict};
 use super::fields::{Context, META_MARK};
+use super::lookup;
 use super::registers::{Field, Registers, is_verdict};
 use super::sets::{Element, Set, Sets};
 use super::xtables;
@@ -132,7 +133,7 @@ impl<D: Dumps> RuleReader<'_, D> {
             b"bitwise" => self.bitwise(data),
             b"byteorder" => {
                 if let (Some(from), Some(to)) = (one, two) {
-                    self.registers.swap(from, to);
+                    self.registers.swap(from, to, data.number(4));
                 }
             }
             b"cmp" => self.compare(data),
@@ -154,7 +155,13 @@ impl<D: Dumps> RuleReader<'_, D> {
             b"queue" => self.verdict = Some(Verdict::Queue),
             b"masq" => self.verdict = Some(Verdict::Accept),
             b"redir" => self.rewrite(None, one),
-            b"nat" if one == Some(1) => self.rewrite(data.number(3), data.number(5)),
+            b"nat" if one == Some(1) => {
+                let family = two.and_then(|number| u8::try_from(number).ok());
+                if let Some(family) = family.and_then(family_of_table) {
+                    self.add(vec![Condition::is(Test::Family(family))], false);
+                }
+                self.rewrite(data.number(3), data.number(5));
+            }
             b"nat" => self.verdict = Some(Verdict::Accept),
             b"exthdr" if one.is_some() => {
                 // an ordinary packet has no extension header, so the rule ends here
@@ -341,7 +348,10 @@ impl<D: Dumps> RuleReader<'_, D> {
             Some(to) if is_verdict(to) => self.verdict_map(&set, register),
             to => {
                 let conditions = self.in_elements(&set, register, set.elements.iter());
-                let conditions = self.in_set(&set, register, conditions);
+                let conditions = match self.registers.key(register, set.key_length) {
+                    Some(key) => lookup::in_set(&key, self.context, &set, conditions),
+                    None => conditions,
+                };
                 if set.rest.is_none() {
                     self.add(conditions, data.is_inverted(5));
                 }
@@ -376,37 +386,9 @@ impl<D: Dumps> RuleReader<'_, D> {
         register: u32,
         elements: impl Iterator<Item = &'e Element>,
     ) -> Vec<Condition> {
-        let Some(parts) = self.registers.key(register, set.key_length) else {
-            return vec![Condition::unknown()];
-        };
-        let keys = elements.map(|element| &element.keys);
-        if let [(load, _, _)] = parts.as_slice() {
-            let ranges: Vec<Range> = keys.cloned().collect();
-            return self.context.compare(load, &ranges);
-        }
-        let list = |keys: &Range| -> Vec<Condition> {
-            parts
-                .iter()
-                .flat_map(|(load, from, to)| match keys.part(*from, *to) {
-                    Some(range) => self.context.compare(load, &[range]),
-                    None => vec![Condition::unknown()],
-                })
-                .collect()
-        };
-        vec![Condition::is(Test::AnyOf(keys.map(list).collect()))]
-    }
-
-    /// A set of sources that grants may be added to.
-    fn in_set(&self, set: &Set, register: u32, elements: Vec<Condition>) -> Vec<Condition> {
-        let parts = self.registers.key(register, set.key_length);
-        let first = parts.as_ref().and_then(|parts| parts.first());
-        let is_of_sources = first.is_some_and(|(load, ..)| self.context.is_source(load));
-        match &set.for_grants {
-            Some(set) if is_of_sources => {
-                let set = set.clone();
-                vec![Condition::is(Test::InSet { set, elements })]
-            }
-            _ => elements,
+        match self.registers.key(register, set.key_length) {
+            Some(key) => lookup::in_elements(&key, self.context, elements),
+            None => vec![Condition::unknown()],
         }
     }
 
