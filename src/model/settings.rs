@@ -163,6 +163,8 @@ pub struct Protection {
     pub silence_knocks: bool,
     /// Whether packets to a knock port pass to a socket of this host that uses the same port, such as a resolver's.
     pub local_sockets: bool,
+    /// Knock ports that sockets of this host use now, for a driver that cannot match sockets.
+    pub busy_ports: Vec<BusyPort>,
     /// What users may open behind the gate, in order: each network with its joined ports. Established connections stay.
     pub behind: Vec<(IpNet, Ports)>,
     /// Ports of the gate that some user may open, also with `protect = "none"`.
@@ -179,6 +181,15 @@ pub struct Protection {
     pub sets: Vec<ServiceSets>,
 }
 
+/// A knock port that a socket of this host uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BusyPort {
+    /// The port.
+    pub port: u16,
+    /// Whether only this host reaches the socket.
+    pub is_local: bool,
+}
+
 /// What the host's own chains need beside the mark on new packets in Postern's usual place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Marking {
@@ -189,6 +200,11 @@ pub struct Marking {
 }
 
 impl Protection {
+    pub(crate) fn busy_port(&self, port: u16) -> Option<BusyPort> {
+        let mut busy = self.busy_ports.iter().copied();
+        busy.find(|busy| busy.port == port)
+    }
+
     /// The silent knock ports at which a socket of this host may receive: those that are not hidden as a service.
     pub(crate) fn socket_ports(&self) -> impl Iterator<Item = u16> {
         let is_hidden = |port: u16| {
@@ -247,6 +263,7 @@ impl Settings {
             knock_ports: self.gate.ports.clone(),
             silence_knocks: self.gate.capture == CaptureKind::Packet,
             local_sockets: true,
+            busy_ports: Vec::new(),
             behind,
             grantable,
             packet_mark: self.firewall.packet_mark,

@@ -44,8 +44,8 @@ pub(crate) fn local_service_and_knocks_share_a_port(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     echo(&world.gate, KNOCK);
     for family in FAMILIES {
-        let heard = answer(&world.second.space, knock_port(family), b"question");
-        assert_eq!(heard.unwrap(), 8, "{family:?}");
+        let heard = || answer(&world.second.space, knock_port(family), b"question").ok();
+        assert_eq!(wait_for("an answer", heard), 8, "{family:?}");
     }
     world.open_both("10m");
     world.second.expect_both_shut_out();
@@ -54,14 +54,15 @@ pub(crate) fn local_service_and_knocks_share_a_port(backend: &'static str) {
         3
     );
     // No "port unreachable" tells that the port is closed now.
-    let closed = wait_for("the socket to close", || {
-        answer(&world.second.space, knock_port(Family::V4), b"end").err()
-    });
-    assert_eq!(closed.kind(), ErrorKind::WouldBlock);
+    let closed = || {
+        let error = answer(&world.second.space, knock_port(Family::V4), b"end").err()?;
+        (error.kind() == ErrorKind::WouldBlock).then_some(())
+    };
+    wait_for("the port to be silent", closed);
 }
 
-/// A resolver asks from a port that is the knock port by chance, on a host that does not track.
-pub(crate) fn answers_to_the_gate_pass_untracked(backend: &'static str) {
+/// A resolver asks from a port that is the knock port by chance. With nftables, also on a host that does not track.
+pub(crate) fn answers_to_the_gate_pass(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     echo(&world.first.space, 53);
     let server = SocketAddr::new(world.first.address(Family::V4), 53);
@@ -69,6 +70,9 @@ pub(crate) fn answers_to_the_gate_pass_untracked(backend: &'static str) {
         "",
         "nft 'table inet raw { chain p { type filter hook prerouting priority raw; notrack; }; chain o { type filter hook output priority raw; notrack; }; }'",
     ] {
+        if backend == "iptables" && !rules.is_empty() {
+            return;
+        }
         world.gate.sh(rules);
         let heard = world.gate.run(move || {
             let resolver = UdpSocket::bind(("0.0.0.0", KNOCK)).unwrap();

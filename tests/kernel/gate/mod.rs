@@ -79,7 +79,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
     BOTH: knock_port::local_service_and_knocks_share_a_port,
-    BOTH: knock_port::answers_to_the_gate_pass_untracked,
+    BOTH: knock_port::answers_to_the_gate_pass,
     BOTH: knock_port::hidden_service_stays_hidden_on_the_knock_port,
     SYSCTL: behind::accept_of_others_opens_no_inner_host,
     NONE: users::knock_opens_for_its_sender_and_ends,

@@ -1,4 +1,4 @@
-//! Listening TCP sockets, from /proc.
+//! Listening sockets, from /proc.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -20,13 +20,24 @@ pub(super) fn read(unseen: &mut Vec<String>) -> Vec<SocketAddr> {
     found
 }
 
-/// The rows in state LISTEN (0A). Addresses are 32-bit words in the machine's byte order.
+/// UDP sockets that receive from everyone.
+pub(crate) fn udp() -> Vec<SocketAddr> {
+    let texts = ["/proc/net/udp", "/proc/net/udp6"].map(|path| files::read_system(Path::new(path)));
+    let texts = texts.into_iter().flatten();
+    texts.flat_map(|text| in_state("07", &text)).collect()
+}
+
 fn listeners(text: &str) -> Vec<SocketAddr> {
+    in_state("0A", text)
+}
+
+/// The rows in a state. Addresses are 32-bit words in the machine's byte order.
+fn in_state(wanted: &str, text: &str) -> Vec<SocketAddr> {
     let row = |line: &str| {
         let mut words = line.split_whitespace();
         let (local, state) = (words.nth(1)?, words.nth(1)?);
         let (address, port) = local.split_once(':')?;
-        (state == "0A").then_some(())?;
+        (state == wanted).then_some(())?;
         let port = u16::from_str_radix(port, 16).ok()?;
         Some(SocketAddr::new(address_of(address)?, port))
     };

@@ -11,6 +11,7 @@ mod tests;
 pub(crate) mod tracking;
 
 pub(crate) use interfaces::{Network, read as network};
+pub(crate) use listeners::udp as udp_sockets;
 pub(crate) use rules::{Tools, has_legacy_tables, read_rules};
 pub(crate) use snapshot::{HostSnapshot, take};
 #[cfg(test)]

@@ -4,11 +4,12 @@ use super::generation::{Generation, GenerationId};
 use super::programs::{NftTables, Paths};
 use super::runner::Runner;
 use super::side::{Side, State, TimeMatch, unavailable};
+use crate::adapters::firewall::host::udp_sockets;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::model::address::Family;
 use crate::model::grant::{Change, Grant};
 use crate::model::run::Run;
-use crate::model::settings::Protection;
+use crate::model::settings::{BusyPort, Protection};
 use crate::model::time::Timestamp;
 
 const NO_IP6TABLES: &str =
@@ -19,6 +20,8 @@ pub struct Iptables {
     run: Runner,
     v4: Side,
     v6: Option<Side>,
+    /// What is installed.
+    protection: Option<Protection>,
 }
 
 impl Iptables {
@@ -28,6 +31,7 @@ impl Iptables {
             run: Runner::new(run),
             v4: Side::new(Family::V4, paths.v4),
             v6: paths.v6.map(|pair| Side::new(Family::V6, pair)),
+            protection: None,
         }
     }
 
@@ -71,6 +75,26 @@ impl Iptables {
     }
 }
 
+/// The knock ports that sockets of this host use. nft cannot load what it lists of the match for sockets, so a saved
+/// rule set must not have it.
+fn busy_ports(protection: &Protection) -> Vec<BusyPort> {
+    let ports: Vec<u16> = protection.socket_ports().collect();
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let sockets = udp_sockets();
+    let busy = ports.into_iter().filter_map(|port| {
+        let mut uses = sockets
+            .iter()
+            .filter(|socket| socket.port() == port)
+            .peekable();
+        uses.peek()?;
+        let is_local = uses.all(|socket| socket.ip().is_loopback());
+        Some(BusyPort { port, is_local })
+    });
+    busy.collect()
+}
+
 impl FirewallDriver for Iptables {
     fn name(&self) -> &'static str {
         "iptables"
@@ -85,7 +109,12 @@ impl FirewallDriver for Iptables {
             let is_own = |grant: &&Grant| Family::of_network(grant.allow) == family;
             live.iter().filter(is_own).collect()
         };
-        let installed = self.for_both(|side, run| side.install(run, protection, &of(side.family)));
+        let protection = Protection {
+            busy_ports: busy_ports(protection),
+            ..protection.clone()
+        };
+        let installed = self.for_both(|side, run| side.install(run, &protection, &of(side.family)));
+        self.protection = Some(protection);
         self.run.generation.set_verified(None);
         if self.v6.is_none() && !of(Family::V6).is_empty() {
             return installed.and(Err(unavailable(Family::V6, NO_IP6TABLES)));
@@ -130,6 +159,10 @@ impl FirewallDriver for Iptables {
 
     /// Lists the rules of each family, unless the kernel says that nobody changed anything since the last check.
     fn verify(&mut self) -> Result<bool, FirewallError> {
+        let is_stale = |installed: &Protection| busy_ports(installed) != installed.busy_ports;
+        if self.protection.as_ref().is_some_and(is_stale) {
+            return Ok(false);
+        }
         let generation = self.run.generation.now();
         if self.run.generation.is_verified(generation) {
             return Ok(true);
@@ -146,6 +179,7 @@ impl FirewallDriver for Iptables {
 
     /// Afterwards the rules are as before the first installation, except for counters. Empty tables of the legacy variant stay.
     fn remove(&mut self) -> Result<(), FirewallError> {
+        self.protection = None;
         self.for_both(Side::remove)
     }
 

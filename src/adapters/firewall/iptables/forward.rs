@@ -6,8 +6,7 @@ use ipnet::IpNet;
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, MARK, SNAT};
 use super::marks::granted;
-use super::matches::{has_protocol, port_range, service};
-use super::rules::reused_port;
+use super::matches::{has_protocol, port_range, reused_port, service};
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;

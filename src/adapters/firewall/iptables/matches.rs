@@ -7,9 +7,6 @@ use crate::model::time::Timestamp;
 /// iptables refuses years from 2039 on. Without `--datestop` the kernel uses this second.
 const LAST_SECOND: u64 = i32::MAX as u64;
 
-/// A socket of this host receives the packet, also one that is bound to every address.
-pub(super) const SOCKET_MATCH: &str = "-m socket --nowildcard";
-
 /// Protocol and ports as options of iptables.
 ///
 /// Of ICMP only the echo request: path MTU discovery and IPv6 neighbour discovery need the other types. ICMP of the other
@@ -27,6 +24,13 @@ pub(super) fn service(family: Family, ports: Ports) -> String {
         (name, Some(range)) => format!("-p {name} -m {name} --dport {}", port_range(range)),
         (name, None) => format!("-p {name}"),
     }
+}
+
+/// To the kernel a packet that asks for a new TCP connection is established too if its addresses and ports are those of
+/// a connection that it has not forgotten.
+pub(super) fn reused_port(matches: &str, ports: Ports) -> Option<String> {
+    let is_tcp = ports.protocol_name() == "tcp";
+    is_tcp.then(|| format!("{matches} --syn -m conntrack --ctstate ESTABLISHED -j DROP"))
 }
 
 pub(super) fn port_range((first, last): (u16, u16)) -> String {

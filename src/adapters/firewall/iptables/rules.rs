@@ -6,12 +6,11 @@ use super::chains::{INPUT, INPUT_GRANTS, MARK, service_chain};
 use super::comment::Comment;
 use super::forward;
 use super::marks::granted;
-use super::matches::{SOCKET_MATCH, has_protocol, last_second, service};
+use super::matches::{has_protocol, last_second, reused_port, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
-use crate::model::service::Ports;
-use crate::model::settings::Protection;
+use crate::model::settings::{BusyPort, Protection};
 
 /// One rule for each service of a grant, and the rules of its port forwards. `kernel_ends` adds the end of the grant.
 pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String>, FirewallError> {
@@ -61,18 +60,20 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
     } else {
         "ACCEPT"
     };
-    let to = |port: u16| format!("{INPUT} -p udp -m udp --dport {port}");
-    // What a socket of this host receives is left to the host: a service on the knock port, or answers to its questions,
-    // also without connection tracking.
-    let sockets = protection.socket_ports();
-    let sockets = sockets.map(|port| format!("{} {SOCKET_MATCH} -j RETURN", to(port)));
     let knocks = protection.knock_ports.iter().flat_map(|port| {
-        [
-            format!("{} -m conntrack --ctstate ESTABLISHED -j RETURN", to(*port)),
-            format!("{} -j {verdict}", to(*port)),
-        ]
+        let to = format!("{INPUT} -p udp -m udp --dport {port}");
+        // What a socket of this host receives is left to the host.
+        let mut rules = match protection.busy_port(*port) {
+            Some(BusyPort {
+                is_local: false, ..
+            }) => return vec![format!("{to} -j RETURN")],
+            Some(BusyPort { is_local: true, .. }) => vec![format!("{to} -i lo -j RETURN")],
+            None => Vec::new(),
+        };
+        rules.push(format!("{to} -m conntrack --ctstate ESTABLISHED -j RETURN"));
+        rules.push(format!("{to} -j {verdict}"));
+        rules
     });
-    let knocks = sockets.chain(knocks);
     let grants = granted(INPUT, INPUT_GRANTS, protection.packet_mark);
     // The host's own rules decide about established connections. conntrack knows those from before the installation: the monitor tells it about them first.
     let services = protection
@@ -87,13 +88,6 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         });
     // A knock port may also be a granted service's.
     grants.into_iter().chain(knocks).chain(services).collect()
-}
-
-/// To the kernel a packet that asks for a new TCP connection is established too if its addresses and ports are those of
-/// a connection that it has not forgotten.
-pub(super) fn reused_port(matches: &str, ports: Ports) -> Option<String> {
-    let is_tcp = ports.protocol_name() == "tcp";
-    is_tcp.then(|| format!("{matches} --syn -m conntrack --ctstate ESTABLISHED -j DROP"))
 }
 
 #[cfg(test)]

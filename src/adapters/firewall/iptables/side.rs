@@ -11,7 +11,6 @@ use super::failure::{Effect, RunFailure};
 use super::grants;
 use super::input;
 use super::installed::{Grants, Installed};
-use super::matches::SOCKET_MATCH;
 use super::programs::Pair;
 use super::runner::Runner;
 use super::save::Tables;
@@ -25,8 +24,6 @@ pub(super) struct Side {
     pub(super) programs: Pair,
     pub(super) state: State,
     pub(super) time_match: TimeMatch,
-    /// Whether `-m socket` works; `None` until it was tried.
-    socket_match: Option<bool>,
 }
 
 #[derive(Default)]
@@ -95,7 +92,6 @@ impl Side {
             programs,
             state: State::NotInstalled,
             time_match: TimeMatch::Untested,
-            socket_match: None,
         }
     }
 
@@ -132,7 +128,6 @@ impl Side {
         let nat = NeededChains::new(self.family, protection, live).nat;
         self.note_missing(run, nat)?;
         self.probe(run)?;
-        let protection = &self.without_missing_sockets(run, protection);
         let tables = run.save(&self.programs)?;
         let (family, kernel_ends) = (self.family, self.kernel_ends());
         let text = input::installation(family, &tables, protection, live, kernel_ends);
@@ -182,26 +177,6 @@ impl Side {
             Err(failure) => return Err(failure),
         };
         Ok(())
-    }
-
-    /// The kernel or the program may lack the match for sockets.
-    fn without_missing_sockets(&mut self, run: &mut Runner, protection: &Protection) -> Protection {
-        let needs_match = protection.socket_ports().next().is_some();
-        if needs_match && self.socket_match.is_none() {
-            let text = input::probe(&format!("-p udp {SOCKET_MATCH}"));
-            self.socket_match = match run.restore(&self.programs, &text) {
-                Ok(()) => Some(true),
-                Err(failure) => {
-                    let error = failure.error;
-                    warn!("a UDP service of this host on a knock port would be shut: {error}");
-                    (failure.effect == Effect::Refused).then_some(false)
-                }
-            };
-        }
-        Protection {
-            local_sockets: self.socket_match == Some(true),
-            ..protection.clone()
-        }
     }
 
     pub(super) fn verify(&mut self, run: &mut Runner) -> Result<bool, FirewallError> {
