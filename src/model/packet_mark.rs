@@ -15,7 +15,7 @@ pub struct PacketMark {
 }
 
 impl PacketMark {
-    /// Bits 10 to 13: outside those of kube-proxy, Tailscale, Calico and Cilium.
+    /// Bits 10 to 13: outside those of kube-proxy, Tailscale and Calico. netavark uses bit 13 alone.
     pub const DEFAULT: Self = Self {
         value: 0x2400,
         mask: 0x3c00,
