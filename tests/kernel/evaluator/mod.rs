@@ -184,10 +184,11 @@ fn judge(gate: &Namespace, rules: Rules, random: &mut Random, ports: &mut u16) -
         let json: Value = serde_json::from_str(&output).unwrap();
         assert_eq!(json["unseen"], serde_json::json!([]));
         let address: IpAddr = address.parse().unwrap();
-        // the evaluator tells apart which of its addresses a host is asked at
+        // the evaluator tells apart which of its addresses a host is asked at, and no sender here has a grant
         let is_sent = |one: &&Value| {
             let to = one["destination"].as_str();
-            to.is_none_or(|to| ["192.0.2.1", "2001:db8::1"].contains(&to))
+            let is_asked = to.is_none_or(|to| ["192.0.2.1", "2001:db8::1"].contains(&to));
+            is_asked && one["with_grant"] == false
         };
         for one in json["packets"].as_array().unwrap().iter().filter(is_sent) {
             *ports += 1;
