@@ -208,9 +208,8 @@ impl Pair {
         let [with, alone] = [0, 1].map(|side| after[side] - before[side]);
         self.total[0] += with;
         self.total[1] += alone;
-        let is_measuring = std::env::var_os("POSTERN_ROUNDS").is_some();
         assert!(
-            with == 0 || alone > 0 || is_measuring,
+            with == 0 || alone > 0,
             "{what}: {with} attempts got further than without Postern\n{}",
             self.with.daemon.log()
         );

@@ -37,6 +37,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         metrics::metrics_address_in_use_is_one_error,
         unit::engine_gets_its_state_back,
         container::gate_runs_as_first_process,
+        package::removal_names_saved_rules,
         systemd::systemd_is_notified_of_start_reload_stop,
         systemd::failed_engine_is_never_ready,
         systemd::missing_journal_leaves_standard_error,

@@ -194,6 +194,35 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     machine.tell("test -s /etc/postern/posternd.toml");
 }
 
+pub(crate) fn removal_names_saved_rules() {
+    let root = tempfile::tempdir().unwrap();
+    let save = |file: &str, text: &str| {
+        let path = root.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    save("etc/nftables.conf", "table inet filter {\n}\n");
+    save("etc/nftables.d/all.nft", "table inet postern {\n}\n");
+    save("etc/iptables/rules.v4", "-A INPUT -j POSTERN\n");
+    save(
+        "etc/iptables/rules.v6",
+        "--comment \"postern 0x2400/0x3c00 tcp/22\" -j ACCEPT\n",
+    );
+    for (action, count) in [("remove", 3), ("upgrade", 0)] {
+        let script = self::root().join("dist/debian/prerm");
+        let ran = Command::new("sh")
+            .arg(script)
+            .arg(action)
+            .env("DPKG_ROOT", root.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{said}");
+        assert_eq!(said.lines().count(), count, "{said}");
+        assert!(!said.contains("/etc/nftables.conf"), "{said}");
+    }
+}
+
 /// From the package to a connection: what a new user types, on a machine that has never seen Postern.
 pub(crate) fn package_is_set_up_in_few_commands() {
     let world = World::prepare(&GateConfig::empty(DRIVER));
