@@ -147,14 +147,22 @@ pub(super) const IPTABLES: &str = "$v -P INPUT DROP; $v -P FORWARD DROP; $v -A I
     $v -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; $v -A INPUT -p icmp -j ACCEPT; \
     case $v in ip6*) $v -A INPUT -p ipv6-icmp -j ACCEPT;; esac";
 
+fn script(host: &Host) -> String {
+    let script = host.script.replace("BASICS", NFT_BASICS);
+    script.replace("IPTABLES", IPTABLES).replace("FW4", FW4)
+}
+
+/// Hosts whose tool loads its rules again if the script runs again.
+pub(super) fn reloadable() -> impl Iterator<Item = (&'static str, &'static [Requirement], String)> {
+    let names = ["ferm", "ufw", "shorewall"];
+    let hosts = HOSTS.iter().filter(move |host| names.contains(&host.name));
+    hosts.map(|host| (host.name, host.needs, script(host)))
+}
+
 pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
     let machine = machine.module("hosts");
     let trial = |host: &Host, backend: &'static str| {
-        let script = host
-            .script
-            .replace("BASICS", NFT_BASICS)
-            .replace("IPTABLES", IPTABLES)
-            .replace("FW4", FW4);
+        let script = script(host);
         let needs = [host.needs, &[Program("ip"), Program("nft")]].concat();
         let (name, owner) = (format!("{}::{backend}", host.name), host.owner);
         machine.trial(name, &needs, move || {

@@ -1,8 +1,8 @@
 //! A stranger tries all the time, from before the host's rules are loaded until Postern is removed, on a host with Postern and
 //! on the same host without it. With Postern no packet gets further (invariant 11).
 //!
-//! `POSTERN_ROUNDS=200` kills and reloads that often, `POSTERN_PACE_US=1000` sets the pause between attempts. Both print what
-//! they counted.
+//! `POSTERN_ROUNDS=200` kills and reloads that often, also on more hosts. `POSTERN_PACE_US=1000` sets the pause between
+//! attempts.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -12,13 +12,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use postern_harness::Requirement::Program;
+use postern_harness::Requirement::{self, Program};
 use postern_harness::{FAMILIES, GateConfig, Machine, SERVICE, World, number, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::hosts::NFT_BASICS;
 
+const NEEDS: &[Requirement] = &[Program("ip"), Program("nft"), Program("iptables-nft")];
 const UDP: u16 = 2223;
 /// Attempts that a phase must see, of four kinds each.
 const ATTEMPTS: usize = 4;
@@ -26,32 +27,43 @@ const ATTEMPTS: usize = 4;
 const OPEN: usize = 64;
 
 const NFT: &str = "nft -f - <<'X'\nflush ruleset\ntable inet filter { chain input { type filter hook input priority filter; policy POLICY; BASICS END }; }\nX";
-const IPTABLES: &str = "for v in iptables-nft ip6tables-nft; do $v-restore <<'X'\n*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n\
-    -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A INPUT -j DROP\nCOMMIT\nX\ndone";
+const IPTABLES: &str = "for v in iptables-VARIANT ip6tables-VARIANT; do $v-restore <<'X'\n*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n\
+    -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\nEND\nCOMMIT\nX\ndone";
 
 pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
     let machine = machine.module("strangers");
-    let needs = [Program("ip"), Program("nft"), Program("iptables-nft")];
     let nft = |policy: &str, end: &str| {
         let script = NFT.replace("BASICS", NFT_BASICS);
         script.replace("POLICY", policy).replace("END", end)
     };
-    let hosts = [
-        ("nft_final_drop", nft("accept", "drop;")),
-        ("nft_final_reject", nft("accept", "reject;")),
-        ("iptables", IPTABLES.to_owned()),
+    let iptables =
+        |variant: &str, end: &str| IPTABLES.replace("VARIANT", variant).replace("END", end);
+    let own = |name, script| (name, NEEDS, script);
+    let mut hosts = vec![
+        own("nft_final_drop", nft("accept", "drop;")),
+        own("nft_final_reject", nft("accept", "reject;")),
+        own("iptables", iptables("nft", "-A INPUT -j DROP")),
     ];
+    // Without a last rule, the kernel lets packets in while a policy is loaded, also on the host alone.
+    if std::env::var_os("POSTERN_ROUNDS").is_some() {
+        hosts.extend([
+            own("nft_policy_drop", nft("drop", "")),
+            own("iptables_policy_drop", iptables("nft", "")),
+            own("iptables_legacy_policy_drop", iptables("legacy", "")),
+        ]);
+        hosts.extend(super::hosts::reloadable());
+    }
     let mut trials = Vec::new();
-    for (name, script) in hosts {
+    for (name, needs, script) in hosts {
         for on_stop in ["keep", "remove"] {
             let script = script.clone();
-            trials.push(machine.trial(format!("{name}_{on_stop}"), &needs, move || {
+            trials.push(machine.trial(format!("{name}_{on_stop}"), needs, move || {
                 never_further_than_without_postern(&script, on_stop);
             }));
         }
     }
     trials.extend(postern_harness::trials_by![
-        machine, &needs, ["iptables", "auto"]; known_source_port_opens_nothing,
+        machine, NEEDS, ["iptables", "auto"]; known_source_port_opens_nothing,
     ]);
     trials
 }
