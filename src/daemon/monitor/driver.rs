@@ -110,6 +110,12 @@ fn iptables(choice: &Choice) -> Result<Box<dyn FirewallDriver>, FirewallError> {
     Ok(Box::new(driver.taking_over(earlier)))
 }
 
+/// The driver for a host on which the chosen iptables opens nothing, for example because its rules are still those of the
+/// other variant. It takes over the grants.
+pub(super) fn instead_of_iptables(settings: &Settings) -> Option<Box<dyn FirewallDriver>> {
+    nftables(&Choice::of(settings)).ok()
+}
+
 /// The variant that the plain names stand for now.
 fn own_iptables() -> Result<Paths, FirewallError> {
     Ok(Paths::locate(process::find)?.of_fixed_variant(process::find))

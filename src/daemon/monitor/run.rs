@@ -68,9 +68,22 @@ fn start(
             format!("no grant would open on this host: {why}{rest}"),
         ));
     }
+    driver::remove_leftovers(&settings, executor.backend_name());
+    if executor.backend_name() == "iptables" {
+        // What the other variant had of Postern is removed now.
+        executor.check_firewall(clock.now());
+    }
+    if executor.opens().is_err()
+        && executor.backend_name() == "iptables"
+        && let Some(nftables) = driver::instead_of_iptables(&settings)
+    {
+        warn!("iptables opens nothing here now; nftables is used until the next start");
+        executor = Executor::open(&settings, nftables, conntrack(), clock.now())
+            .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+        driver::remove_leftovers(&settings, executor.backend_name());
+    }
     executor.attach(config_programs::hooks(&settings, &executor, clock)?);
     let backend = executor.backend_name();
-    driver::remove_leftovers(&settings, backend);
     let control = sockets::control_socket(&settings.gate.control_socket)?;
     log_start(&settings, backend, &run_as);
     if let Some(length) = trial {

@@ -158,6 +158,8 @@ fn switched_iptables_keeps_grants(backend: &'static str) {
                 }
             }
         };
+        iptables_host(&world, from);
+        let before = rules(&world);
         switch(from);
         world.daemon.through = Some(format!(
             "mount --bind {} /etc/alternatives; exec \"$@\"",
@@ -175,6 +177,8 @@ fn switched_iptables_keeps_grants(backend: &'static str) {
         expect_first_only(&world);
         world.kill();
         world.at_gate(&["flush"]);
-        assert!(!rules(&world).to_lowercase().contains("postern"));
+        // Nothing deletes an empty table of the legacy variant.
+        let after = rules(&world).replace("\n*filter\nCOMMIT", "");
+        assert_eq!(after, before.replace("\n*filter\nCOMMIT", ""));
     }
 }
