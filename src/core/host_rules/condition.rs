@@ -82,6 +82,8 @@ pub(crate) enum Test {
     /// The source is in a set that grants may be added to; the conditions describe its elements now.
     InSet {
         set: HostSet,
+        /// Of its addresses.
+        family: Family,
         elements: Vec<Condition>,
     },
     /// Holds for some packets only, such as a source port or a connection mark. An ordinary packet does not fulfil it.
@@ -105,7 +107,11 @@ impl Test {
             Self::Mark { value, mask } => state.has_mark(*value, *mask),
             Self::Source(networks) => Some(source(networks, packet)),
             Self::ToThisHost => Some(!packet.is_forwarded),
-            Self::InSet { set, .. } if packet.sets.contains(set) => Some(true),
+            Self::InSet { set, family, .. }
+                if *family == packet.family && packet.sets.contains(set) =>
+            {
+                Some(true)
+            }
             Self::InSet { elements, .. } => {
                 all(elements.iter().map(|one| one.holds_in(packet, state)))
             }

@@ -1,11 +1,12 @@
 //! Rules of any firewall tool, reduced to what decides about a new connection.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
-use super::condition::Condition;
+use super::condition::{Condition, Test};
 use crate::model::address::Family;
+use crate::model::host_set::HostSet;
 
 /// Destinations are translated at this priority, whatever the priority of the chain that says so.
 const TRANSLATION_PRIORITY: i32 = -100;
@@ -154,6 +155,18 @@ pub(crate) struct Ruleset {
 }
 
 impl Ruleset {
+    /// The sets of sources that rules look up and that grants may be added to, with the family of their addresses.
+    pub(crate) fn sets_for_grants(&self) -> BTreeMap<&HostSet, Family> {
+        let rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        let tests = rules.flat_map(|rule| &rule.conditions).map(|one| &one.test);
+        tests
+            .filter_map(|test| match test {
+                Test::InSet { set, family, .. } => Some((set, *family)),
+                _ => None,
+            })
+            .collect()
+    }
+
     pub(super) fn by_name(&self) -> HashMap<(&Table, &str), usize> {
         let chains = self.chains.iter().enumerate();
         chains

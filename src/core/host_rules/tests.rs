@@ -39,14 +39,14 @@ fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
     }
 }
 
-/// What becomes of a SYN to tcp/22, as `accepted`, `dropped` or `unknown` and the rule without its table.
-fn judged(chains: Vec<Chain>, source: Option<&str>) -> String {
-    let packet = Packet {
+/// A SYN to tcp/22.
+fn packet() -> Packet<'static> {
+    Packet {
         family: Family::V4,
         service: "tcp/22".parse().unwrap(),
         original: None,
         is_established: false,
-        source: source.map(|address| address.parse().unwrap()),
+        source: None,
         is_forwarded: false,
         mark: 0,
         interface: "eth0",
@@ -54,8 +54,17 @@ fn judged(chains: Vec<Chain>, source: Option<&str>) -> String {
         out_interface: None,
         known_chains: &[],
         sets: &[],
-    };
-    let (verdict, rule) = match (Ruleset { chains }).judge(Hook::Input, &packet) {
+    }
+}
+
+/// What becomes of a SYN to tcp/22, as `accepted`, `dropped` or `unknown` and the rule without its table.
+fn judged(chains: Vec<Chain>, source: Option<&str>) -> String {
+    let source = source.map(|address| address.parse().unwrap());
+    judged_at(Hook::Input, chains, &Packet { source, ..packet() })
+}
+
+fn judged_at(hook: Hook, chains: Vec<Chain>, packet: &Packet<'_>) -> String {
+    let (verdict, rule) = match (Ruleset { chains }).judge(hook, packet) {
         Judgement::Accepted(rule) => ("accepted", rule),
         Judgement::Dropped(rule) => ("dropped", rule),
         Judgement::CannotTell(rule) => ("unknown", rule),
@@ -201,4 +210,36 @@ fn connection_state_is_known_behind_tracking() {
         judged(vec![raw, new(), untracked], None),
         "dropped: untracked"
     );
+}
+
+#[test]
+fn chains_before_translation_see_the_outer_port() {
+    let to = |port: u16| Test::Port(vec![(port, port)]);
+    let published = Packet {
+        original: Some(Original {
+            service: "tcp/8080".parse().unwrap(),
+            destinations: &[],
+        }),
+        is_forwarded: true,
+        out_interface: Some("docker0"),
+        ..packet()
+    };
+    for (priority, port, verdict) in [
+        (-105, 8080, "dropped"),
+        (-105, 22, "accepted"),
+        (-90, 22, "dropped"),
+    ] {
+        let tests = [to(port)];
+        let drop = rule("drop", &tests, Verdict::Drop);
+        let chains = vec![chain("early", Hook::Prerouting, priority, vec![drop])];
+        let judgement = judged_at(Hook::Forward, chains, &published);
+        assert!(judgement.starts_with(verdict), "{priority}: {judgement}");
+    }
+    let out = |name: &str| Test::OutInterface(vec![name.to_owned()]);
+    for (name, verdict) in [("docker0", "dropped"), ("eth1", "accepted")] {
+        let drop = rule("drop", &[out(name)], Verdict::Drop);
+        let chains = vec![chain("forward", Hook::Forward, 0, vec![drop])];
+        let judgement = judged_at(Hook::Forward, chains, &published);
+        assert!(judgement.starts_with(verdict), "{name}: {judgement}");
+    }
 }

@@ -19,6 +19,7 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
         trial("reload_and_restart_keep_grants_in_sets", reload_and_restart),
         trial("only_elements_of_postern_are_removed", only_own_are_removed),
         trial("missing_set_refuses_knocks_until_it_appears", missing_set),
+        trial("set_of_one_family_needs_no_other", one_family),
         trial("unfit_set_is_refused_with_the_cure", unfit_set),
     ]
 }
@@ -177,6 +178,22 @@ fn missing_set() {
     wait_until("the sets are known", is_known);
     world.open_both("10m");
     world.first.expect_both_let_in();
+}
+
+/// The grant over IPv6 is refused, and the host needs no rule for it.
+fn one_family() {
+    let config = GateConfig::new("nftables")
+        .firewall("host_rules = \"mine\"")
+        .section("[service.ssh]\nports = [\"tcp/2222\"]\nnft_set = \"inet filter ssh4\"");
+    let mut world = World::prepare(&config);
+    load(&world, SETS);
+    world.daemon.start(&world.gate);
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
+    world.first.knock("alice", Family::V6, &[]);
+    world
+        .daemon
+        .wait_for_lines(1, &["not open", "no set takes the address fd77::2/128"]);
+    world.first.expect_shut_out(Family::V6);
 }
 
 fn unfit_set() {

@@ -60,18 +60,28 @@ fn received<'a>(
         })
 }
 
-/// To the gate itself.
+/// To the gate itself. A service with sets has no grants in a family that none of them takes.
 pub(super) fn to_gate<'a>(
+    ruleset: &Ruleset,
     protection: &Protection,
     network: &'a Network,
     sets: &'a Sets,
 ) -> Vec<Packet<'a>> {
+    let families = ruleset.sets_for_grants();
+    let may_hold = |set: &HostSet, packet: &Packet<'_>| {
+        let family = families.get(set);
+        family.is_none_or(|family| *family == packet.family)
+    };
     let services = protection.grantable.iter();
     services
         .flat_map(|service| {
             let sets = sets.get(service).map_or(&[][..], Vec::as_slice);
             received(*service, protection.packet_mark, network)
                 .map(move |packet| Packet { sets, ..packet })
+        })
+        .filter(|packet| {
+            let mut sets = packet.sets.iter();
+            packet.sets.is_empty() || sets.any(|set| may_hold(set, packet))
         })
         .collect()
 }

@@ -21,7 +21,7 @@ pub(crate) fn plan(
 ) -> Result<Plan, Unavoidable> {
     let mark = protection.packet_mark;
     let sets = sets_of_services(protection);
-    let to_gate = packets::to_gate(protection, network, &sets);
+    let to_gate = packets::to_gate(ruleset, protection, network, &sets);
     let networks = networks_behind(protection, network);
     let to_hosts = packets::to_hosts_behind(&networks, mark, network);
     let behind = joined(protection.behind.iter().map(|(_, ports)| *ports).collect());

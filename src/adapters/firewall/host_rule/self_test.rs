@@ -18,7 +18,7 @@ pub(super) fn run(ruleset: &Ruleset, protection: &Protection, network: &Network)
         ..network.clone()
     };
     let sets = sets_of_services(protection);
-    let mut to_gate = packets::to_gate(protection, &first, &sets);
+    let mut to_gate = packets::to_gate(ruleset, protection, &first, &sets);
     to_gate.retain(|packet| has_address(network, packet));
     to_gate.truncate(TESTS_MAX);
     let published = published(&host, &to_gate, &first);

@@ -210,3 +210,19 @@ fn misplaced_and_surplus_rules_are_replaced() {
         ["input delete 8"]
     );
 }
+
+#[test]
+fn comment_says_which_port_a_rule_accepts() {
+    for (port, text) in [
+        (PortOf::Packet, "postern 0x2400/0x3c00 tcp/22"),
+        (PortOf::Sender, "postern 0x2400/0x3c00 tcp/22 published"),
+    ] {
+        let rule = AcceptRule {
+            service: ssh(),
+            port,
+            mark: PacketMark::DEFAULT,
+        };
+        assert_eq!(rule.comment(), text);
+        assert_eq!(AcceptRule::from_comment(text), Some(rule));
+    }
+}

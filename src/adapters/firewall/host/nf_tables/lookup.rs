@@ -5,6 +5,7 @@ use super::fields::Context;
 use super::registers::Load;
 use super::sets::{Element, Set};
 use crate::core::host_rules::{Condition, Test};
+use crate::model::address::Family;
 
 /// The fields of a key, each with its place.
 type Key<'a> = [(&'a Load, usize, usize)];
@@ -38,14 +39,18 @@ pub(super) fn in_set(
     set: &Set,
     elements: Vec<Condition>,
 ) -> Vec<Condition> {
-    let is_of_sources = key
-        .first()
-        .is_some_and(|(load, ..)| context.is_source(load));
-    match &set.for_grants {
-        Some(set) if is_of_sources => {
-            let set = set.clone();
-            vec![Condition::is(Test::InSet { set, elements })]
-        }
+    let source = key.first().map(|(load, ..)| *load);
+    let source = source.filter(|load| context.is_source(load));
+    match (&set.for_grants, source) {
+        (Some(set), Some(load)) => vec![Condition::is(Test::InSet {
+            set: set.clone(),
+            family: if load.length == 4 {
+                Family::V4
+            } else {
+                Family::V6
+            },
+            elements,
+        })],
         _ => elements,
     }
 }
