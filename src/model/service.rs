@@ -86,6 +86,7 @@ impl Ports {
         })
     }
 
+    #[cfg(feature = "daemon")]
     /// From the first to the last port of both; `None` for two protocols.
     pub(crate) fn span(self, other: Self) -> Option<Self> {
         (self.protocol == other.protocol).then_some(Self {

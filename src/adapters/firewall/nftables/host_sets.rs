@@ -168,9 +168,13 @@ impl HostSets {
             names.dedup();
             names.join(", ")
         };
-        self.0
-            .transaction(messages)
-            .map_err(|error| errors::failed(&format_args!("changing set {}", sets()), &error))
+        self.0.transaction(messages).map_err(|error| {
+            if error.is_all(Errno::NOENT) || error.is_all(Errno::EXIST) {
+                let what = "somebody else changed it at the same time; knock again";
+                return FirewallError::Kernel(format!("nftables: changing set {}: {what}", sets()));
+            }
+            errors::failed(&format_args!("changing set {}", sets()), &error)
+        })
     }
 
     /// Postern's elements in every set of the host that can hold grants.
