@@ -52,6 +52,8 @@ impl From<RunFailure> for FirewallError {
 
 pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<String, RunFailure> {
     let program = program.display();
+    // the lock does not delay a listing
+    let is_save = program.to_string().ends_with("-save");
     let (effect, kind, what, cure): (_, fn(String) -> FirewallError, _, _) = match outcome {
         Ok(ran) if ran.status == Some(0) => return Ok(ran.stdout),
         Ok(ran) => {
@@ -91,7 +93,11 @@ pub(super) fn judge(program: &Path, outcome: Result<Ran, RunError>) -> Result<St
             Effect::Unknown,
             FirewallError::Deadline,
             error.to_string(),
-            "find what delays it with fuser -v /run/xtables.lock",
+            if is_save {
+                "this host may have too many rules to list: write backend = \"auto\" in [firewall], which reads few of them"
+            } else {
+                "find what delays it with fuser -v /run/xtables.lock"
+            },
         ),
         Err(error) => (
             Effect::Unknown,
@@ -178,6 +184,13 @@ mod tests {
             assert!(line.starts_with("/usr/sbin/iptables-restore "), "{line}");
             assert!(line.contains(words) && !line.contains('\n'), "{line}");
         }
+        let late = Err(RunError::Deadline(Duration::from_secs(5)));
+        let failure = judge(Path::new("/usr/sbin/iptables-save"), late).unwrap_err();
+        let line = failure.error.to_string();
+        assert!(
+            line.contains("too many rules to list: write backend"),
+            "{line}"
+        );
         let warned = ran(Some(0), "# Warning: iptables-legacy tables present\n");
         assert_eq!(judge(Path::new("/x"), warned), Ok("x".to_owned()));
     }
