@@ -96,6 +96,19 @@ impl Ports {
         })
     }
 
+    /// Every port of each protocol.
+    pub(crate) fn every() -> impl Iterator<Item = Self> {
+        PROTOCOLS.into_iter().map(|(_, protocol)| {
+            let has_ports = ![1, 58].contains(&protocol);
+            let (first, last) = if has_ports { (1, u16::MAX) } else { (0, 0) };
+            Self {
+                protocol,
+                first,
+                last,
+            }
+        })
+    }
+
     fn covers(self, other: Self) -> bool {
         self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
     }

@@ -7,6 +7,8 @@ mod checks;
 mod error;
 #[cfg(feature = "daemon")]
 mod journal;
+#[cfg(feature = "daemon")]
+mod lock_watch;
 mod read;
 mod system;
 mod write;
@@ -15,6 +17,8 @@ pub(crate) use checks::folder_of;
 pub use error::{FileError, FileErrorKind};
 #[cfg(feature = "daemon")]
 pub use journal::JournalFile;
+#[cfg(feature = "daemon")]
+pub(crate) use lock_watch::LockWatch;
 pub(crate) use read::files_in;
 #[cfg(feature = "daemon")]
 pub(crate) use read::read_config;

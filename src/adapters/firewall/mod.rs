@@ -72,6 +72,11 @@ pub trait FirewallDriver: Send {
         FirewallState::default()
     }
 
+    /// How often it has put rules back into the host's own chains.
+    fn repairs(&self) -> u64 {
+        0
+    }
+
     /// Sets the wall clock's time, which all ends refer to. Called before each batch.
     fn tick(&mut self, now: Timestamp);
 

@@ -6,6 +6,6 @@ pub(crate) mod attributes;
 mod events;
 mod socket;
 
-pub(crate) use events::RulesetEvents;
+pub(crate) use events::{Event, RulesetEvents};
 
 pub(crate) use socket::{Message, Netlink, NetlinkError, Refusal};

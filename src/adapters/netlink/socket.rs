@@ -100,6 +100,7 @@ impl From<DecodeError> for NetlinkError {
 #[derive(Debug)]
 pub(crate) struct Netlink {
     socket: Socket,
+    port: u32,
     sequence: u32,
     send_buffer: usize,
     answer: Vec<u8>,
@@ -108,17 +109,23 @@ pub(crate) struct Netlink {
 impl Netlink {
     pub(crate) fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
-        socket.bind_auto()?;
+        let address = socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_WITHIN))?;
         Ok(Self {
             send_buffer: sockopt::socket_send_buffer_size(&socket)?,
+            port: address.port_number(),
             socket,
             sequence: 0,
             answer: Vec::with_capacity(BUFFER),
         })
+    }
+
+    /// The socket's address.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     pub(crate) fn ask(&mut self, question: &Message) -> Result<Vec<u8>, NetlinkError> {

@@ -153,6 +153,9 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_landlock_restrict_self,
     libc::SYS_seccomp,
     libc::SYS_sendmmsg,
+    // Changes of legacy iptables, which the kernel does not report, are seen by its lock file.
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_add_watch,
     // The programs of iptables.
     libc::SYS_statfs,
 ];

@@ -40,7 +40,7 @@ pub(crate) fn judge(
             })?,
         ),
     };
-    let snapshot = host::snapshot(&settings);
+    let snapshot = host::snapshot(&settings, Some(address));
     let packets = host::passages(&settings, &snapshot, address, services.as_deref());
     Ok(Passages {
         packets,
@@ -61,7 +61,7 @@ pub(crate) fn plan(config: &Path) -> Result<Plan, ExitError> {
     let (bundle, settings) = disk::load(config)?;
     drop(bundle);
     rights::check()?;
-    let snapshot = host::snapshot(&settings);
+    let snapshot = host::snapshot(&settings, None);
     if let Some(unseen) = snapshot.unseen.first() {
         return Err(ExitError::new(UNAVAILABLE, unseen));
     }

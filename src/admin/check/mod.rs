@@ -68,7 +68,8 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
                         .detail("grants end only while posternd runs"),
                 );
             }
-            for finding in host::findings(settings, backend.name(), &host::snapshot(settings)) {
+            for finding in host::findings(settings, backend.name(), &host::snapshot(settings, None))
+            {
                 findings.add(finding);
             }
             for gap in confinement::gaps(settings, config, backend.name()) {

@@ -78,13 +78,29 @@ impl Ruleset {
     }
 
     pub(crate) fn judge(&self, hook: Hook, packet: &Packet<'_>) -> Judgement {
+        self.judge_with(hook, packet, false)
+    }
+
+    /// What the host's own rules do if those of Postern's chains let the packet pass.
+    pub(crate) fn judge_beside_postern(&self, hook: Hook, packet: &Packet<'_>) -> Judgement {
+        self.judge_with(hook, packet, true)
+    }
+
+    fn judge_with(&self, hook: Hook, packet: &Packet<'_>, passes_postern: bool) -> Judgement {
         let (mut accepted, mut is_by_rule) = (NO_RULE.to_owned(), false);
         let mut doubt = None;
         let mut state = State::of(packet);
-        let mut walk = Walk::new(self, packet);
+        let new = |packet| Walk {
+            passes_postern,
+            ..Walk::new(self, packet)
+        };
+        let mut walk = new(packet);
         let before = packet.before_translation();
-        let mut early = before.as_ref().map(|packet| Walk::new(self, packet));
+        let mut early = before.as_ref().map(new);
         for step in self.filter_chains(packet.family, hook) {
+            if walk.passes(step.chain) {
+                continue;
+            }
             let place = |rule| format!("{rule} in {}", step.chain.table);
             let walk = match &mut early {
                 Some(early) if step.base.is_before_translation() => early,
@@ -221,6 +237,8 @@ fn either(one: Option<State>, other: Option<State>) -> Option<State> {
 }
 
 struct Walk<'a> {
+    /// Chains of Postern do nothing.
+    passes_postern: bool,
     packet: &'a Packet<'a>,
     chains: &'a [Chain],
     by_name: HashMap<(&'a Table, &'a str), usize>,
@@ -231,11 +249,16 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(ruleset: &'a Ruleset, packet: &'a Packet<'a>) -> Self {
         Self {
+            passes_postern: false,
             packet,
             chains: &ruleset.chains,
             by_name: ruleset.by_name(),
             done: HashMap::new(),
         }
+    }
+
+    fn passes(&self, chain: &Chain) -> bool {
+        self.passes_postern && chain.is_postern()
     }
 
     fn base_chain(&mut self, step: BaseChain<'_>, state: State) -> Outcomes {
@@ -318,6 +341,7 @@ impl<'a> Walk<'a> {
         let Some((index, chain)) = index
             .filter(|_| depth < MAX_DEPTH)
             .and_then(|index| Some((index, chains.get(index)?)))
+            .filter(|(_, chain)| !self.passes(chain))
         else {
             return Outcomes::passing(state);
         };

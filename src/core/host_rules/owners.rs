@@ -26,6 +26,14 @@ const CHAINS: [(&str, &str); 10] = [
     ("f2b-", "fail2ban"),
 ];
 
+/// The program that gives such names to its chains.
+pub(super) fn owner_of(chain: &str) -> Option<&'static str> {
+    let mut known = CHAINS.iter();
+    known
+        .find(|(start, _)| chain.starts_with(start))
+        .map(|(_, owner)| *owner)
+}
+
 impl Ruleset {
     /// The programs that have chains in a table; none if the names tell nothing.
     pub(crate) fn owners(&self, table: &Table) -> Vec<&'static str> {

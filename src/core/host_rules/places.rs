@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::accept_rule::rules_of_host;
 use super::condition::Condition;
 use super::packet::Packet;
 use super::rules::{Base, Chain, Hook, Rule, Ruleset, Table, Verdict};
+use crate::model::packet_mark::PacketMark;
 
 /// The kernel allows 16 nested jumps.
 const MAX_DEPTH: usize = 16;
@@ -16,7 +18,8 @@ const MAX_DEPTH: usize = 16;
 /// The most dropping places for one packet; more means that the rules are not understood.
 const MAX_PLACES: usize = 32;
 
-/// A position in a chain: before the rule with this index, or at the end if there is none.
+/// A position in a chain, among the rules that are not Postern's: before the one with this index, or at the end if there
+/// is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) chain: usize,
@@ -33,14 +36,17 @@ pub(crate) enum Unavoidable {
 }
 
 impl Ruleset {
-    /// The places where rules that accept are needed, so that all these packets pass the hook. The rules must be without
-    /// Postern's own. A rule with an unknown condition counts as meant for some packets only.
+    /// The places where rules that accept are needed, so that all these packets pass the hook. Rules of
+    /// Postern do not count. A rule with an unknown condition counts as meant for some packets only.
     pub(crate) fn accept_places(
         &self,
         hook: Hook,
+        mark: PacketMark,
         packets: &[Packet<'_>],
+        counts: impl Fn(Base) -> bool,
     ) -> Result<BTreeSet<Place>, Unavoidable> {
         let mut search = Search {
+            mark,
             chains: &self.chains,
             by_name: self.by_name(),
             places: BTreeSet::new(),
@@ -48,7 +54,8 @@ impl Ruleset {
         for packet in packets {
             let before = packet.before_translation();
             for (index, chain) in self.chains.iter().enumerate() {
-                let Some(base) = chain.base.filter(|base| !base.is_nat) else {
+                let base = chain.base.filter(|base| !base.is_nat && counts(*base));
+                let Some(base) = base.filter(|_| !chain.is_postern()) else {
                     continue;
                 };
                 if !chain.table.sees(packet.family) {
@@ -80,6 +87,8 @@ fn seen<'p, 'a>(
 }
 
 struct Search<'a> {
+    /// The mark of Postern's own rules.
+    mark: PacketMark,
     chains: &'a [Chain],
     by_name: HashMap<(&'a Table, &'a str), usize>,
     places: BTreeSet<Place>,
@@ -129,8 +138,9 @@ impl Search<'_> {
         if path.len() >= MAX_DEPTH {
             return Err(Unavoidable::TooDeep);
         }
-        let rules = self.chains.get(chain).map(|chain| chain.rules.as_slice());
-        let rules = rules.unwrap_or_default();
+        let rules = self.chains.get(chain).into_iter();
+        let rules = rules.flat_map(|chain| rules_of_host(chain, self.mark));
+        let mut length = 0;
         let mut may_have_left = false;
         let accepted = |may_have_left| {
             if may_have_left {
@@ -139,7 +149,8 @@ impl Search<'_> {
                 End::Accepted
             }
         };
-        for (index, rule) in rules.iter().enumerate() {
+        for (index, rule) in rules.enumerate() {
+            length = index.saturating_add(1);
             let place = Place { chain, index };
             if self.places.contains(&place) {
                 return Ok(accepted(may_have_left));
@@ -180,7 +191,7 @@ impl Search<'_> {
         }
         let end = Place {
             chain,
-            index: rules.len(),
+            index: length,
         };
         if self.places.contains(&end) {
             return Ok(accepted(may_have_left));
@@ -221,7 +232,10 @@ impl Search<'_> {
             .filter(calls)
             .count();
         let decides = |rule: &Rule| !matches!(rule.verdict, Verdict::Continue | Verdict::Accept);
-        callers > 1 && !chain.rules.iter().take(place.index).any(decides)
+        callers > 1
+            && !rules_of_host(chain, self.mark)
+                .take(place.index)
+                .any(decides)
     }
 
     fn name(&self, path: &[Place]) -> String {
@@ -231,7 +245,7 @@ impl Search<'_> {
         else {
             return "a chain".to_owned();
         };
-        match chain.rules.get(place.index) {
+        match rules_of_host(chain, self.mark).nth(place.index) {
             Some(rule) => format!("{} in {}", rule.name, chain.table),
             None => format!("the policy of chain {} in {}", chain.name, chain.table),
         }

@@ -12,7 +12,7 @@ use crate::model::host_set::HostSet;
 const TRANSLATION_PRIORITY: i32 = -100;
 
 /// Where the kernel enters a base chain. Hooks that no grant passes are left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Hook {
     Prerouting,
     Input,

@@ -5,16 +5,18 @@ use std::path::Path;
 use tracing::warn;
 
 use super::config_programs;
-use crate::adapters::files;
+use crate::adapters::firewall::host;
 use crate::adapters::firewall::host_rule::{DriverAccess, HostAccess, WithHostRules};
 use crate::adapters::firewall::host_set::{self, WithHostSets};
 use crate::adapters::firewall::iptables::{Iptables, NftTables, Paths};
 use crate::adapters::firewall::nftables::{self, Nftables, iptables_tables};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::adapters::process::{self, Programs};
+use crate::model::address::Family;
 use crate::model::catalog;
 use crate::model::exit::{CONFIG, ExitError, UNAVAILABLE};
 use crate::model::packet_mark::PacketMark;
+use crate::model::run::{Call, Run};
 use crate::model::settings::{DriverKind, HostRules, Interfaces, Settings};
 
 /// With the tables of iptables in nf_tables, its own programs are not enough.
@@ -52,14 +54,16 @@ impl Choice {
     }
 
     fn access(&self, driver: DriverAccess) -> HostAccess {
-        HostAccess {
-            run: Box::new(Programs::default()),
-            find: process::find,
-            interfaces: self.interfaces.clone(),
-            keeper: self.keeper,
-            mark: self.mark,
+        let run = Box::new(Programs::default());
+        let interfaces = self.interfaces.clone();
+        HostAccess::new(
+            run,
+            process::find,
+            interfaces,
+            self.keeper,
+            self.mark,
             driver,
-        }
+        )
     }
 }
 
@@ -155,7 +159,13 @@ pub(crate) fn check_sets(config: &Path, settings: &Settings) -> Result<(), ExitE
 fn other_iptables(own: Option<&Paths>) -> Vec<Box<dyn FirewallDriver>> {
     let mut variants = Paths::variants(process::find, has_legacy_tables());
     variants.retain(|paths| own.is_none_or(|own| !own.is_same(paths)));
-    variants.retain(|paths| !paths.is_nft() || iptables_tables::has_own_chains().unwrap_or(true));
+    variants.retain(|paths| {
+        if paths.is_nft() {
+            iptables_tables::has_own_chains().unwrap_or(true)
+        } else {
+            may_have_legacy_chains(paths)
+        }
+    });
     let drivers = variants.into_iter().map(iptables_at);
     drivers
         .map(|driver| Box::new(driver) as Box<dyn FirewallDriver>)
@@ -233,7 +243,7 @@ fn remove_legacy() -> Option<Result<(), FirewallError>> {
         let what = "there are tables of legacy iptables, and iptables-legacy-restore is not installed to remove rules from them";
         return Some(Err(FirewallError::Unsupported(what.to_owned())));
     };
-    Some(iptables_at(paths).remove())
+    may_have_legacy_chains(&paths).then(|| iptables_at(paths).remove())
 }
 
 /// Removes the driver's own table, and what is in chains and sets of the host; `None` if the kernel has no nf_tables.
@@ -250,7 +260,28 @@ fn remove_own_table(own: Option<&Paths>, choice: &Choice) -> Option<Result<(), F
 }
 
 fn has_legacy_tables() -> bool {
-    ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
-        .iter()
-        .any(|names| files::read_system(Path::new(names)).is_ok_and(|text| !text.trim().is_empty()))
+    host::legacy_tables().next().is_some()
+}
+
+/// Whether chains of Postern may be in the legacy tables; a large host has too many rules to list them all. Whatever
+/// Postern puts there needs a chain in table filter.
+fn may_have_legacy_chains(paths: &Paths) -> bool {
+    let has_filter = |(_, names): &(Family, Vec<String>)| names.iter().any(|name| name == "filter");
+    let mut families = host::legacy_tables().filter(has_filter);
+    families.any(|(family, _)| {
+        let v6 = paths.v6.as_ref().map(|pair| &pair.save);
+        let Some(save) = family.pick(Some(&paths.v4.save), v6) else {
+            return false;
+        };
+        let call = Call {
+            program: save,
+            args: &["-t", "filter"],
+            stdin: b"",
+            most: host::MAX_LISTING,
+        };
+        let listed = Programs::default().run(&call);
+        listed.map_or(true, |ran| {
+            ran.status != Some(0) || ran.stdout.contains("\n:POSTERN")
+        })
+    })
 }

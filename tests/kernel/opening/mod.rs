@@ -8,6 +8,7 @@ mod bans;
 mod beside;
 mod guests;
 mod hosts;
+mod kept_rules;
 mod marks;
 mod modules;
 mod published;
@@ -22,6 +23,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let mut trials = hosts::tests(machine);
     trials.extend(bans::tests(machine));
     trials.extend(beside::tests(machine));
+    trials.extend(kept_rules::tests(machine));
     trials.extend(marks::tests(machine));
     trials.extend(modules::tests(machine));
     trials.extend(repair::tests(machine));

@@ -16,6 +16,7 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
             reload_of_the_host_keeps_grants,
         ),
         machine.trial("bans_beat_grants", &needs, bans_beat_grants),
+        machine.trial("war_over_the_rule_pauses", &needs, war_over_the_rule_pauses),
         machine.trial(
             "grants_of_older_rules_live_on",
             &needs,
@@ -53,6 +54,34 @@ fn reload_of_the_host_keeps_grants() {
         world.first.expect_both_let_in();
         world.second.expect_both_shut_out();
     }
+}
+
+/// A program insists on a chain without Postern's rule.
+fn war_over_the_rule_pauses() {
+    let mut world = World::prepare(&GateConfig::new("nftables"));
+    load(&world);
+    world.daemon.start(&world.gate);
+    let status = || text(&world.daemon.ask(&["status", "--json"]));
+    let metrics = || text(&world.daemon.ask(&["metrics"]));
+    assert!(metrics().contains("\npostern_firewall_faults 0\n"));
+    let fights = "somebody else removed Postern's rules";
+    wait_until("a pause", || {
+        load(&world);
+        status().contains(fights)
+    });
+    let lines = ["no grant opens now", fights];
+    world.daemon.expect_logged(1, &lines);
+    assert!(metrics().contains("\npostern_firewall_faults 2\n"));
+    assert!(status().contains("\"granted\": \"dropped by the policy of chain input"));
+    // it leaves the chain alone in the pause
+    load(&world);
+    world.first.knock("alice", postern_harness::Family::V4, &[]);
+    world.daemon.wait_for_count("refuse firewall", 1);
+    assert!(!is_open(&world));
+    wait_until("the end of the pause", || is_open(&world));
+    wait_until("grants to open again", || !status().contains("obstacle"));
+    world.daemon.expect_logged(1, &["grants open again"]);
+    world.daemon.expect_logged(1, &lines);
 }
 
 fn bans_beat_grants() {

@@ -2,8 +2,10 @@
 
 mod interfaces;
 mod iptables_save;
+mod legacy;
 mod listeners;
 mod nf_tables;
+mod programs;
 mod rules;
 mod snapshot;
 #[cfg(test)]
@@ -11,8 +13,10 @@ mod tests;
 pub(crate) mod tracking;
 
 pub(crate) use interfaces::{Network, read as network};
+pub(crate) use legacy::{MAX_LISTING, tables as legacy_tables, watch_lock};
 pub(crate) use listeners::udp as udp_sockets;
-pub(crate) use rules::{Tools, has_legacy_tables, read_rules};
+pub(crate) use programs::Tools;
+pub(crate) use rules::KeptRules;
 pub(crate) use snapshot::{HostSnapshot, take};
 #[cfg(test)]
 pub(crate) use {

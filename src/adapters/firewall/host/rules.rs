@@ -1,148 +1,194 @@
 //! The rules of the host: nf_tables over netlink, and legacy iptables through its save program.
 
-use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::cell::OnceCell;
 
 use rustix::io::Errno;
 
-use super::iptables_save;
-use super::nf_tables::{self, Owners, Scope};
-use crate::adapters::files;
-use crate::adapters::firewall::{FirewallError, xtables_module};
-use crate::adapters::netlink::NetlinkError;
-use crate::core::host_rules::{Chain, Ruleset};
-use crate::model::address::Family;
-use crate::model::run::{Call, Run};
+use super::legacy::Legacy;
+use super::nf_tables::{self, Owners, Scope, View};
+use super::programs::{Tools, variant};
+use crate::adapters::firewall::{FirewallError, nftables};
+use crate::adapters::netlink::{Netlink, NetlinkError, RulesetEvents};
+use crate::core::host_rules::{Ruleset, Sought, Table};
 
-/// Limit for a listing in bytes.
-const MAX_LISTING: usize = 64 << 20;
+/// Others may change rules while they are read; then some are read again, this often at most.
+const READS_MAX: u32 = 16;
 
-/// They name the tables of legacy iptables.
-const LEGACY_TABLES: [&str; 2] = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
-
-pub(crate) struct Tools<'a> {
-    pub(crate) run: &'a mut dyn Run,
-    pub(crate) find: fn(&str) -> Option<PathBuf>,
+/// The rules that decide what passes, as they were read last.
+pub(crate) struct KeptRules {
+    nf_tables: Option<KeptView>,
+    legacy: Legacy,
+    sought: Option<Sought>,
+    scope: Scope,
+    /// Both, if there are legacy rules.
+    joined: Option<Ruleset>,
 }
 
-/// The rules that decide what passes; a table that cannot be read is an error.
-pub(crate) fn read_rules(tools: &mut Tools<'_>) -> Result<Ruleset, FirewallError> {
-    let mut unseen = Vec::new();
-    let chains = read_in(Scope::Filters, tools, &mut unseen);
-    match unseen.into_iter().next() {
-        None => Ok(Ruleset { chains }),
-        Some(why) => Err(FirewallError::Program(why)),
+/// The view, and the events that keep it up to date.
+struct KeptView {
+    view: View<Netlink>,
+    events: RulesetEvents,
+}
+
+impl KeptRules {
+    /// Reads nothing yet. `sought` chooses the chains; `None` for all.
+    pub(crate) fn new(sought: Option<Sought>) -> Self {
+        Self::of(Scope::Filters, sought)
     }
-}
 
-/// All rules, also those that translate addresses.
-pub(super) fn read(tools: &mut Tools<'_>, unseen: &mut Vec<String>) -> Vec<Chain> {
-    read_in(Scope::All, tools, unseen)
-}
+    /// Also those that translate addresses.
+    pub(super) fn all(sought: Sought) -> Self {
+        Self::of(Scope::All, Some(sought))
+    }
 
-fn read_in(scope: Scope, tools: &mut Tools<'_>, unseen: &mut Vec<String>) -> Vec<Chain> {
-    let mut chains = match nf_tables_chains(scope, tools) {
-        Ok(chains) => chains,
-        Err(error) => {
-            unseen.push(format!("cannot read nft rules: {error}"));
-            Vec::new()
+    fn of(scope: Scope, sought: Option<Sought>) -> Self {
+        Self {
+            nf_tables: None,
+            legacy: Legacy::new(),
+            sought,
+            scope,
+            joined: None,
         }
-    };
-    for (family, name, tables) in [
-        (Family::V4, "iptables", LEGACY_TABLES[0]),
-        (Family::V6, "ip6tables", LEGACY_TABLES[1]),
-    ] {
-        // the program could create tables that the kernel does not have
-        if is_listed(tables) {
-            match legacy_chains(family, name, tools) {
-                Ok(found) => chains.extend(found),
-                Err(why) => unseen.push(format!("cannot read the legacy rules of {name}: {why}")),
+    }
+
+    /// Chooses other chains from now on.
+    pub(crate) fn seek(&mut self, sought: Sought) {
+        if self.sought.as_ref() != Some(&sought) {
+            self.sought = Some(sought);
+            self.distrust();
+        }
+    }
+
+    /// The next refresh reads everything.
+    pub(crate) fn distrust(&mut self) {
+        self.nf_tables = None;
+        self.legacy.distrust();
+    }
+
+    /// The next refresh reads the legacy rules.
+    pub(crate) fn distrust_legacy(&mut self) {
+        self.legacy.read_at_once();
+    }
+
+    /// Reads what others changed. Returns whether the rules may differ now. After an error nothing is known.
+    pub(crate) fn refresh(&mut self, tools: &mut Tools<'_>) -> Result<bool, FirewallError> {
+        let mut unseen = Vec::new();
+        let is_changed = self.refresh_parts(tools, &mut unseen);
+        match unseen.into_iter().next() {
+            None => Ok(is_changed),
+            Some(why) => Err(FirewallError::Program(why)),
+        }
+    }
+
+    /// Tells what cannot be read, and goes on.
+    pub(super) fn refresh_parts(
+        &mut self,
+        tools: &mut Tools<'_>,
+        unseen: &mut Vec<String>,
+    ) -> bool {
+        let find = tools.find;
+        let owners = Owners {
+            iptables: &|family| variant(find, family.pick("iptables", "ip6tables"), "nft"),
+            interfaces: OnceCell::new(),
+        };
+        let mut is_changed = match self.refresh_nf_tables(&owners) {
+            Ok(is_changed) => is_changed,
+            Err(error) => {
+                unseen.push(format!("cannot read nft rules: {error}"));
+                true
             }
+        };
+        match self.legacy.refresh(self.scope, self.sought.as_ref(), tools) {
+            Ok(is_other) => is_changed |= is_other,
+            Err(why) => unseen.push(why),
+        }
+        if !unseen.is_empty() {
+            self.nf_tables = None;
+        }
+        if is_changed {
+            self.joined = (!self.legacy.chains.is_empty()).then(|| {
+                let nft = self.nft_rules().map_or(&[][..], |rules| &rules.chains);
+                Ruleset {
+                    chains: [nft, &self.legacy.chains].concat(),
+                }
+            });
+        }
+        is_changed
+    }
+
+    fn nft_rules(&self) -> Option<&Ruleset> {
+        self.nf_tables.as_ref().map(|kept| kept.view.rules())
+    }
+
+    /// Whether a table is not one of nf_tables.
+    pub(crate) fn is_legacy(&self, table: &Table) -> bool {
+        self.legacy.chains.iter().any(|chain| chain.table == *table)
+    }
+
+    pub(crate) fn rules(&self) -> &Ruleset {
+        static NONE: Ruleset = Ruleset { chains: Vec::new() };
+        self.joined.as_ref().or(self.nft_rules()).unwrap_or(&NONE)
+    }
+
+    fn refresh_nf_tables(&mut self, owners: &Owners<'_>) -> Result<bool, NetlinkError> {
+        let is_first = self.nf_tables.is_none();
+        let refreshed = match self.kept_view() {
+            Ok(kept) => kept.refresh(owners),
+            Err(error) => Err(error),
+        };
+        if refreshed.is_err() {
+            self.nf_tables = None;
+        }
+        match refreshed {
+            Err(error) if has_no_nf_tables(&error) => Ok(!is_first),
+            refreshed => refreshed,
         }
     }
-    chains
-}
 
-/// Whether the kernel has rules of legacy iptables, which cause no events.
-pub(crate) fn has_legacy_tables() -> bool {
-    LEGACY_TABLES.iter().any(|path| is_listed(path))
-}
-
-fn is_listed(path: &str) -> bool {
-    files::read_system(Path::new(path)).is_ok_and(|text| !text.trim().is_empty())
-}
-
-fn nf_tables_chains(scope: Scope, tools: &Tools<'_>) -> Result<Vec<Chain>, NetlinkError> {
-    let find = tools.find;
-    let owners = Owners {
-        iptables: &|family| variant(find, family.pick("iptables", "ip6tables"), "nft"),
-        interfaces: interface_names(),
-    };
-    let open = || nf_tables::open().map_err(NetlinkError::Lost);
-    match nf_tables::read_unchanged(open, scope, &owners) {
-        Err(NetlinkError::Lost(error)) if has_no_nf_tables(&error) => Ok(Vec::new()),
-        Err(error) if error.is_all(Errno::INVAL) || error.is_all(Errno::OPNOTSUPP) => {
-            Ok(Vec::new())
-        }
-        read => read,
-    }
-}
-
-fn has_no_nf_tables(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT)
-    )
-}
-
-fn interface_names() -> HashMap<u32, String> {
-    let interfaces = pnet::datalink::interfaces().into_iter();
-    interfaces.map(|one| (one.index, one.name)).collect()
-}
-
-fn legacy_chains(family: Family, name: &str, tools: &mut Tools<'_>) -> Result<Vec<Chain>, String> {
-    let changer = variant(tools.find, name, "legacy")
-        .ok_or_else(|| format!("{name}-legacy-save is not installed"))?;
-    let path = (tools.find)(&format!("{changer}-save"))
-        .ok_or_else(|| format!("{changer}-save is not installed"))?;
-    let text = output(tools, &path).map_err(|why| format!("{}: {why}", path.display()))?;
-    Ok(iptables_save::read(&changer, family, &text))
-}
-
-/// The program that changes tables of a variant, `nft` or `legacy`: the plain name if it is of that variant.
-fn variant(find: fn(&str) -> Option<PathBuf>, name: &str, wanted: &str) -> Option<String> {
-    let resolved = |name: String| find(&name).and_then(|path| path.canonicalize().ok());
-    let plain = resolved(format!("{name}-save"));
-    let named = resolved(format!("{name}-{wanted}-save"));
-    let other = if wanted == "nft" { "legacy" } else { "nft" };
-    let is_of = |path: &PathBuf, variant: &str| path.to_string_lossy().contains(variant);
-    match (plain, named) {
-        (Some(plain), Some(named)) if plain == named => Some(name.to_owned()),
-        (_, Some(_)) => Some(format!("{name}-{wanted}")),
-        // the programs before there were variants are legacy
-        (Some(plain), None)
-            if is_of(&plain, wanted) || wanted == "legacy" && !is_of(&plain, other) =>
-        {
-            Some(name.to_owned())
-        }
-        (_, None) => None,
+    fn kept_view(&mut self) -> Result<&mut KeptView, NetlinkError> {
+        let kept = match self.nf_tables.take() {
+            Some(kept) => kept,
+            None => {
+                let open = || nf_tables::open().map_err(NetlinkError::Lost);
+                // first, so that no change is missed
+                let events = RulesetEvents::subscribe().map_err(NetlinkError::Lost)?;
+                KeptView {
+                    view: View::new(open()?, open()?, self.scope, self.sought.clone()),
+                    events,
+                }
+            }
+        };
+        Ok(self.nf_tables.insert(kept))
     }
 }
 
-fn output(tools: &mut Tools<'_>, program: &Path) -> Result<String, String> {
-    let call = Call {
-        program,
-        args: &[],
-        stdin: b"",
-        most: MAX_LISTING,
-    };
-    let ran = tools.run.run(&call).map_err(|error| error.to_string())?;
-    if ran.status == Some(0) {
-        Ok(ran.stdout)
-    } else {
-        let module = xtables_module::missing(&ran.stderr);
-        let first = ran.stderr.lines().next().unwrap_or("it failed");
-        Err(module.unwrap_or_else(|| first.to_owned()))
+impl KeptView {
+    fn refresh(&mut self, owners: &Owners<'_>) -> Result<bool, NetlinkError> {
+        let mut is_changed = false;
+        for _ in 0..READS_MAX {
+            let view = &mut self.view;
+            let are_lost = self
+                .events
+                .each(|event| is_changed |= view.take(&event, nftables::TABLE, owners));
+            if are_lost {
+                view.distrust();
+            }
+            if !view.must_read() {
+                return Ok(is_changed);
+            }
+            view.read(owners)?;
+            is_changed = true;
+        }
+        Err(NetlinkError::Interrupted)
+    }
+}
+
+fn has_no_nf_tables(error: &NetlinkError) -> bool {
+    match error {
+        NetlinkError::Lost(error) => matches!(
+            Errno::from_io_error(error),
+            Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT)
+        ),
+        error => error.is_all(Errno::INVAL) || error.is_all(Errno::OPNOTSUPP),
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! Changes nothing. A part that cannot be read is listed in `unseen`, never left out.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
 
 use super::interfaces::{self, Network};
 use super::listeners;
-use super::rules::{self, Tools};
+use super::programs::Tools;
+use super::rules::KeptRules;
 use super::{nf_tables, tracking};
-use crate::core::host_rules::{Ruleset, Table, Tracking};
+use crate::core::host_rules::{Ruleset, Sought, Table, Tracking};
 use crate::model::address::Family;
 use crate::model::settings::Interfaces;
 
@@ -33,16 +36,27 @@ impl HostSnapshot {
     }
 }
 
-pub(crate) fn take(configured: &Interfaces, tools: &mut Tools<'_>) -> HostSnapshot {
+/// Takes the chains that packets of this source, or of a stranger, may enter; to this host or to one of these networks.
+pub(crate) fn take(
+    configured: &Interfaces,
+    source: Option<IpAddr>,
+    targets: &[IpNet],
+    tools: &mut Tools<'_>,
+) -> HostSnapshot {
     let mut unseen = Vec::new();
-    let chains = rules::read(tools, &mut unseen);
+    let network = interfaces::read(configured);
+    let mut names = network.interfaces.clone();
+    names.extend(source.map(|_| "lo".to_owned()));
+    let sought = Sought::by(&names).from(source);
+    let mut kept = KeptRules::all(sought.to(&network.addresses, targets));
+    kept.refresh_parts(tools, &mut unseen);
     HostSnapshot {
-        rules: Ruleset { chains },
+        rules: kept.rules().clone(),
         owned: nf_tables::open()
             .ok()
             .and_then(|mut source| nf_tables::owned_tables(&mut source).ok())
             .unwrap_or_default(),
-        network: interfaces::read(configured),
+        network,
         listeners: listeners::read(&mut unseen),
         has_ip6tables: (tools.find)("ip6tables-restore").is_some(),
         tracking: tracking::read(),

@@ -2,24 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
+
 use super::iptables;
 use super::plan::{Plan, describe, plan};
-use crate::adapters::firewall::host::{self, Tools};
+use crate::adapters::firewall::host::{self, KeptRules, Network, Tools};
 use crate::adapters::firewall::{FirewallError, nftables};
-use crate::core::host_rules::accept_rules::{Action, Change, PortOf, removal};
-use crate::core::host_rules::{Ruleset, Table};
+use crate::core::host_rules::accept_rules::{Action, Change, removal};
+use crate::core::host_rules::{PortOf, Ruleset, Sought, Table};
 use crate::model::packet_mark::PacketMark;
 use crate::model::run::Run;
 use crate::model::settings::{HostRules, Interfaces, Protection};
 
 /// How to read and change the host's rules.
 pub(crate) struct HostAccess {
-    pub(crate) run: Box<dyn Run + Send>,
-    pub(crate) find: fn(&str) -> Option<PathBuf>,
-    pub(crate) interfaces: Interfaces,
-    pub(crate) keeper: HostRules,
-    pub(crate) mark: PacketMark,
-    pub(crate) driver: DriverAccess,
+    run: Box<dyn Run + Send>,
+    find: fn(&str) -> Option<PathBuf>,
+    interfaces: Interfaces,
+    keeper: HostRules,
+    mark: PacketMark,
+    driver: DriverAccess,
+    kept: KeptRules,
 }
 
 /// Where the driver marks granted packets. The rules in the host's own chains accept the mark.
@@ -31,22 +34,61 @@ pub(crate) enum DriverAccess {
 }
 
 impl HostAccess {
-    pub(super) fn read(&mut self) -> Result<Ruleset, FirewallError> {
+    pub(crate) fn new(
+        run: Box<dyn Run + Send>,
+        find: fn(&str) -> Option<PathBuf>,
+        interfaces: Interfaces,
+        keeper: HostRules,
+        mark: PacketMark,
+        driver: DriverAccess,
+    ) -> Self {
+        Self {
+            run,
+            find,
+            interfaces,
+            keeper,
+            mark,
+            driver,
+            kept: KeptRules::new(None),
+        }
+    }
+
+    pub(super) fn network(&self) -> Network {
+        host::network(&self.interfaces)
+    }
+
+    /// Reads what others changed. Returns whether the rules or the network may differ now.
+    pub(super) fn refresh(
+        &mut self,
+        protection: &Protection,
+        network: &Network,
+    ) -> Result<bool, FirewallError> {
+        let behind = protection.behind.iter();
+        let behind: Vec<IpNet> = behind.map(|(network, _)| *network).collect();
+        let sought = Sought::by(&network.interfaces).to(&network.addresses, &behind);
+        self.kept.seek(sought);
+        self.read()
+    }
+
+    fn read(&mut self) -> Result<bool, FirewallError> {
         let mut tools = Tools {
             run: &mut *self.run,
             find: self.find,
         };
-        host::read_rules(&mut tools)
+        self.kept.refresh(&mut tools)
+    }
+
+    pub(super) fn rules(&self) -> &Ruleset {
+        self.kept.rules()
     }
 
     /// What the rules need so that grants open.
     pub(super) fn plan(
         &self,
-        ruleset: &Ruleset,
         protection: &Protection,
+        network: &Network,
     ) -> Result<Plan, FirewallError> {
-        let network = host::network(&self.interfaces);
-        let mut plan = plan(ruleset, protection, &network)
+        let mut plan = plan(self.rules(), protection, network)
             .map_err(|error| FirewallError::HostDrops(error.to_string()))?;
         // The iptables driver does not mark them.
         let is_published = |change: &Change| change.rule.port == PortOf::Sender;
@@ -93,33 +135,24 @@ impl HostAccess {
     }
 
     fn carry_out(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
-        // nft deletes rules of iptables too, even if iptables can no longer show them
-        let by_nft = |change: &&Change| {
-            let is_deletion = matches!(change.action, Action::Delete { handle } if handle != 0);
-            change.table.is_nft() || is_deletion
+        let by_program = |change: &&Change| {
+            // iptables has no native expression for the translated port
+            let is_published = change.rule.port == PortOf::Sender && !change.table.is_nft();
+            let is_insertion = matches!(change.action, Action::Insert { .. });
+            self.kept.is_legacy(&change.table) || is_published && is_insertion
         };
-        let (nft, iptables): (Vec<_>, Vec<_>) = changes.iter().partition(by_nft);
-        if !nft.is_empty() {
-            nftables::change_host_rules(&nft)?;
+        let (by_program, nf_tables): (Vec<_>, Vec<_>) = changes.iter().partition(by_program);
+        if !nf_tables.is_empty() {
+            nftables::change_host_rules(&nf_tables)?;
         }
-        let done = iptables::change(&iptables, &mut *self.run, self.find);
-        let is_in_nf_tables = |change: &&Change| self.is_of_nft_variant(&change.table);
-        match done {
-            // The kernel needs none of the modules that the program lacks.
-            Err(error) if iptables.iter().all(is_in_nf_tables) => {
-                nftables::change_host_rules(&iptables).map_err(|also| error.and(also))
-            }
-            done => done,
-        }
+        let done = iptables::change(&by_program, &mut *self.run, self.find);
+        // no event tells of it
+        self.kept.distrust_legacy();
+        done
     }
 
-    fn is_of_nft_variant(&self, table: &Table) -> bool {
-        let save = (self.find)(&format!("{}-save", table.program));
-        let file = save.and_then(|path| path.canonicalize().ok());
-        file.is_some_and(|path| path.to_string_lossy().contains("nft"))
-    }
-
-    /// The administrator's own rules stay.
+    /// Removes the rules of Postern from all chains, also from those that no granted packet enters. The administrator's
+    /// own rules stay.
     pub(super) fn remove(&mut self) -> Result<(), FirewallError> {
         self.remove_where(|_, _| true)
     }
@@ -133,8 +166,9 @@ impl HostAccess {
         if self.keeper == HostRules::Mine {
             return Ok(());
         }
-        let ruleset = self.read()?;
-        let mut changes = removal(&ruleset, self.mark);
+        self.kept = KeptRules::new(None);
+        self.read()?;
+        let mut changes = removal(self.kept.rules(), self.mark);
         changes.retain(|change| is_chosen(self, &change.table));
         self.carry_out(&changes)
     }

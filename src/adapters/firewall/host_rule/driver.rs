@@ -6,9 +6,8 @@ use super::access::HostAccess;
 use super::repairs::Repairs;
 use super::self_test;
 use crate::adapters::firewall::host::{self, Network};
-use crate::adapters::firewall::{Change, FirewallDriver, FirewallError, nftables};
-use crate::adapters::netlink::RulesetEvents;
-use crate::core::host_rules::{Ruleset, Tracking};
+use crate::adapters::firewall::{Change, FirewallDriver, FirewallError};
+use crate::core::host_rules::Tracking;
 use crate::model::grant::{Grant, GrantId};
 use crate::model::self_test::{FirewallState, SelfTest};
 use crate::model::settings::{Marking, Protection};
@@ -32,10 +31,10 @@ pub(crate) struct WithHostRules<D> {
     unopened: Option<String>,
     repairs: Repairs,
     now: Timestamp,
-    /// `None` if the kernel does not report changes; then each check reads all rules.
-    events: Option<RulesetEvents>,
-    /// The network with which grants opened.
-    opened_with: Option<Network>,
+    /// Whether grants opened when the host's rules were judged last.
+    is_open: bool,
+    /// How often rules were put back.
+    made: u64,
 }
 
 impl<D: FirewallDriver> WithHostRules<D> {
@@ -53,52 +52,52 @@ impl<D: FirewallDriver> WithHostRules<D> {
             unopened: None,
             repairs: Repairs::default(),
             now: Timestamp::default(),
-            events: RulesetEvents::subscribe().ok(),
-            opened_with: None,
+            is_open: false,
+            made: 0,
         }
-    }
-
-    /// Whether the host's rules may have changed since the last call.
-    fn may_have_changed(&mut self) -> bool {
-        let events = self.events.as_mut();
-        events.is_none_or(|events| events.take_foreign(nftables::TABLE))
-            || host::has_legacy_tables()
     }
 
     /// Puts the rules into the host's chains, unless others take them away again and again. Returns whether the driver
     /// marks the packets that these rules need; if not, its rules must be installed again.
     fn open_host(&mut self, protection: &Protection) -> bool {
-        let network = host::network(&self.host.interfaces);
-        // What changes from now on is read by the next check.
-        self.may_have_changed();
-        self.opened_with = None;
-        let result = self.try_open(protection, network);
-        self.obstacle = result.as_ref().err().cloned();
-        result.unwrap_or(true)
-    }
-
-    fn try_open(
-        &mut self,
-        protection: &Protection,
-        network: Network,
-    ) -> Result<bool, FirewallError> {
-        let ruleset = self.host.read()?;
-        let plan = self.host.plan(&ruleset, protection)?;
-        let marking = std::mem::replace(&mut self.marking, plan.marking);
-        if plan.changes.is_empty() {
-            self.grants_open(&ruleset, protection, network);
-        } else {
-            self.repairs
-                .begin(self.now)
-                .map_err(FirewallError::HostDrops)?;
-            self.host.open(&plan.changes)?;
+        let marking = self.marking;
+        self.is_open = false;
+        // the second time confirms what the first one did
+        for _ in 0..2 {
+            let opened = self.try_open(protection);
+            self.is_open = opened == Ok(true);
+            self.obstacle = opened.err();
+            if self.is_open || self.obstacle.is_some() {
+                break;
+            }
         }
-        Ok(marking == self.marking)
+        if self.obstacle.is_some() {
+            self.test(protection, &self.host.network());
+            return true;
+        }
+        marking == self.marking
     }
 
-    fn grants_open(&mut self, ruleset: &Ruleset, protection: &Protection, network: Network) {
-        self.tests = self_test::run(ruleset, protection, &network);
-        self.opened_with = Some(network);
+    /// Returns whether nothing was to do.
+    fn try_open(&mut self, protection: &Protection) -> Result<bool, FirewallError> {
+        let network = self.host.network();
+        self.host.refresh(protection, &network)?;
+        let plan = self.host.plan(protection, &network)?;
+        self.marking = plan.marking;
+        if plan.changes.is_empty() {
+            self.test(protection, &network);
+            return Ok(true);
+        }
+        self.repairs
+            .begin(self.now)
+            .map_err(FirewallError::HostDrops)?;
+        self.made = self.made.saturating_add(1);
+        self.host.open(&plan.changes)?;
+        Ok(false)
+    }
+
+    fn test(&mut self, protection: &Protection, network: &Network) {
+        self.tests = self_test::run(self.host.rules(), protection, network);
     }
 
     fn note_openings(&mut self, changes: &[Change], results: &[Result<(), FirewallError>]) {
@@ -196,12 +195,17 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
         let Some(protection) = self.installed.clone() else {
             return Ok(true);
         };
-        let network = host::network(&self.host.interfaces);
-        let is_known = match self.obstacle {
-            None => !self.may_have_changed() && self.opened_with.as_ref() == Some(&network),
-            Some(_) => self.repairs.is_paused(self.now),
-        };
-        Ok(is_known || self.open_host(&protection))
+        if self.obstacle.is_some() && self.repairs.is_paused(self.now) {
+            return Ok(true);
+        }
+        let network = self.host.network();
+        let is_changed = self.host.refresh(&protection, &network);
+        if self.is_open && is_changed == Ok(false) {
+            return Ok(true);
+        }
+        self.is_open = false;
+        is_changed?;
+        Ok(self.open_host(&protection))
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {
@@ -217,6 +221,10 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
 
     fn opens(&self) -> Result<(), FirewallError> {
         self.obstacle.clone().map_or(Ok(()), Err)
+    }
+
+    fn repairs(&self) -> u64 {
+        self.made
     }
 
     fn take_removed(&mut self) -> BTreeSet<GrantId> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::adapters::firewall::{FirewallError, xtables_module};
-use crate::core::host_rules::accept_rules::{AcceptRule, Action, Change, PortOf};
+use crate::core::host_rules::accept_rules::{Action, Change};
+use crate::core::host_rules::{AcceptRule, PortOf};
 use crate::model::run::{Call, OUTPUT, Run};
 
 pub(super) fn change(

@@ -2,8 +2,8 @@
 
 use super::packets::{self, networks_behind, published, sets_of_services};
 use crate::adapters::firewall::host::Network;
-use crate::core::host_rules::accept_rules::{self, Change, Opening, PortOf, without_postern};
-use crate::core::host_rules::{Hook, Packet, Ruleset, Unavoidable};
+use crate::core::host_rules::accept_rules::{self, Change, Opening, without_postern};
+use crate::core::host_rules::{Hook, Packet, PortOf, Ruleset, Unavoidable};
 use crate::model::service::{Ports, joined};
 use crate::model::settings::{Marking, Protection};
 
@@ -41,7 +41,7 @@ pub(crate) fn plan(
         packets,
     };
     let input = opening(Hook::Input, PortOf::Packet, &protection.grantable, &to_gate);
-    let established = accept_rules::may_cut_established(ruleset, mark, &input);
+    let established = accept_rules::may_cut_established(ruleset, &input);
     let openings = [
         input,
         opening(Hook::Input, PortOf::Sender, &redirected.0, &redirected.1),

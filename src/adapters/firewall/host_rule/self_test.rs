@@ -43,7 +43,7 @@ pub(super) fn run(ruleset: &Ruleset, protection: &Protection, network: &Network)
                 is_established: true,
                 ..stranger.clone()
             };
-            let with_grant = host_judges(ruleset, hook, &granted);
+            let with_grant = ruleset.judge_beside_postern(hook, &granted);
             let without = ruleset.judge(hook, &stranger);
             SelfTest {
                 service,
@@ -55,13 +55,6 @@ pub(super) fn run(ruleset: &Ruleset, protection: &Protection, network: &Network)
             }
         })
         .collect()
-}
-
-/// Without Postern's own table, in which no test packet has a grant.
-fn host_judges(ruleset: &Ruleset, hook: Hook, packet: &Packet<'_>) -> Judgement {
-    let mut host = ruleset.clone();
-    host.chains.retain(|chain| !chain.is_postern());
-    host.judge(hook, packet)
 }
 
 fn has_address(network: &Network, packet: &Packet<'_>) -> bool {

@@ -14,7 +14,7 @@ use super::sets::Set;
 use super::table::{self, TABLE};
 use super::{errors, messages};
 use crate::adapters::firewall::{Change, FirewallDriver, FirewallError};
-use crate::adapters::netlink::{Message, NetlinkError, Refusal};
+use crate::adapters::netlink::{Message, NetlinkError, Refusal, RulesetEvents};
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -27,8 +27,10 @@ pub struct Nftables {
     /// An answer was lost, so the kernel's table is not known.
     is_doubtful: bool,
     installed: Option<Installed>,
-    /// The number of the ruleset at which the table was intact. The driver's own changes increase it.
-    intact_at: Option<u32>,
+    /// What others do; `None` if the kernel does not tell.
+    events: Option<RulesetEvents>,
+    /// The table was intact, and nobody else has touched it since.
+    is_intact: bool,
 }
 
 enum ChangeError {
@@ -45,7 +47,8 @@ impl Nftables {
             now: Timestamp::default(),
             is_doubtful: false,
             installed: None,
-            intact_at: None,
+            events: RulesetEvents::subscribe().ok(),
+            is_intact: false,
         })
     }
 
@@ -91,8 +94,6 @@ impl Nftables {
                 .map(|change| messages::change_element(change, now));
             let refusals = match self.kernel.transaction(messages) {
                 Ok(()) => {
-                    let own = u32::from(!changes.is_empty());
-                    self.intact_at = self.intact_at.map(|number| number.wrapping_add(own));
                     return Ok(());
                 }
                 Err(NetlinkError::Refused(refusals)) => refusals,
@@ -253,7 +254,7 @@ impl FirewallDriver for Nftables {
             rules: installed::list_rules(&mut self.kernel, &chains),
         });
         self.is_doubtful = false;
-        self.intact_at = None;
+        self.is_intact = false;
         Ok(())
     }
 
@@ -301,17 +302,21 @@ impl FirewallDriver for Nftables {
             // the kernel may have made a change that was reported as failed
             return Ok(false);
         }
-        let failed = |error: NetlinkError| {
-            errors::failed(&format_args!("reading table inet {TABLE}"), &error)
-        };
-        let number = self.kernel.generation().map_err(failed)?;
-        if self.intact_at == Some(number) {
+        // Before the table is read, so that a later change is found the next time.
+        let port = self.kernel.port();
+        let is_touched = self.events.as_mut().is_none_or(|events| {
+            let mut is_touched = false;
+            events.each(|event| {
+                is_touched |= event.port != port && event.is_of(messages::NFPROTO_INET, TABLE);
+            }) || is_touched
+        });
+        if self.is_intact && !is_touched {
             return Ok(true);
         }
-        let is_intact = installed.is_intact(&mut self.kernel, self.now);
-        let is_intact = is_intact.map_err(failed)?;
-        self.intact_at = is_intact.then_some(number);
-        Ok(is_intact)
+        self.is_intact = installed
+            .is_intact(&mut self.kernel, self.now)
+            .map_err(|error| errors::failed(&format_args!("reading table inet {TABLE}"), &error))?;
+        Ok(self.is_intact)
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {

@@ -348,6 +348,6 @@ fn expression(name: &str, numbers: &[(u16, u32)]) -> Expression {
     named(name, &data)
 }
 
-fn named(name: &str, data: &Attributes) -> Expression {
+pub(super) fn named(name: &str, data: &Attributes) -> Expression {
     Attributes::new().text(1, name).nested(2, data)
 }

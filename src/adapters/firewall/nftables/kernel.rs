@@ -28,6 +28,11 @@ impl Kernel {
         Ok(kernel)
     }
 
+    /// The address of its socket, which the kernel names in events of its changes.
+    pub(super) fn port(&self) -> u32 {
+        self.0.port()
+    }
+
     /// The number of the ruleset. Each transaction that changes something increases it.
     pub(super) fn generation(&mut self) -> Result<u32, NetlinkError> {
         replies::generation(&self.0.ask(&messages::get_generation())?)

@@ -191,25 +191,40 @@ pub(super) fn new_rule(chain: &Chain, rule: &[Expression]) -> Message {
 
 /// Inserts a rule into a table of others, before the rule with this handle or at the end of the chain.
 pub(super) fn insert_foreign_rule(
-    family: u8,
-    table: &str,
-    chain: &str,
+    (family, table, chain): (u8, &str, &str),
     before: Option<u64>,
     rule: &[Expression],
-    comment: &str,
+    author: Author<'_>,
 ) -> Message {
     let expressions = rule.iter().fold(Attributes::new(), |all, expression| {
         all.nested(LIST_ELEMENT, expression)
     });
-    let mut attributes = of_chain(table, chain)
-        .nested(4, &expressions)
-        .bytes(7, &comment_data(comment));
+    let mut attributes = of_chain(table, chain).nested(4, &expressions);
+    attributes = match author {
+        Author::Nft { comment } => attributes.bytes(7, &comment_data(comment)),
+        Author::Iptables { protocol } => {
+            let compatible = Attributes::new().number(1, protocol.into()).number(2, 0);
+            attributes.nested(5, &compatible)
+        }
+    };
     let mut flags = NLM_F_CREATE;
     match before {
         Some(handle) => attributes = attributes.bytes(6, &handle.to_be_bytes()),
         None => flags |= NLM_F_APPEND,
     }
     message_for(family, NEW_RULE, flags, &attributes)
+}
+
+/// Whose rule a rule looks like.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Author<'a> {
+    Nft {
+        comment: &'a str,
+    },
+    /// The kernel compares the protocol with the one that each match wants.
+    Iptables {
+        protocol: u8,
+    },
 }
 
 pub(super) fn delete_foreign_rule(family: u8, table: &str, chain: &str, handle: u64) -> Message {

@@ -19,6 +19,7 @@ mod replies;
 mod ruleset;
 mod sets;
 mod table;
+mod xt_matches;
 
 pub use driver::Nftables;
 pub(crate) use host_sets::{HostSets, KeyKind, Known, Owner, SetChange, SetElement, Unfit};

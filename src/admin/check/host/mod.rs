@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::findings::Finding;
 use crate::adapters::firewall::host::{HostSnapshot, Tools, take};
 use crate::adapters::process::{self, Programs};
@@ -29,12 +31,15 @@ pub(crate) use passage::Passage;
 
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) fn snapshot(settings: &Settings) -> HostSnapshot {
+/// The host as it treats packets of this address, or of strangers.
+pub(super) fn snapshot(settings: &Settings, source: Option<IpAddr>) -> HostSnapshot {
     let mut tools = Tools {
         run: &mut Programs::with_deadline(LIST_DEADLINE),
         find: process::find,
     };
-    take(&settings.gate.interfaces, &mut tools)
+    let policies = settings.policies.iter();
+    let targets: Vec<IpNet> = policies.flat_map(|policy| policy.targets.clone()).collect();
+    take(&settings.gate.interfaces, source, &targets, &mut tools)
 }
 
 /// What becomes of packets of an address to these services, or to those of the config.

@@ -3,8 +3,8 @@
 use super::view::{HostView, services_in};
 use crate::adapters::firewall::{host_rule, nftables};
 use crate::admin::check::findings::Finding;
-use crate::core::host_rules::accept_rules::{Action, Change, PortOf};
-use crate::core::host_rules::{BaseChain, Hook, Judgement, KnownChain, Packet, Ruleset};
+use crate::core::host_rules::accept_rules::{Action, Change};
+use crate::core::host_rules::{BaseChain, Hook, Judgement, KnownChain, Packet, PortOf, Ruleset};
 use crate::model::service::{Ports, list};
 use crate::model::settings::HostRules;
 

@@ -4,87 +4,21 @@
 //! compared, and removed later, whatever the config says by then.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use super::condition::{Condition, Test};
+use super::accept_rule::{AcceptRule, PortOf, own, rules_of_host};
 use super::judgement::Judgement;
 use super::packet::Packet;
 use super::places::{Place, Unavoidable};
-use super::rules::{Hook, Rule, Ruleset, Table, Verdict};
+use super::rules::{Base, Hook, Ruleset, Table};
 use crate::model::address::Family;
 use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
-
-const COMMENT: &str = "postern";
-const PUBLISHED: &str = " published";
 
 /// The priority of the chains in which the nftables driver marks granted packets and drops strangers'.
 pub(crate) const MARKING_PRIORITY: i32 = -10;
 
 /// The most rules at one place; more services are joined to one range for each protocol.
 const RULES_MAX: usize = 16;
-
-/// A rule that accepts a service of packets that have the packet mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct AcceptRule {
-    pub(crate) service: Ports,
-    pub(crate) port: PortOf,
-    pub(crate) mark: PacketMark,
-}
-
-/// Which port of a packet a rule looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum PortOf {
-    Packet,
-    /// The one that the packet was sent to, before somebody translated it.
-    Sender,
-}
-
-impl AcceptRule {
-    /// `postern 0x2400/0x3c00 tcp/22`, or `postern 0x2400/0x3c00 tcp/8080 published`
-    pub(crate) fn comment(self) -> String {
-        let published = match self.port {
-            PortOf::Packet => "",
-            PortOf::Sender => PUBLISHED,
-        };
-        format!("{COMMENT} {} {}{published}", self.mark, self.service)
-    }
-
-    pub(crate) fn from_comment(comment: &str) -> Option<Self> {
-        let rest = comment.strip_prefix(COMMENT)?.strip_prefix(' ')?;
-        let (rest, port) = match rest.strip_suffix(PUBLISHED) {
-            Some(rest) => (rest, PortOf::Sender),
-            None => (rest, PortOf::Packet),
-        };
-        let mut words = rest.split(' ');
-        let rule = Self {
-            port,
-            mark: words.next()?.parse().ok()?,
-            service: words.next()?.parse().ok()?,
-        };
-        words.next().is_none().then_some(rule)
-    }
-}
-
-impl fmt::Display for AcceptRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, mark) = (self.service.protocol_name(), self.mark);
-        let port = match self.port {
-            PortOf::Packet => format!("{name} dport"),
-            PortOf::Sender => format!("meta l4proto {name} ct original proto-dst"),
-        };
-        match self.service.range() {
-            Some((first, last)) if first != last => write!(f, "{port} {first}-{last} ")?,
-            Some((first, _)) => write!(f, "{port} {first} ")?,
-            None => write!(f, "meta l4proto {name} ")?,
-        }
-        write!(
-            f,
-            "meta mark & {:#x} == {:#x} accept",
-            mark.mask, mark.value
-        )
-    }
-}
 
 /// What grants must open in one hook.
 pub(crate) struct Opening<'a> {
@@ -123,11 +57,10 @@ pub(crate) fn changes(
     mark: PacketMark,
     openings: &[Opening<'_>],
 ) -> Result<Vec<Change>, Unavoidable> {
-    let host = without_postern(ruleset, mark);
     let mut wanted: BTreeSet<(Place, AcceptRule)> = BTreeSet::new();
     for opening in openings {
-        for place in host.accept_places(opening.hook, opening.packets)? {
-            let table = host.chains.get(place.chain).map(|chain| &chain.table);
+        for place in ruleset.accept_places(opening.hook, mark, opening.packets, |_| true)? {
+            let table = ruleset.chains.get(place.chain).map(|chain| &chain.table);
             let services = bounded(opening.services);
             let rules = services
                 .into_iter()
@@ -157,8 +90,8 @@ pub(crate) fn changes(
         .rev()
         .filter(|wanted| !present.contains(*wanted))
     {
-        let chain = host.chains.get(place.chain);
-        let next = chain.and_then(|chain| chain.rules.get(place.index));
+        let chain = ruleset.chains.get(place.chain);
+        let next = chain.and_then(|chain| rules_of_host(chain, mark).nth(place.index));
         let own_before = present
             .iter()
             .filter(|(other, _)| other.chain == place.chain && other.index < place.index)
@@ -179,15 +112,10 @@ pub(crate) fn drops_before_marking(
     mark: PacketMark,
     openings: &[Opening<'_>],
 ) -> Result<bool, Unavoidable> {
-    let mut host = without_postern(ruleset, mark);
-    for chain in &mut host.chains {
-        chain.base = chain.base.filter(|base| base.priority <= MARKING_PRIORITY);
-    }
+    let is_early = |base: Base| base.priority <= MARKING_PRIORITY;
     for opening in openings {
-        if !host
-            .accept_places(opening.hook, opening.packets)?
-            .is_empty()
-        {
+        let places = ruleset.accept_places(opening.hook, mark, opening.packets, is_early)?;
+        if !places.is_empty() {
             return Ok(true);
         }
     }
@@ -195,19 +123,15 @@ pub(crate) fn drops_before_marking(
 }
 
 /// Whether the host itself may drop packets of established connections to these services.
-pub(crate) fn may_cut_established(
-    ruleset: &Ruleset,
-    mark: PacketMark,
-    opening: &Opening<'_>,
-) -> bool {
-    let host = without_postern(ruleset, mark);
+pub(crate) fn may_cut_established(ruleset: &Ruleset, opening: &Opening<'_>) -> bool {
     opening.packets.iter().any(|packet| {
         let packet = Packet {
             mark: 0,
             is_established: true,
             ..packet.clone()
         };
-        !matches!(host.judge(opening.hook, &packet), Judgement::Accepted(_))
+        let judgement = ruleset.judge_beside_postern(opening.hook, &packet);
+        !matches!(judgement, Judgement::Accepted(_))
     })
 }
 
@@ -229,64 +153,12 @@ fn change(ruleset: &Ruleset, place: Place, rule: AcceptRule, action: Action) -> 
     })
 }
 
-/// What nft lists of a table of iptables, and loads again, has no comments.
-fn own(table: &Table, rule: &Rule, mark: PacketMark) -> Option<AcceptRule> {
-    if let Some(comment) = &rule.comment {
-        return AcceptRule::from_comment(comment);
-    }
-    let is_of_iptables = table.family != "inet" && table.name == "filter";
-    let has_mark = |condition: &Condition| {
-        let PacketMark { value, mask } = mark;
-        *condition == Condition::is(Test::Mark { value, mask })
-    };
-    let is_own =
-        is_of_iptables && rule.verdict == Verdict::Accept && rule.conditions.iter().any(has_mark);
-    let service = is_own.then(|| service(table, &rule.conditions))??;
-    let is_original = |one: &Condition| matches!(one.test, Test::OriginalPort(_));
-    let port = if rule.conditions.iter().any(is_original) {
-        PortOf::Sender
-    } else {
-        PortOf::Packet
-    };
-    Some(AcceptRule {
-        service,
-        port,
-        mark,
-    })
-}
-
-fn service(table: &Table, conditions: &[Condition]) -> Option<Ports> {
-    let protocol = conditions
-        .iter()
-        .find_map(|condition| match &condition.test {
-            Test::Protocol(numbers) => postern_proto::Protocol::from_number(*numbers.first()?),
-            _ => None,
-        });
-    let ports = conditions
-        .iter()
-        .find_map(|condition| match &condition.test {
-            Test::Port(ranges) | Test::OriginalPort(ranges) => ranges.first().copied(),
-            _ => None,
-        });
-    let Some((protocol, (first, last))) = protocol.zip(ports) else {
-        let is_ipv6 = table.sees(Family::V6);
-        return if is_ipv6 { "icmpv6" } else { "icmp" }.parse().ok();
-    };
-    let service = postern_proto::Service::new(protocol, first, last);
-    service.ok().map(Ports::from)
-}
-
 /// The rules without those of Postern, in the same chains.
 pub(crate) fn without_postern(ruleset: &Ruleset, mark: PacketMark) -> Ruleset {
     let mut host = ruleset.clone();
     for chain in &mut host.chains {
-        if chain.is_postern() {
-            chain.base = None;
-            chain.rules.clear();
-        } else {
-            let table = &chain.table;
-            chain.rules.retain(|rule| own(table, rule, mark).is_none());
-        }
+        chain.rules = rules_of_host(chain, mark).cloned().collect();
+        chain.base = chain.base.filter(|_| !chain.is_postern());
     }
     host
 }

@@ -175,7 +175,7 @@ impl Monitor {
             .map(|stream| PollFd::new(stream, PollFlags::IN))
             .to_vec();
         descriptors.extend(self.supervisor.poll_fds());
-        let events = self.firewall_watch.descriptor();
+        let events = self.firewall_watch.descriptors();
         descriptors.extend(events.map(|events| PollFd::from_borrowed_fd(events, PollFlags::IN)));
         match poll(&mut descriptors, time.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -275,6 +275,11 @@ impl Executor {
         self.grants.backend.opens()
     }
 
+    /// How often rules were put back into the host's own chains.
+    pub(crate) fn repairs(&self) -> u64 {
+        self.grants.backend.repairs()
+    }
+
     fn log_obstacle(&mut self) {
         let state = self.grants.backend.state();
         // A failed check is logged as such.

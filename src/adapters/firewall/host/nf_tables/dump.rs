@@ -2,13 +2,14 @@
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use crate::adapters::netlink::attributes::{self, Attributes};
+#[cfg(test)]
+use crate::adapters::netlink::attributes;
+use crate::adapters::netlink::attributes::Attributes;
 use crate::adapters::netlink::{Message, Netlink, NetlinkError};
 
 const NFGENMSG_LEN: usize = 4;
 // linux/netfilter/nfnetlink.h
 const SUBSYSTEM: u16 = 10;
-const GET_GENERATION: u16 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::adapters::firewall::host) enum Kind {
@@ -57,9 +58,6 @@ pub(in crate::adapters::firewall::host) trait Dumps {
         question: Question<'_>,
         read: impl FnMut(&mut R, u8, &[u8]),
     ) -> Result<R, NetlinkError>;
-
-    /// The number of the ruleset. Each change increases it.
-    fn generation(&mut self) -> Result<u32, NetlinkError>;
 }
 
 /// A socket in the network namespace of the calling thread.
@@ -88,21 +86,6 @@ impl Dumps for Netlink {
             }
             Ok(())
         })
-    }
-
-    fn generation(&mut self) -> Result<u32, NetlinkError> {
-        let question = Message::new(
-            SUBSYSTEM << 8 | GET_GENERATION,
-            0,
-            &[0; NFGENMSG_LEN],
-            &Attributes::new(),
-        );
-        let answer = self.ask(&question)?;
-        let number = attributes::find(answer.get(NFGENMSG_LEN..).unwrap_or_default(), 1);
-        number
-            .and_then(|value| value.try_into().ok())
-            .map(u32::from_be_bytes)
-            .ok_or_else(|| NetlinkError::Unreadable("the ruleset has no number".to_owned()))
     }
 }
 
@@ -147,9 +130,5 @@ impl Dumps for Recording<'_> {
             }
         }
         Ok(result)
-    }
-
-    fn generation(&mut self) -> Result<u32, NetlinkError> {
-        Ok(0)
     }
 }

@@ -12,6 +12,7 @@ mod reader;
 mod registers;
 mod rule;
 mod sets;
+mod view;
 mod xtables;
 
 #[cfg(test)]
@@ -20,4 +21,5 @@ pub(super) use dump::open;
 pub(super) use owned::owned_tables;
 #[cfg(test)]
 pub(crate) use reader::read_recording;
-pub(super) use reader::{Owners, Scope, read_unchanged};
+pub(super) use reader::{Owners, Scope, TRANSLATING_CHAINS_MAX};
+pub(super) use view::View;

@@ -1,6 +1,6 @@
 //! Reads the expressions of a rule, by following what each register holds.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::bytes::{self, Range};
 use super::dump::Dumps;
@@ -360,7 +360,7 @@ impl<D: Dumps> RuleReader<'_, D> {
         }
     }
 
-    fn verdict_map(&mut self, set: &Rc<Set>, register: u32) {
+    fn verdict_map(&mut self, set: &Arc<Set>, register: u32) {
         for element in &set.elements {
             let key = self.in_elements(set, register, [element].into_iter());
             self.push(key, element);

@@ -1,7 +1,7 @@
 //! The elements of the sets and maps that rules look up.
 
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::bytes::{self, Range};
 use super::dump::{Dumps, Kind, Question};
@@ -45,11 +45,13 @@ struct Listed {
     rest: Option<Element>,
 }
 
-/// Reads each set once, when the first rule looks it up.
+/// Reads each set once, when the first rule looks it up, until it must forget them.
 pub(super) struct Sets<D> {
     source: D,
     tables: HashMap<(u8, String), Descriptions>,
-    read: HashMap<(u8, String, String), Option<Rc<Set>>>,
+    read: HashMap<(u8, String, String), Option<Arc<Set>>>,
+    /// Names that were asked for since the last call of `take_asked`.
+    asked: BTreeSet<String>,
 }
 
 impl<D: Dumps> Sets<D> {
@@ -58,16 +60,30 @@ impl<D: Dumps> Sets<D> {
             source,
             tables: HashMap::new(),
             read: HashMap::new(),
+            asked: BTreeSet::new(),
         }
     }
 
+    pub(super) fn take_asked(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Others may change the sets from now on.
+    pub(super) fn forget(&mut self) {
+        self.tables.clear();
+        self.read.clear();
+    }
+
     /// `None` if there is no such set, or if it cannot be read.
-    pub(super) fn get(&mut self, family: u8, table: &str, name: &str) -> Option<Rc<Set>> {
+    pub(super) fn get(&mut self, family: u8, table: &str, name: &str) -> Option<Arc<Set>> {
         let key = (family, table.to_owned(), name.to_owned());
+        if !self.asked.contains(name) {
+            self.asked.insert(name.to_owned());
+        }
         if let Some(known) = self.read.get(&key) {
             return known.clone();
         }
-        let set = self.list(family, table, name).ok().flatten().map(Rc::new);
+        let set = self.list(family, table, name).ok().flatten().map(Arc::new);
         self.read.insert(key, set.clone());
         set
     }
