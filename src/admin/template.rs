@@ -120,7 +120,7 @@ mod tests {
         let (shown, plain) = (load(&uncommented.join("\n")), load(&text));
         let lines = uncommented.iter().zip(text.lines());
         let changed = lines.filter(|(one, other)| *one != other).count();
-        assert_eq!(changed, 11, "keys of [gate], [firewall], [service]");
+        assert_eq!(changed, 12, "keys of [gate], [firewall], [service]");
         let expected = format!("{:?}", plain.firewall);
         assert_eq!(format!("{:?}", shown.firewall), expected);
         let found = shown.gate.addresses[0].to_string();
