@@ -14,7 +14,7 @@ pub struct FirewallState {
     pub obstacle: Option<String>,
     pub tests: Vec<SelfTest>,
     /// What else keeps grants from opening, or cuts sessions.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(default)]
     pub warnings: Vec<String>,
 }
 
@@ -28,8 +28,8 @@ pub struct SelfTest {
     pub granted: String,
     /// The same for a stranger's packet.
     pub stranger: String,
-    /// Why a session ends with its grant; absent if it lives on.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// Why a session ends with its grant; `None` if it lives on.
+    #[serde(default)]
     pub session: Option<String>,
     /// Whether a grant opens it and, with protection, a stranger's packet is dropped. `None` if a rule is not understood.
     pub is_right: Option<bool>,
