@@ -86,8 +86,8 @@ impl Ports {
         })
     }
 
-    #[cfg(feature = "daemon")]
     /// From the first to the last port of both; `None` for two protocols.
+    #[cfg(feature = "daemon")]
     pub(crate) fn span(self, other: Self) -> Option<Self> {
         (self.protocol == other.protocol).then_some(Self {
             protocol: self.protocol,
