@@ -97,6 +97,7 @@ impl Ports {
     }
 
     /// Every port of each protocol.
+    #[cfg(feature = "daemon")]
     pub(crate) fn every() -> impl Iterator<Item = Self> {
         PROTOCOLS.into_iter().map(|(_, protocol)| {
             let has_ports = ![1, 58].contains(&protocol);
