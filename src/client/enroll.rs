@@ -11,7 +11,7 @@ use super::file_error::{unreadable, unwritable};
 use super::keys::{no_random_bytes, user_keys};
 use crate::adapters::files::{self, FileErrorKind, folder_of};
 use crate::adapters::random;
-use crate::client::profile::{self, Profiles, SectionError};
+use crate::client::profile::{self, Profile, Profiles, SectionError};
 use crate::client::token::{EnrollRequest, LineKind, Token, TokenKey, is_profile_name, short_name};
 use crate::model::exit::{CONFIG, ExitError, FAILED};
 
@@ -30,6 +30,8 @@ pub(crate) struct Imported {
     pub(crate) gate: String,
     pub(crate) user: Option<String>,
     pub(crate) replaced: bool,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) services: Vec<String>,
 }
 
 pub(crate) fn enroll(config: &Path, name: &str, profile: &str) -> Result<Enrolled, ExitError> {
@@ -69,13 +71,15 @@ pub(crate) fn import(
     let replaced = profiles.contains_key(&new.name);
     let text = profile::with_section(old, &new.name, &new.text, replace)
         .map_err(|error| cannot_add(error, &new.name, config))?;
-    let gate = check(&text, config, &new.name)?;
+    let added = check(&text, config, &new.name)?;
     write(config, &text, before.is_some())?;
     Ok(Imported {
         profile: new.name,
-        gate,
+        gate: added.gate.to_string(),
         user: new.user,
         replaced,
+        addresses: added.addresses.iter().map(ToString::to_string).collect(),
+        services: added.services.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -136,6 +140,11 @@ fn from_toml(source: &str, name: Option<&str>) -> Result<NewSection, ExitError> 
         return Err(ExitError::new(CONFIG, format!("{what}; {cure}")));
     }
     profile::parse(&text, Path::new("the profile"))?;
+    if let Some(key) = profile::unexpected_key(&text) {
+        let what = format!("the profile sets {key}, which no administrator's command writes");
+        let cure = "if you trust it, add the profile to the config by hand";
+        return Err(ExitError::new(CONFIG, format!("{what}; {cure}")));
+    }
     let user = None;
     Ok(NewSection { name, text, user })
 }
@@ -175,8 +184,8 @@ fn cannot_add(error: SectionError, name: &str, config: &Path) -> ExitError {
     ExitError::new(code, format!("{what}; {cure}"))
 }
 
-/// Checks the config as it will be, and the key of the new profile. Returns the gate's name.
-fn check(text: &str, config: &Path, name: &str) -> Result<String, ExitError> {
+/// Checks the config as it will be, and the key of the new profile. Returns that profile.
+fn check(text: &str, config: &Path, name: &str) -> Result<Profile, ExitError> {
     let mut profiles = profile::parse(text, config)?;
     let profile = profiles.remove(name).ok_or_else(|| {
         let what = format!("cannot add profile {name}; edit the config by hand");
@@ -185,7 +194,7 @@ fn check(text: &str, config: &Path, name: &str) -> Result<String, ExitError> {
     if let Some(key) = &profile.key {
         user_keys(&profile.gate, key)?;
     }
-    Ok(profile.gate.to_string())
+    Ok(profile)
 }
 
 /// Writes the config; a symbolic link stays and its target is replaced.

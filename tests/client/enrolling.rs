@@ -253,6 +253,11 @@ fn toml_profile_is_imported_and_renamed() {
         "[a]\n[b]\n",
         &profile.replace("gate = \"", "gat = \""),
         &profile.replace("[gate]", "[\"../gate\"]"),
+        // What runs a program, reads other files or opens for others is added by hand only.
+        &format!("{profile}code_command = [\"/bin/true\"]\n"),
+        &format!("{profile}allow = \"198.51.100.1\"\n"),
+        &format!("{profile}target = \"10.0.0.5\"\n"),
+        &profile.replace("key = ", "private_key_file = \"/etc/shadow\"\n# "),
     ] {
         let ran = import(&home, &[], wrong);
         ran.shows_no_key();

@@ -37,6 +37,8 @@ struct ImportJson {
     user: Option<String>,
     config: String,
     replaced: bool,
+    addresses: Vec<String>,
+    services: Vec<String>,
 }
 
 pub(super) fn enroll(arguments: &Enroll, config: Option<&Path>) -> Result<(), ExitError> {
@@ -78,6 +80,7 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
     let imported = client::import(&source, &config, name, arguments.replace)?;
     let (profile, gate, user) = (imported.profile, imported.gate, imported.user);
     let (replaced, config) = (imported.replaced, config.display().to_string());
+    let (addresses, services) = (imported.addresses, imported.services);
     if arguments.json {
         let imported = ImportJson {
             profile,
@@ -85,13 +88,22 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
             user,
             config,
             replaced,
+            addresses,
+            services,
         };
         return json::write("import", imported);
     }
     let what = if replaced { "replaced" } else { "added" };
     let user = user.map_or(String::new(), |user| format!(", where you are {user}"));
     let done = format!("{what} profile {profile} for gate {gate}{user}, in {config}");
-    say(&format!("{done}\nnext: postern knock {profile}\n"))
+    let services = match services.as_slice() {
+        [] => "for what each command names".to_owned(),
+        services => format!("for {}", services.join(", ")),
+    };
+    let knocks = format!("it knocks at {} {services}", addresses.join(", "));
+    say(&format!(
+        "{done}\n{knocks}\nnext: postern knock {profile}\n"
+    ))
 }
 
 /// The token or the profile, from standard input, a file, or an argument without a key.

@@ -14,6 +14,19 @@ use crate::model::time;
 /// More than the longest token needs as a section; its parts are bounded.
 const SECTION_MAX: usize = 8192;
 
+/// What [`section`] writes.
+const WRITTEN: [&str; 9] = [
+    "gate",
+    "address",
+    "key",
+    "private_key",
+    "private_key_file",
+    "gate_public_key",
+    "psk",
+    "services",
+    "duration",
+];
+
 /// Why a section cannot be put into a config, or taken from a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SectionError {
@@ -76,6 +89,25 @@ pub(crate) fn renamed(
     let (comment, body) = rest.split_once('\n').unwrap_or((rest, ""));
     let section = headed(&name, comment.trim_end(), body);
     Ok((name, section))
+}
+
+/// The first line of a section that [`section`] never writes, such as one that runs a program at each knock.
+pub(crate) fn unexpected_key(text: &str) -> Option<String> {
+    let tree = DeTable::parse(text).ok()?;
+    let sections = tree
+        .get_ref()
+        .values()
+        .filter_map(|value| value.get_ref().as_table());
+    let mut keys = sections.flatten();
+    let is_written = |key: &str, value: &DeValue<'_>| match (key, value.as_str()) {
+        ("allow", text) => text == Some("source"),
+        ("code", text) => text == Some("ask"),
+        // a file beside the config only
+        ("private_key_file", text) => text.is_some_and(|name| !name.contains('/')),
+        (key, _) => WRITTEN.contains(&key),
+    };
+    keys.find(|(key, value)| !is_written(key.get_ref(), value.get_ref()))
+        .map(|(key, _)| key.get_ref().escape_debug().to_string())
 }
 
 /// A config with this section at its end, or with `replace` in place of the profile of this name.

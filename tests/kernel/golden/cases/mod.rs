@@ -189,8 +189,6 @@ gate = "work.example.org"
 address = ["work.example.org", "[2001:db8::1]:4000"]
 key = "fyPbTQjV707H1t6C4O0gMNzlbQwzTDsnkmtueUN8kiU="
 services = ["tcp/22", "web"]
-target = "10.0.0.5"
-allow = "source/24"
 duration = "10m"
 code = "ask"
 "#;
