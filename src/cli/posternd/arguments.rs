@@ -53,6 +53,9 @@ pub(super) enum Command {
     Flush(Report),
     /// Run a real gate and a real client in temporary network namespaces, step by step
     Demo(demo::Options),
+    /// Install the last protection again, without a config; only `postern-protect.service` runs it
+    #[command(hide = true)]
+    Protect,
     /// Run the unprivileged engine; only `run` starts it
     #[command(hide = true)]
     Engine,

@@ -75,6 +75,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         Command::Run(run) => {
             monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)
         }
+        Command::Protect => protect(),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check::carry_out(&check),
         Command::Flush(report) => flush::carry_out(&report),
@@ -88,4 +89,13 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         Command::Demo(options) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }
+}
+
+fn protect() -> Result<ExitCode, ExitError> {
+    let text = match monitor::protect()? {
+        Some(closed) => format!("closed for everyone without a grant: {closed}\n"),
+        None => "no protection is kept for the boot\n".to_owned(),
+    };
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(ExitCode::SUCCESS)
 }

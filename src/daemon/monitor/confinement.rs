@@ -13,7 +13,7 @@ use crate::adapters::firewall::iptables;
 use crate::adapters::process as programs;
 use crate::adapters::sandbox::{self, Paths};
 use crate::daemon::engine::privileges;
-use crate::daemon::monitor::directories;
+use crate::daemon::monitor::{boot_protection, directories};
 use crate::model::exit::{ExitError, SYSTEM};
 use crate::model::settings::{DriverKind, Settings};
 
@@ -118,6 +118,7 @@ fn paths(settings: &Settings, config: &Path) -> Paths {
     let mut write = vec![
         gate.state_dir.clone(),
         directories::monitor_path(&gate.state_dir),
+        PathBuf::from(boot_protection::FOLDER),
         PathBuf::from("/dev/null"),
     ];
     write.extend(folder(&gate.control_socket));

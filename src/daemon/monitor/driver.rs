@@ -79,6 +79,14 @@ pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
     open(kind, &Choice::default())
 }
 
+/// Opens a driver that leaves the host's own rules alone: before the network starts there is no grant for them.
+pub(super) fn bare(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, FirewallError> {
+    match kind {
+        DriverKind::Iptables => Ok(Box::new(iptables_at(own_iptables()?))),
+        _ => Ok(Box::new(Nftables::open()?)),
+    }
+}
+
 fn open(kind: DriverKind, choice: &Choice) -> Result<Box<dyn FirewallDriver>, ExitError> {
     let opened = match kind {
         DriverKind::Iptables => iptables(choice),

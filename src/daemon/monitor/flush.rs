@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::control_path::control_path;
 use super::driver::{self, Choice};
-use super::{config_programs, directories, rights};
+use super::{boot_protection, config_programs, directories, rights};
 use crate::adapters::config::disk;
 use crate::adapters::firewall::FirewallError;
 use crate::model::exit::{ExitError, FAILED};
@@ -43,6 +43,7 @@ pub(crate) fn flush(config: &Path) -> Result<Flushed, ExitError> {
         Err(wrong) if !is_missing => flushed.undone = Some(undone(wrong, is_known)),
         Ok(_) | Err(_) => {}
     }
+    boot_protection::forget();
     let choice = loaded.as_ref().map(Choice::of).unwrap_or_default();
     let removed = driver::remove_all(&choice);
     if let Some(error) = removed.errors.into_iter().reduce(FirewallError::and) {

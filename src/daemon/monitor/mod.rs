@@ -2,6 +2,7 @@
 //!
 //! It never parses a packet and keeps no key. `run` starts it, `event_loop` is its loop.
 
+pub(crate) mod boot_protection;
 mod config_programs;
 pub mod confinement;
 mod control_path;
@@ -13,11 +14,11 @@ mod firewall_watch;
 mod flush;
 mod grant_list;
 pub(crate) mod hooks;
+mod protect;
 mod reap;
 pub(crate) mod rights;
 pub(crate) mod routing;
 mod run;
-
 mod signals;
 mod sockets;
 mod status;
@@ -28,4 +29,5 @@ pub(crate) use control_path::{ControlPath, unanswered};
 pub(crate) use driver::backend;
 pub use driver::native;
 pub(crate) use flush::flush;
+pub(crate) use protect::protect;
 pub(crate) use run::run;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::boot_protection::{self, BootProtection};
 use super::event_loop::Monitor;
 use super::executor::Executor;
 use super::rights::{self, RunAs};
 use super::signals::Signals;
 use super::supervisor::Supervisor;
 use super::supervisor::launcher::{BoundSockets, Launcher};
-use super::{config_programs, confinement, directories, driver, routing, sockets};
+use super::{config_programs, confinement, directories, driver, protect, routing, sockets};
 use crate::adapters::clock;
 use crate::adapters::config::disk;
 use crate::adapters::conntrack::Conntrack;
@@ -23,6 +24,10 @@ use crate::model::time::{count, human};
 
 /// Runs the daemon in the foreground until a signal stops it, or a trial fails.
 pub(crate) fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
+    run_until_stopped(config, trial).map_err(protect::after_failed_start)
+}
+
+fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
     let (bundle, settings) = disk::load(config)?;
     // Its keys are for the engine only.
     drop(bundle);
@@ -38,6 +43,7 @@ pub(crate) fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitErro
         for error in driver::remove_all(&choice).errors {
             warn!("{error}; run posternd flush");
         }
+        boot_protection::forget();
     }
     started?.serve()
 }
@@ -57,6 +63,7 @@ fn start(
     let clock = clock::Steady::new();
     let mut executor = Executor::open(&settings, backend, conntrack(), clock.now())
         .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+    executor.keep_for_boot(BootProtection::new());
     if let (Err(why), true) = (executor.opens(), is_first_start) {
         let removed = executor.remove();
         let rest = removed.map_or_else(
@@ -80,6 +87,7 @@ fn start(
         warn!("iptables opens nothing here now; nftables is used until the next start");
         executor = Executor::open(&settings, nftables, conntrack(), clock.now())
             .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
+        executor.keep_for_boot(BootProtection::new());
         driver::remove_leftovers(&settings, executor.backend_name());
     }
     executor.attach(config_programs::hooks(&settings, &executor, clock)?);
@@ -94,6 +102,7 @@ fn start(
             human(length)
         );
     }
+    executor.keep_protection();
     confinement::log(&confinement::enter(&settings, config, backend)?);
     let launcher = Launcher {
         config: config.to_owned(),

@@ -17,7 +17,7 @@ use postern_harness::{World, posternd, repository, text, wait_for, wait_until};
 const AROUND: &str = r#"
 set -e
 mount --make-rprivate /
-mkdir "$1/machine"
+mkdir -p "$1/machine"
 mount -t tmpfs -o mode=755 tmpfs "$1/machine"
 cd "$1/machine"
 mkdir cgroup upper work root
@@ -54,18 +54,20 @@ ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount --bind "$1" mnt
-rm -rf etc/postern var/lib/postern var/lib/postern.monitor var/log/journal usr/sbin/policy-rc.d
-rm -rf usr/bin/postern usr/bin/posternd usr/lib/systemd/system/posternd.service etc/systemd/system/posternd.service*
+rm -rf etc/postern var/lib/postern var/lib/postern.monitor var/lib/postern.protect var/log/journal usr/sbin/policy-rc.d
+rm -rf usr/bin/postern usr/bin/posternd usr/lib/systemd/system/postern*.service etc/systemd/system/postern*.service*
 sed -i '/^postern:/d' etc/passwd etc/group etc/shadow etc/gshadow
 mkdir -p var/lib/prometheus/node-exporter
 # The firewall of the host is not the machine's.
 for service in ferm fail2ban firewalld netfilter-persistent nftables shorewall shorewall6 ufw; do ln -sf /dev/null etc/systemd/system/$service.service; done
 if [ "$6" = with-postern ]; then
   for program in postern posternd; do rm -f usr/bin/$program; : >usr/bin/$program; mount --bind "$3/$program" usr/bin/$program; done
-  cp "$4/systemd/posternd.service" usr/lib/systemd/system/
+  cp "$4"/systemd/*.service usr/lib/systemd/system/
   cp "$4/sysusers.d/postern.conf" usr/lib/sysusers.d/
   cp "$4/tmpfiles.d/postern.conf" usr/lib/tmpfiles.d/
 fi
+# What a test changes before the boot.
+if [ -e "$1/prepare" ]; then /bin/sh -e "$1/prepare"; fi
 # A failure ends the script: after this, systemd uses the files at / as its own.
 mkdir -p old
 pivot_root . old

@@ -4,6 +4,7 @@
 
 use libtest_mimic::Trial;
 
+mod boot;
 mod booted;
 mod container;
 mod metrics;
@@ -36,6 +37,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     add!(&[];
         metrics::metrics_address_in_use_is_one_error,
         unit::engine_gets_its_state_back,
+        unit::reload_refuses_missing_engine_user,
         container::gate_runs_as_first_process,
         package::removal_names_saved_rules,
         systemd::systemd_is_notified_of_start_reload_stop,
@@ -50,7 +52,10 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         metrics::hostile_readers_delay_no_knock,
     );
     add!(&[Program("systemd-analyze")]; unit::unit_is_rated_below_3);
-    add!(&[systemd, drivers[1]]; unit::systemd_restarts_after_kill_and_hang);
+    add!(&[systemd, drivers[1]];
+        unit::systemd_restarts_after_kill_and_hang,
+        boot::removed_protection_stays_removed_at_boot,
+    );
     add!(&deb; package::package_holds_every_file, package::bill_of_materials_names_every_crate);
     add!(&[packaging, Program("lintian")]; package::package_has_no_lintian_error);
     add!(&installed;
@@ -61,6 +66,9 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         let name = format!("unit::unit_works_under_systemd::{driver}");
         let needs = [BASE, &[systemd, program]].concat();
         trials.push(machine.trial(name, &needs, move || unit::unit_works_under_systemd(driver)));
+        let name = format!("boot::broken_config_at_boot_hides::{driver}");
+        let test = move || boot::broken_config_at_boot_hides(driver);
+        trials.push(machine.trial(name, &[&needs, drivers.as_slice()].concat(), test));
     }
     trials
 }

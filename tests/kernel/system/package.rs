@@ -72,10 +72,14 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
     text(&output)
 }
 
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("-rwxr-xr-x", "usr/bin/postern"),
     ("-rwxr-xr-x", "usr/bin/posternd"),
     ("-rw-r--r--", "usr/lib/systemd/system/posternd.service"),
+    (
+        "-rw-r--r--",
+        "usr/lib/systemd/system/postern-protect.service",
+    ),
     ("-rw-r--r--", "usr/lib/sysusers.d/postern.conf"),
     ("-rw-r--r--", "usr/lib/tmpfiles.d/postern.conf"),
     (
@@ -161,6 +165,8 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     let hint = "the gate needs a config before it starts";
     assert!(said.contains(hint), "{said}");
     machine.expect_shown(&[("UnitFileState", "enabled"), ("ActiveState", "inactive")]);
+    let protects = machine.tell("systemctl is-enabled postern-protect");
+    assert_eq!(protects, "enabled");
     let user = machine.tell("getent passwd postern");
     assert!(user.contains(":/") && user.ends_with("nologin"), "{user}");
     let pages = machine.tell("man -w posternd posternd.toml postern postern-config | wc -l");
@@ -184,6 +190,7 @@ pub(crate) fn package_installs_serves_and_is_removed() {
     // After removal it closes nothing.
     machine.tell("dpkg --remove postern");
     world.second.expect_let_in(Family::V4);
+    machine.tell("test ! -e /var/lib/postern.protect");
     let (_, rules) = machine.ask("nft list ruleset; iptables-save; ip6tables-save");
     assert!(!rules.to_lowercase().contains("postern"), "{rules}");
     machine.tell("dpkg --purge postern");

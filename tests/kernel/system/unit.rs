@@ -11,14 +11,43 @@ use super::booted::Booted;
 use postern_harness::{FAMILIES, Family, GateConfig, World, repository, text};
 
 pub(crate) fn unit_is_rated_below_3() {
-    let unit = repository().join("dist/systemd/posternd.service");
-    let mut command = Command::new("systemd-analyze");
-    let command = command.args(["security", "--offline=true", "--no-pager"]);
-    let said = text(&command.arg(unit).output().unwrap());
-    let (_, level) = said.split_once("Overall exposure level").expect(&said);
-    let mut words = level.split_whitespace();
-    let level: f64 = words.find_map(|word| word.parse().ok()).unwrap();
-    assert!(level < 3.0, "{said}");
+    for unit in ["posternd.service", "postern-protect.service"] {
+        let unit = repository().join("dist/systemd").join(unit);
+        let mut command = Command::new("systemd-analyze");
+        let command = command.args(["security", "--offline=true", "--no-pager"]);
+        let said = text(&command.arg(unit).output().unwrap());
+        let (_, level) = said.split_once("Overall exposure level").expect(&said);
+        let mut words = level.split_whitespace();
+        let level: f64 = words.find_map(|word| word.parse().ok()).unwrap();
+        assert!(level < 3.0, "{said}");
+    }
+}
+
+/// A config that is accepted now must also start the gate after the next boot.
+pub(crate) fn reload_refuses_missing_engine_user() {
+    let mut world = World::prepare(&GateConfig::new(DRIVER).gate("run_as = \"gatekeeper\""));
+    let users = world.folder().join("passwd");
+    let known = fs::read_to_string("/etc/passwd").unwrap();
+    fs::write(
+        &users,
+        format!("{known}gatekeeper:x:4242:4242::/:/bin/false\n"),
+    )
+    .unwrap();
+    world.daemon.through = Some(format!(
+        "mount --bind {} /etc/passwd && exec \"$@\"",
+        users.display()
+    ));
+    world.start_again();
+    world.at_gate(&["reload"]);
+    fs::write(&users, known).unwrap();
+    let refused = world.daemon.at_gate(&world.gate, &["reload"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(
+        said.contains("run_as: there is no user \"gatekeeper\""),
+        "{said}"
+    );
+    world.first.open("alice", Family::V4, &[]);
 }
 
 pub(crate) fn engine_gets_its_state_back() {
@@ -160,7 +189,7 @@ pub(crate) fn systemd_restarts_after_kill_and_hang() {
     machine.wait_until_it_shows("ActiveState", "failed");
     machine.expect_shown(&[("NRestarts", "0"), ("ExecMainStatus", "78")]);
     let said = machine.tell(
-        "journalctl -u posternd SYSLOG_IDENTIFIER=posternd PRIORITY=3 -o cat --no-pager -n 1",
+        "journalctl -u posternd SYSLOG_IDENTIFIER=posternd PRIORITY=3 -o cat --no-pager -n 2",
     );
     assert!(
         said.starts_with("/etc/postern/posternd.toml:") && said.contains("this is not TOML"),

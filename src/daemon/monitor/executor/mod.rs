@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::core::order::{Order, Report};
+use crate::daemon::monitor::boot_protection::BootProtection;
 use crate::daemon::monitor::grant_list;
 use crate::daemon::monitor::hooks::Hooks;
 use crate::model::counters::MonitorCounters;
@@ -42,6 +43,7 @@ pub struct Executor {
     faults: Vec<SelfTest>,
     /// How many other warnings were logged last.
     warnings: usize,
+    boot: Option<BootProtection>,
     /// When the trial removes all rules, unless a knock is admitted or the administrator confirms first.
     trial_end: Option<Timestamp>,
 }
@@ -72,6 +74,7 @@ impl Executor {
             obstacle: None,
             faults: Vec::new(),
             warnings: 0,
+            boot: None,
             trial_end: None,
         })
     }
@@ -244,6 +247,7 @@ impl Executor {
                 "grants that the new config does not allow were closed"
             );
         }
+        self.keep_protection();
         Ok(())
     }
 
@@ -267,6 +271,7 @@ impl Executor {
             _ => {}
         }
         self.check_error = error;
+        self.keep_protection();
         self.log_obstacle();
     }
 
@@ -318,6 +323,21 @@ impl Executor {
         self.grants.hooks = Some(hooks);
     }
 
+    /// From now on what is installed is kept for the next boot.
+    pub(crate) fn keep_for_boot(&mut self, boot: BootProtection) {
+        self.boot = Some(boot);
+    }
+
+    /// Keeps what was installed since the last time. A trial keeps nothing until it is passed.
+    pub(crate) fn keep_protection(&mut self) {
+        if let (None, Some(boot)) = (self.trial_end, &mut self.boot)
+            && !self.grants.is_kept
+        {
+            let backend = self.grants.backend.name();
+            self.grants.is_kept = boot.keep(backend, &self.grants.protection);
+        }
+    }
+
     pub(crate) fn begin_trial(&mut self, end: Timestamp) {
         self.trial_end = Some(end);
     }
@@ -332,6 +352,7 @@ impl Executor {
         let was_on_trial = self.trial_end.take().is_some();
         if was_on_trial {
             info!("the trial is over, {why}: the firewall rules stay");
+            self.keep_protection();
         }
         was_on_trial
     }
@@ -365,6 +386,9 @@ impl Executor {
 
     pub fn remove(&mut self) -> Result<(), FirewallError> {
         let removed = self.grants.remove();
+        if let Some(boot) = &self.boot {
+            boot.forget();
+        }
         self.finish_hooks();
         removed
     }

@@ -30,7 +30,9 @@ pub(super) struct OpenGrants {
     pub(super) ledger: Ledger,
     pub(super) backend: Box<dyn FirewallDriver>,
     pub(super) clearance: Clearance,
-    protection: Protection,
+    pub(super) protection: Protection,
+    /// Whether the protection is kept for the next boot.
+    pub(super) is_kept: bool,
     pub(super) hooks: Option<Hooks>,
     /// `None` if the kernel does not give access to its connections.
     connections: Option<Box<dyn Conntrack>>,
@@ -77,6 +79,7 @@ impl OpenGrants {
             backend,
             clearance,
             protection,
+            is_kept: false,
             hooks: None,
             connections,
             are_ends_stale: false,
@@ -119,6 +122,7 @@ impl OpenGrants {
         }
         self.clearance = clearance;
         self.protection = protection;
+        self.is_kept = false;
         self.end_connections(&ended);
         Ok(closed)
     }
@@ -204,6 +208,7 @@ impl OpenGrants {
         let grants = self.ledger.grants().cloned();
         let (live, over): (Vec<Grant>, Vec<Grant>) = grants.partition(|grant| grant.until > now);
         self.backend.install(&self.protection, &live)?;
+        self.is_kept = false;
         let grants = live.len();
         if std::mem::take(&mut self.are_ends_stale) {
             info!(grants, "the expiry times of {grants} grants were rewritten");

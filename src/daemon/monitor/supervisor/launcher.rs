@@ -13,6 +13,7 @@ use crate::adapters::capture::hint_filter::HintFilter;
 use crate::adapters::clock::Steady;
 use crate::adapters::config::disk;
 use crate::core::order::{CaptureSpec, Start};
+use crate::daemon::monitor::confinement;
 use crate::daemon::monitor::directories;
 use crate::daemon::monitor::driver;
 use crate::daemon::monitor::rights::RunAs;
@@ -54,6 +55,9 @@ impl Launcher {
             driver::check_sets(&self.config, &settings)?;
         }
         directories::prepare_state(&settings.gate.state_dir, &self.run_as)?;
+        if confinement::runs_config_programs(&settings) {
+            directories::prepare_monitor(&settings.gate.state_dir)?;
+        }
         let captures = sockets::captures(&settings.gate, &self.bound.captures)?;
         let metrics =
             sockets::metrics_listener(settings.metrics.listen, self.bound.metrics.as_ref())?;

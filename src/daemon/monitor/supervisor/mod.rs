@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use crate::adapters::clock;
 use crate::core::order::{Order, Reloaded, Report};
 use crate::daemon::monitor::executor::Executor;
+use crate::daemon::monitor::rights;
 use crate::model::counters::EngineCounters;
 use crate::model::exit::{CONFIG, ExitError, FAILED, PERMISSION};
 use crate::model::settings::Settings;
@@ -167,7 +168,9 @@ impl Supervisor {
         let tickets = reloads.begin();
         info!("reading the config again");
         let start = clock::instant();
-        let launched = self.launch();
+        // Whatever a start would refuse.
+        let run_as = rights::run_as(&self.settings.gate.run_as);
+        let launched = run_as.and_then(|_| self.launch());
         reloads.finish(clock::elapsed(start));
         match (launched, self.successor.as_mut()) {
             (Ok(()), Some(successor)) => successor.tickets = tickets,
