@@ -179,6 +179,10 @@ impl<D: FirewallDriver> WithHostSets<D> {
 
     /// Writes the elements of all grants anew, and removes every other one of Postern.
     fn rewrite(&mut self) -> Result<(), FirewallError> {
+        if self.services.is_empty() && self.sets.is_empty() && self.looked_at.is_some() {
+            // Nothing was added since the last time.
+            return Ok(());
+        }
         let mut kernel = match HostSets::open() {
             Ok(kernel) => kernel,
             Err(_) if self.services.is_empty() => return Ok(()),

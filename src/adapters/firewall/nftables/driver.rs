@@ -144,7 +144,10 @@ impl Nftables {
         chains: &[table::Chain],
         elements: &[ElementChange],
     ) -> Result<(), FirewallError> {
-        let table = table_messages(chains);
+        // Where others flushed the ruleset there is no table. To delete one costs the kernel milliseconds.
+        let is_absent = self.kernel.is_dormant();
+        let is_absent = is_absent.is_err_and(|error| error.is_all(Errno::NOENT));
+        let table = table_messages(chains, is_absent);
         let mut names: Vec<&dyn Display> = Vec::new();
         names.extend(table.iter().map(|(name, _)| name as &dyn Display));
         names.extend(elements.iter().map(|change| change as &dyn Display));
@@ -193,13 +196,12 @@ fn not_recorded(error: RecordError) -> FirewallError {
     FirewallError::Unsupported(format!("nftables: {error}"))
 }
 
-fn table_messages(chains: &[table::Chain]) -> Vec<(&'static str, Message)> {
-    // adding it first lets the deletion succeed if there is no table
-    let mut messages = vec![
-        ("adding the table", messages::new_table()),
-        ("deleting the table", messages::delete_table()),
-        ("adding the table", messages::new_table()),
-    ];
+fn table_messages(chains: &[table::Chain], is_absent: bool) -> Vec<(&'static str, Message)> {
+    let add = ("adding the table", messages::new_table());
+    let mut messages = vec![add.clone()];
+    if !is_absent {
+        messages.extend([("deleting the table", messages::delete_table()), add]);
+    }
     for (number, set) in (1..).zip(Set::all()) {
         messages.push(("adding a set", messages::new_set(set, number)));
     }
