@@ -1,10 +1,15 @@
-//! The socket pair between monitor and engine: whole messages, and descriptors with the first one.
+//! The socket pair between monitor and engine: whole messages, and descriptors from the monitor with the first one.
+//!
+//! Nothing passes descriptors to the monitor: to close them can take it as long as the sender likes. The kernel refuses them at
+//! the monitor's end, and the engine's filter of system calls has none that sends them.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::Errno;
+use nix::sys::socket::SetSockOpt;
+use nix::{libc, setsockopt_impl, sockopt_impl};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -12,6 +17,11 @@ use rustix::net::{
 
 /// The most descriptors in one message.
 pub(crate) const DESCRIPTORS_MAX: usize = 64;
+
+// asm-generic/socket.h: SO_PASSRIGHTS, since Linux 6.16.
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+sockopt_impl!(PassRights, SetOnly, libc::SOL_SOCKET, SO_PASSRIGHTS, bool);
 
 #[derive(Debug)]
 pub(crate) struct Link(OwnedFd);
@@ -24,6 +34,7 @@ pub(crate) enum Received {
     Gone,
 }
 
+/// The monitor's end, which takes no descriptors where the kernel can refuse them, and the engine's end.
 pub(crate) fn pair() -> io::Result<(Link, Link)> {
     let (one, other) = net::socketpair(
         AddressFamily::UNIX,
@@ -31,6 +42,8 @@ pub(crate) fn pair() -> io::Result<(Link, Link)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
+    // An older kernel lacks the option.
+    let _ = PassRights.set(&one, &false);
     Ok((Link(one), Link(other)))
 }
 
@@ -48,12 +61,23 @@ impl Link {
     }
 
     pub(crate) fn send(&self, message: &[u8]) -> io::Result<()> {
-        self.send_with(message, &[], SendFlags::NOSIGNAL)
+        self.send_with(message, SendFlags::NOSIGNAL)
     }
 
     /// Sends one message, or fails with `WouldBlock` if there is no space.
     pub(crate) fn try_send(&self, message: &[u8]) -> io::Result<()> {
-        self.send_with(message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        self.send_with(message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    fn send_with(&self, message: &[u8], flags: SendFlags) -> io::Result<()> {
+        retry_on_intr(|| net::send(&self.0, message, flags))?;
+        Ok(())
+    }
+
+    /// As [`try_send`](Self::try_send), for the monitor. An engine's filter refuses the system call, and tests tell it from the
+    /// calls for the firewall.
+    pub(crate) fn try_send_report(&self, message: &[u8]) -> io::Result<()> {
+        self.send_message(message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
     }
 
     pub(crate) fn send_descriptors(
@@ -61,10 +85,10 @@ impl Link {
         message: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
-        self.send_with(message, descriptors, SendFlags::NOSIGNAL)
+        self.send_message(message, descriptors, SendFlags::NOSIGNAL)
     }
 
-    fn send_with(
+    fn send_message(
         &self,
         message: &[u8],
         descriptors: &[BorrowedFd<'_>],
@@ -78,65 +102,65 @@ impl Link {
             let why = format!("{count} descriptors are more than {DESCRIPTORS_MAX}");
             return Err(io::Error::other(why));
         }
-        loop {
-            let parts = [IoSlice::new(message)];
-            match net::sendmsg(&self.0, &parts, &mut ancillary, flags) {
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-                Ok(_) => return Ok(()),
-            }
-        }
+        let parts = [IoSlice::new(message)];
+        retry_on_intr(|| net::sendmsg(&self.0, &parts, &mut ancillary, flags))?;
+        Ok(())
     }
 
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.receive_with(buffer, RecvFlags::empty())
-            .map(|(received, _)| received)
+        self.receive_with(
+            buffer,
+            RecvFlags::empty(),
+            &mut RecvAncillaryBuffer::default(),
+        )
     }
 
     pub(crate) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.receive_with(buffer, RecvFlags::DONTWAIT)
-            .map(|(received, _)| received)
+        self.receive_with(
+            buffer,
+            RecvFlags::DONTWAIT,
+            &mut RecvAncillaryBuffer::default(),
+        )
     }
 
     pub(crate) fn receive_descriptors(
         &self,
         buffer: &mut [u8],
     ) -> io::Result<(Received, Vec<OwnedFd>)> {
-        self.receive_with(buffer, RecvFlags::empty())
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = self.receive_with(buffer, RecvFlags::CMSG_CLOEXEC, &mut ancillary)?;
+        let rights = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        Ok((received, rights.flatten().collect()))
     }
 
     fn receive_with(
         &self,
         buffer: &mut [u8],
         flags: RecvFlags,
-    ) -> io::Result<(Received, Vec<OwnedFd>)> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        ancillary: &mut RecvAncillaryBuffer<'_>,
+    ) -> io::Result<Received> {
         let message = loop {
             let mut parts = [IoSliceMut::new(buffer)];
-            let flags = flags | RecvFlags::CMSG_CLOEXEC;
-            match net::recvmsg(&self.0, &mut parts, &mut ancillary, flags) {
+            match net::recvmsg(&self.0, &mut parts, ancillary, flags) {
                 // The other end closed with unread messages. The kernel reports that once; its own messages can still be read.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
-                Err(Errno::AGAIN) => return Ok((Received::Nothing, Vec::new())),
+                Err(Errno::AGAIN) => return Ok(Received::Nothing),
                 Err(error) => return Err(error.into()),
                 Ok(message) => break message,
             }
         };
-        let rights = ancillary.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        let descriptors = rights.flatten().collect();
         if message.flags.contains(ReturnFlags::TRUNC) {
             let why = "the message is too long";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        let received = match message.bytes {
+        Ok(match message.bytes {
             0 => Received::Gone,
             bytes => Received::Message(bytes),
-        };
-        Ok((received, descriptors))
+        })
     }
 }
 
@@ -173,6 +197,22 @@ mod tests {
         assert!(matches!(end, Received::Gone));
         let found = other.send(b"anyone?").unwrap_err().kind();
         assert_eq!(found, io::ErrorKind::BrokenPipe);
+    }
+
+    /// On a kernel without SO_PASSRIGHTS only the engine's filter refuses them.
+    #[test]
+    fn monitors_end_takes_no_descriptors() {
+        let (other, _) = pair().unwrap();
+        if PassRights.set(&other, &true).is_err() {
+            return;
+        }
+        let (monitor, engine) = pair().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let found = engine.send_descriptors(b"close this", &[file.as_fd()]);
+        assert_eq!(found.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        engine.send(b"an order").unwrap();
+        let received = monitor.try_receive(&mut [0; 64]).unwrap();
+        assert!(matches!(received, Received::Message(8)));
     }
 
     #[test]

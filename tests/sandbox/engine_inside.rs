@@ -6,8 +6,9 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::UdpSocket;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use postern::daemon::engine::privileges;
 use postern::model::mark::{MarkRecord, StoredTimes};
 use postern::model::time::Timestamp;
 use postern_proto::Mark;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 pub(crate) const USER: u32 = 65_534;
 
@@ -40,6 +42,7 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     needs(state, packets, &control, client);
     files(state);
     sockets(&unconnected);
+    link(&UnixStream::pair().unwrap().0);
     others(parent);
     rights();
     // Last, because it would end this process.
@@ -145,6 +148,18 @@ fn sockets(unconnected: &UdpSocket) {
         "connect a socket it has",
         unconnected.connect("127.0.0.1:9"),
     );
+}
+
+fn link(link: &UnixStream) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    let own = [link.as_fd()];
+    assert!(rights.push(SendAncillaryMessage::ScmRights(&own)));
+    let part = [io::IoSlice::new(b"x")];
+    let sent = sendmsg(link, &part, &mut rights, SendFlags::empty());
+    tell("send a descriptor", sent.map_err(io::Error::from));
+    let number = link.as_raw_fd().into();
+    attempt("send several messages", libc::SYS_sendmmsg, &[number]);
 }
 
 fn others(parent: i64) {

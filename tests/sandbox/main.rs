@@ -30,7 +30,12 @@ type Case = (&'static str, &'static [&'static str], &'static str);
 const REFUSED: &[&str] = &["EPERM", "EACCES"];
 const DONE: &[&str] = &["done"];
 
-const ENGINES: [Case; 7] = [
+const ENGINES: [Case; 8] = [
+    (
+        "engine_passes_no_descriptor",
+        REFUSED,
+        "send a descriptor, send several messages",
+    ),
     (
         "engine_uses_only_its_state",
         REFUSED,

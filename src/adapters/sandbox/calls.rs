@@ -54,8 +54,8 @@ const ENGINE: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
+    // Not sendmsg: it could pass descriptors to the monitor.
     libc::SYS_sendto,
-    libc::SYS_sendmsg,
     libc::SYS_accept4,
     libc::SYS_bind,
     libc::SYS_shutdown,
@@ -152,6 +152,7 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_landlock_add_rule,
     libc::SYS_landlock_restrict_self,
     libc::SYS_seccomp,
+    libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
     // Changes of legacy iptables, which the kernel does not report, are seen by its lock file.
     libc::SYS_inotify_init1,

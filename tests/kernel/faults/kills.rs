@@ -70,7 +70,7 @@ pub(crate) fn engine_killed_before_its_sync_opens_nothing(backend: &'static str)
 }
 
 pub(crate) fn engine_killed_before_its_order_opens_nothing(backend: &'static str) {
-    engine_at(backend, "sendmsg", r#"{\"open\":"#, &Mark::Durable);
+    engine_at(backend, "sendto", r#"{\"open\":"#, &Mark::Durable);
 }
 
 fn monitor_at(backend: &'static str, calls: &str, what: &str, hit: &str, opened: usize) {

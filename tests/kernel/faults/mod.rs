@@ -56,7 +56,7 @@ const ONCE: &[Test] = table![
     ROOT: memory::start_with_little_memory_serves_or_reports,
     STRACE: memory::engine_without_memory_opens_only_durable,
     ROOT: hostile_engine::invalid_message_ends_the_engine,
-    ROOT: hostile_engine::descriptors_with_orders_are_closed,
+    ROOT: hostile_engine::lingering_descriptors_delay_no_close,
     ROOT: hostile_engine::silent_engine_is_replaced,
     ROOT: hostile_engine::engine_with_a_closed_link_is_replaced,
 ];

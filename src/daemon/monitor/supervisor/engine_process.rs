@@ -256,7 +256,7 @@ impl EngineProcess {
 
     pub(super) fn send_unsent(&mut self) {
         while let Some(message) = self.unsent.front() {
-            match self.link.try_send(message) {
+            match self.link.try_send_report(message) {
                 Ok(()) => {
                     self.unsent.pop_front();
                     self.unread_since = None;
