@@ -8,7 +8,9 @@ use postern_proto::{Action, Item, Request};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::setup::{ClosedPort, GATE, Home, Ran, World, key, open_port, program, run, says};
+use crate::setup::{
+    ClosedPort, GATE, Home, Ran, World, key, open_port, postern_behind, program, run, says,
+};
 
 const UDP: &str = "services = [\"udp/53\"]\n";
 
@@ -141,6 +143,26 @@ fn signals_reach_the_command() {
         assert_eq!(child.wait().unwrap().code(), Some(9));
         world.expect_close(opened);
     }
+}
+
+/// What is not dumpable leaves no core file, and its memory is closed to a process of the same user.
+#[test]
+fn only_the_command_may_be_dumped() {
+    let world = World::new(UDP);
+    let limit = ["prlimit", "--core=4096:4096"];
+    let unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    let is_root = rustix::process::geteuid().is_root();
+    let wrapper = [&limit[..], if is_root { &unprivileged } else { &[] }].concat();
+    let script = "for at in $$ $PPID; do head -c 0 /proc/$at/mem 2>&1 && echo open; done; \
+                  grep -c '^Max core file size *4096 *4096 ' /proc/self/limits";
+    let mut command = postern_behind(&wrapper, &arguments(&["-q"], script));
+    command.env("POSTERN_CONFIG", world.home.path("config.toml"));
+    says(
+        &run(&mut command).ok(),
+        "open\nhead: …Permission denied\n1\n",
+    );
+    let opened = world.request();
+    world.expect_close(opened);
 }
 
 #[test]

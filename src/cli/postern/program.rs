@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::arguments::{Arguments, Command};
 use super::output::{note, say};
@@ -23,6 +24,10 @@ pub fn main() -> ExitCode {
 
 /// Runs a command with these arguments.
 pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Core files of this process would show its keys. A command of `postern run` is dumpable again, because exec resets it.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        note(&format!("a core file may show keys: {error}"));
+    }
     let name = OsString::from("postern");
     dispatch([name].into_iter().chain(arguments)).unwrap_or_else(|error| {
         note(&error.message);
