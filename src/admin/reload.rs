@@ -68,6 +68,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         let listener = control::bind(&path).unwrap();
+        listener.set_nonblocking(false).unwrap();
         let daemon = thread::spawn(move || {
             for told in answers {
                 let (stream, _) = listener.accept().unwrap();

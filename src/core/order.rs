@@ -158,6 +158,8 @@ pub enum Report {
 pub struct Start {
     /// User and group to change to; `None`: keep the present ones.
     pub run_as: Option<(u32, u32)>,
+    /// The number of users, for the engine's limits.
+    pub users: usize,
     /// One for each capture descriptor.
     pub captures: Vec<CaptureSpec>,
     /// The firewall driver's name, for `posternd status`.

@@ -19,7 +19,7 @@ use postern::adapters::capture::packet::{self, PacketCapture};
 use postern::adapters::sandbox;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::disk::DiskStore;
-use postern::daemon::engine::privileges;
+use postern::daemon::engine::{limits, privileges};
 use postern::model::mark::{MarkRecord, StoredTimes};
 use postern::model::time::Timestamp;
 use postern_proto::Mark;
@@ -33,18 +33,22 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     let control = UnixListener::bind(state.with_file_name("control")).unwrap();
     let client = UnixStream::connect(state.with_file_name("control")).unwrap();
     let unconnected = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let packet = packets.as_raw_fd().into();
     let parent = std::os::unix::process::parent_id().into();
 
+    limits::lower(1).unwrap();
     privileges::give_up(Some((USER, USER))).unwrap();
     let gaps = sandbox::engine(state).unwrap();
     assert_eq!(gaps, Vec::<String>::new(), "this kernel has all parts");
 
+    shared(packet, control.as_raw_fd().into());
     needs(state, packets, &control, client);
     files(state);
     sockets(&unconnected);
     link(&UnixStream::pair().unwrap().0);
     others(parent);
     rights();
+    limited(state);
     // Last, because it would end this process.
     let none: [*const libc::c_char; 1] = [std::ptr::null()];
     attempt(
@@ -160,6 +164,50 @@ fn link(link: &UnixStream) {
     tell("send a descriptor", sent.map_err(io::Error::from));
     let number = link.as_raw_fd().into();
     attempt("send several messages", libc::SYS_sendmmsg, &[number]);
+}
+
+/// What other processes have, too, or what takes the host's memory.
+fn shared(packet: i64, control: i64) {
+    let non_blocking = i64::from(libc::O_NONBLOCK);
+    let set_flags = i64::from(libc::F_SETFL);
+    attempt("shorten the log", libc::SYS_ftruncate, &[2]);
+    attempt("move in the log", libc::SYS_lseek, &[2]);
+    attempt("duplicate the log", libc::SYS_dup, &[2]);
+    attempt(
+        "make the log non-blocking",
+        libc::SYS_fcntl,
+        &[2, set_flags, non_blocking],
+    );
+    attempt(
+        "make a socket block",
+        libc::SYS_fcntl,
+        &[control, set_flags],
+    );
+    attempt("shut its control socket", libc::SYS_shutdown, &[control, 2]);
+    for (name, level, option) in [
+        ("lock a filter", libc::SOL_SOCKET, libc::SO_LOCK_FILTER),
+        ("make a ring", libc::SOL_PACKET, libc::PACKET_RX_RING),
+        (
+            "promiscuous mode",
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+        ),
+    ] {
+        let arguments = [packet, level.into(), option.into()];
+        attempt(name, libc::SYS_setsockopt, &arguments);
+    }
+}
+
+fn limited(state: &Path) {
+    let file = fs::File::create(state.join("long")).unwrap();
+    tell("make a long file", file.set_len(2 << 30));
+    let memory = Vec::<u8>::new().try_reserve_exact(1 << 30);
+    let memory = memory.map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM));
+    tell("take much memory", memory);
+    let copies = (0..600)
+        .map(|_| file.try_clone())
+        .collect::<io::Result<Vec<_>>>();
+    tell("open many files", copies);
 }
 
 fn others(parent: i64) {

@@ -30,7 +30,25 @@ type Case = (&'static str, &'static [&'static str], &'static str);
 const REFUSED: &[&str] = &["EPERM", "EACCES"];
 const DONE: &[&str] = &["done"];
 
-const ENGINES: [Case; 8] = [
+const LIMITED: &[&str] = &[
+    "File too large (os error 27)",
+    "Cannot allocate memory (os error 12)",
+    "Too many open files (os error 24)",
+];
+
+const ENGINES: [Case; 10] = [
+    (
+        "engine_changes_nothing_shared",
+        REFUSED,
+        "shorten the log, move in the log, duplicate the log, make the log non-blocking, \
+         make a socket block, shut its control socket, lock a filter, make a ring, \
+         promiscuous mode",
+    ),
+    (
+        "engine_takes_bounded_resources",
+        LIMITED,
+        "make a long file, take much memory, open many files",
+    ),
     (
         "engine_passes_no_descriptor",
         REFUSED,

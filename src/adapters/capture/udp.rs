@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -15,7 +16,10 @@ use super::drops::Drops;
 use super::{Capture, Caught};
 use crate::model::datagram::{Datagram, PAYLOAD_MAX};
 
-const WAIT: Duration = Duration::from_secs(1);
+const WAIT: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 /// Pause after an error, so that a lasting error does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Errors in a row after which the capture stops.
@@ -40,7 +44,7 @@ fn bind_to(address: SocketAddr) -> io::Result<OwnedFd> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.set_read_timeout(Some(WAIT))?;
+    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -97,6 +101,12 @@ impl Capture for UdpCapture {
     fn next(&mut self) -> io::Result<Caught> {
         // one byte more than a knock has: the kernel cuts the rest, and the gate still sees that it is too long
         let mut payload = [0; PAYLOAD_MAX];
+        // engines share the socket one after the other, so none relies on a timeout of it
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&WAIT)) {
+            Ok(0) => return self.failed(ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(error) => return self.failed(error.into()),
+        }
         match self.socket.recv_from(&mut payload) {
             Ok((len, from)) => {
                 self.failures = 0;

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const BACKLOG: i32 = 8;
@@ -28,7 +29,15 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    // An engine could change whether a shared socket blocks, so none relies on it.
+    socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Waits for a connection.
+pub(crate) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], None)?;
+    listener.accept().map(|(stream, _)| stream)
 }
 
 /// Serves one connection. `metrics` is called only for a valid request; `None` means unavailable now.

@@ -43,11 +43,7 @@ const ENGINE: &[libc::c_long] = &[
     libc::SYS_pread64,
     libc::SYS_write,
     libc::SYS_writev,
-    libc::SYS_pwrite64,
     libc::SYS_close,
-    libc::SYS_lseek,
-    libc::SYS_fcntl,
-    libc::SYS_dup,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
     // Sockets that it was given or accepts, and the files of its store.
@@ -58,17 +54,12 @@ const ENGINE: &[libc::c_long] = &[
     libc::SYS_sendto,
     libc::SYS_accept4,
     libc::SYS_bind,
-    libc::SYS_shutdown,
-    libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
     libc::SYS_openat,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
     libc::SYS_flock,
     libc::SYS_unlinkat,
     libc::SYS_renameat2,
@@ -93,6 +84,15 @@ const ENGINE_HERE: &[libc::c_long] = &[libc::SYS_renameat];
 /// For the monitor also: new sockets, engines that it starts and ends, directories, files, and what an engine does while it gives up
 /// its rights.
 const MONITOR: &[libc::c_long] = &[
+    libc::SYS_lseek,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_pwrite64,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
     libc::SYS_mmap,
     libc::SYS_mprotect,
     libc::SYS_clone,
@@ -183,21 +183,69 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 // linux/bpf.h: look up, update and delete an element of a map, and read what kind of map it is.
 const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
-// linux/sockios.h, asm-generic/ioctls.h: the index of an interface, and whether a descriptor blocks.
-const IOCTLS: [u64; 2] = [0x8933, 0x5421];
+// linux/sockios.h: the index of an interface.
+const SIOCGIFINDEX: u64 = 0x8933;
+/// The last of the descriptors that an engine shares with the monitor: its link, and the log.
+const SHARED: u64 = 2;
+
+/// Calls that change a file or its descriptor. Not for the log.
+const OWN_FILES: [libc::c_long; 5] = [
+    libc::SYS_lseek,
+    libc::SYS_pwrite64,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_dup,
+];
+/// What fcntl may do: duplicate, and lock a range of the store.
+const FCNTL: [libc::c_int; 7] = [
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_OFD_GETLK,
+    libc::F_OFD_SETLK,
+    libc::F_OFD_SETLKW,
+];
+/// The socket options of an engine: deadlines of a reader of metrics, and the classic filter of a packet socket. The monitor has
+/// locked the filters of all sockets that outlive an engine. No option of SOL_PACKET: rings take the host's memory.
+const OPTIONS: [libc::c_int; 3] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_ATTACH_FILTER];
 
 /// Restricts this thread and its threads to the calls of an engine. It cannot execute a program, start or trace a process, or make or
-/// connect a socket.
+/// connect a socket. What it shares with the monitor or passes on to its successor stays as it is.
 pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
-    let number = |flag: libc::c_int| u64::from(flag.unsigned_abs());
     let (thread, executable) = (number(libc::CLONE_THREAD), number(libc::PROT_EXEC));
     let threads_only = when(0, SeccompCmpOp::MaskedEq(thread), thread)?;
     let no_new_code = when(2, SeccompCmpOp::MaskedEq(executable), 0)?;
+    let own = || number_is(0, SeccompCmpOp::Gt, SHARED);
+    let is = |argument, value| number_is(argument, SeccompCmpOp::Eq, value);
+    let socket_level = || is(1, number(libc::SOL_SOCKET));
     let mut rules = plain(&[ENGINE, ENGINE_HERE]);
+    for call in OWN_FILES {
+        rules.insert(call, vec![SeccompRule::new(vec![own()?])?]);
+    }
+    let fcntl = FCNTL.map(|command| SeccompRule::new(vec![own()?, is(1, number(command))?]));
+    let mut fcntl = fcntl.into_iter().collect::<Result<Vec<_>, _>>()?;
+    // pnet sets this for its packet socket. Other sockets are non-blocking already, and no engine can change that.
+    let non_blocking = is(2, number(libc::O_NONBLOCK))?;
+    fcntl.push(SeccompRule::new(vec![
+        own()?,
+        is(1, number(libc::F_SETFL))?,
+        non_blocking,
+    ])?);
+    rules.insert(libc::SYS_fcntl, fcntl);
+    let options = OPTIONS
+        .map(|option| SeccompRule::new(vec![own()?, socket_level()?, is(2, number(option))?]));
+    let options = options.into_iter().collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_setsockopt, options);
+    rules.insert(
+        libc::SYS_getsockopt,
+        vec![SeccompRule::new(vec![socket_level()?])?],
+    );
     rules.insert(libc::SYS_mmap, vec![no_new_code.clone()]);
     rules.insert(libc::SYS_mprotect, vec![no_new_code]);
     rules.insert(libc::SYS_clone, vec![threads_only]);
-    rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
+    let index = SeccompRule::new(vec![own()?, is(1, SIOCGIFINDEX)?])?;
+    rules.insert(libc::SYS_ioctl, vec![index]);
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
     // Only for wake-ups between threads.
     rules.insert(libc::SYS_socketpair, one_of(0, &[number(libc::AF_UNIX)])?);
@@ -214,6 +262,19 @@ pub(super) fn monitor() -> Result<Vec<String>, SandboxError> {
 fn plain(lists: &[&[libc::c_long]]) -> Rules {
     let calls = lists.iter().copied().flatten();
     calls.map(|call| (*call, Vec::new())).collect()
+}
+
+fn number(flag: libc::c_int) -> u64 {
+    u64::from(flag.unsigned_abs())
+}
+
+/// A condition on an `int`, whose upper half the kernel ignores.
+fn number_is(
+    argument: u8,
+    operation: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value)
 }
 
 fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {

@@ -18,6 +18,7 @@ use crate::model::time::Timestamp;
 mod batch;
 pub mod core;
 mod health;
+pub mod limits;
 mod prefilter;
 pub mod privileges;
 mod sample;

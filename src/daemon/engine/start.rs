@@ -27,7 +27,7 @@ use crate::core::gate::{Gate, HintTable};
 use crate::core::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::daemon::engine::core::Core;
 use crate::daemon::engine::prefilter::Prefilter;
-use crate::daemon::engine::privileges;
+use crate::daemon::engine::{limits, privileges};
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 use crate::model::settings::Settings;
 
@@ -47,6 +47,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let _ = rustix::thread::set_name(c"posternd");
     // The monitor has already logged that it could not raise the limit.
     let locked = privileges::lock_memory();
+    limits::lower(start.users)?;
     privileges::give_up(start.run_as)?;
     for gap in sandbox::engine(&start.state_dir).map_err(|error| ExitError::new(SYSTEM, error))? {
         info!("{}", sandbox::gap_line(&format!("the engine: {gap}")));

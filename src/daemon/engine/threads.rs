@@ -266,7 +266,7 @@ pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), ExitE
     start(move || {
         let mut last: Option<(Instant, String)> = None;
         loop {
-            let Ok((stream, _)) = listener.accept() else {
+            let Ok(stream) = http::accept(&listener) else {
                 // Too many open files, for example. The pause keeps the thread from spinning.
                 thread::sleep(METRICS_WITHIN);
                 continue;

@@ -1,8 +1,14 @@
 //! Opens the sockets of an engine: control, metrics and captures. Bound sockets of the last engine are used again.
+//!
+//! What a hostile engine does to such a socket would outlast it. Its filter of system calls refuses what would do harm. No filter
+//! can be put on the socket, because one in the way of every packet could be locked.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+
+use nix::sys::socket::SetSockOpt;
+use nix::{libc, setsockopt_impl, sockopt_impl};
 
 use crate::adapters::capture;
 use crate::adapters::control;
@@ -11,9 +17,23 @@ use crate::core::order::CaptureSpec;
 use crate::model::exit::ExitError;
 use crate::model::settings::{CaptureKind, Gate, Interfaces};
 
+sockopt_impl!(
+    LockFilter,
+    SetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_LOCK_FILTER,
+    bool
+);
+
+fn lock_filter(socket: OwnedFd) -> std::io::Result<OwnedFd> {
+    LockFilter.set(&socket, &true)?;
+    Ok(socket)
+}
+
 pub(super) fn control_socket(path: &Path) -> Result<OwnedFd, ExitError> {
     let doing = format!("binding the control socket {}", path.display());
     let socket = control::bind(path).map(OwnedFd::from);
+    let socket = socket.and_then(lock_filter);
     socket.map_err(ExitError::system(doing))
 }
 
@@ -30,10 +50,11 @@ pub(super) fn metrics_listener(
             "passing on the listener of {address}"
         )))?,
         None => metrics::http::bind(address)
+            .map(OwnedFd::from)
+            .and_then(lock_filter)
             .map_err(ExitError::system(format!(
                 "metrics.listen: listening on {address} (is another program using it?)"
-            )))?
-            .into(),
+            )))?,
     };
     Ok(Some((address, socket)))
 }
@@ -67,7 +88,8 @@ fn udp(port: u16, bound: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, Owne
         )))?;
         return Ok((spec.clone(), again));
     }
-    let socket = capture::udp::bind(port).map_err(ExitError::system(format!(
+    let socket = capture::udp::bind(port).and_then(lock_filter);
+    let socket = socket.map_err(ExitError::system(format!(
         "binding UDP port {port} (is another program using it?)"
     )))?;
     Ok((CaptureSpec::Udp { port }, socket))

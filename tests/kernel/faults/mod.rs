@@ -7,6 +7,8 @@ mod capture;
 mod control_clients;
 mod disk;
 mod firewall;
+#[cfg(target_arch = "x86_64")]
+mod hostile_calls;
 mod hostile_engine;
 mod inject;
 mod kills;
@@ -55,6 +57,7 @@ const ONCE: &[Test] = table![
     ROOT: control_clients::hostile_clients_delay_no_knock,
     ROOT: memory::start_with_little_memory_serves_or_reports,
     STRACE: memory::engine_without_memory_opens_only_durable,
+    ROOT: hostile_calls::successor_serves_with_all_that_was_lent,
     ROOT: hostile_engine::invalid_message_ends_the_engine,
     ROOT: hostile_engine::lingering_descriptors_delay_no_close,
     ROOT: hostile_engine::silent_engine_is_replaced,

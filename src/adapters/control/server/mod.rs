@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpair};
 
 use super::question::{Answer, Question};
 
@@ -111,11 +112,15 @@ pub(crate) fn answer(to: Client, answer: &Answer) {
 }
 
 impl Server {
+    /// The listener comes from [`bind`](super::bind) and does not block.
     pub(crate) fn new(listener: UnixListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let (bell, ringer) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        ringer.set_nonblocking(true)?;
+        let (bell, ringer) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let (bell, ringer) = (UnixStream::from(bell), UnixStream::from(ringer));
         let (answer_sender, answers) = channel();
         let (ringer, closing) = (Arc::new(ringer), Arc::new(AtomicBool::new(false)));
         Ok(Self {
@@ -210,8 +215,9 @@ impl Server {
         }
         self.pause_until = None;
         for _ in 0..CLIENTS_MAX {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.admit(stream, now),
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match accept_with(&self.listener, flags).map_err(io::Error::from) {
+                Ok(stream) => self.admit(stream.into(), now),
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
                     ErrorKind::WouldBlock => return,
@@ -227,9 +233,6 @@ impl Server {
     /// Admits root only. Nothing is read from others.
     fn admit(&mut self, stream: UnixStream, now: Instant) {
         let is_root = socket_peercred(&stream).is_ok_and(|peer| peer.uid.is_root());
-        if stream.set_nonblocking(true).is_err() {
-            return;
-        }
         if !is_root {
             failed(&stream, "only root may ask");
             return;
