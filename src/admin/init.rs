@@ -16,7 +16,7 @@ use crate::adapters::config::bundle::Bundle;
 use crate::adapters::config::disk;
 use crate::adapters::files::{self, FileErrorKind};
 use crate::adapters::process::{self, Programs};
-use crate::daemon::monitor::{directories, rights};
+use crate::daemon::monitor::{rights, state_folder};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint, Host};
 use crate::model::exit::{CONFIG, ExitError, PERMISSION, USAGE};
 use crate::model::run::{Call, OUTPUT, Run};
@@ -79,7 +79,7 @@ pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
     let settings = disk::load(config)?.1;
     let state_dir = &settings.gate.state_dir;
     let is_new = state_dir.symlink_metadata().is_err();
-    directories::prepare_state(state_dir, &rights::run_as(&settings.gate.run_as)?)?;
+    state_folder::prepare(state_dir, config, &rights::run_as(&settings.gate.run_as)?)?;
     steps.push(SetUpStep::new(is_new, "state", state_dir.display()));
     Ok(SetUp {
         gate: settings.gate.name,

@@ -64,3 +64,22 @@ pub(crate) fn file_open_to_others_is_refused() {
     gate.give_to("posternd.toml", 65534);
     refused(&gate, "…belongs to user 65534…; run chown 0 …");
 }
+
+pub(crate) fn state_folder_with_other_files_is_refused() {
+    let gate = Gate::good("run_as = \"nobody\"", "", KEY);
+    gate.write("state/passwd", "root's");
+    let line = gate.run("run").one_line(78);
+    says(
+        &line,
+        "…/state: it contains passwd, which is not Postern's; set state_dir to …",
+    );
+    let check = gate.run("check");
+    assert_eq!(check.code, Some(78));
+    assert!(
+        check.out.contains(&format!("error: {line}\n")),
+        "{}",
+        check.out
+    );
+    let owner = |name| std::os::unix::fs::MetadataExt::uid(&gate.path(name).metadata().unwrap());
+    assert_eq!([owner("state"), owner("state/passwd")], [0, 0]);
+}

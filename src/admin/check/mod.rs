@@ -14,7 +14,7 @@ use crate::adapters::config::disk;
 use crate::adapters::firewall::command::program_fault;
 use crate::adapters::sandbox;
 use crate::admin::check::findings::{Finding, Findings};
-use crate::daemon::monitor::{self, confinement, driver, rights, routing};
+use crate::daemon::monitor::{self, confinement, driver, rights, routing, state_folder};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
 use crate::model::time;
@@ -42,6 +42,10 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
     }
     match rights::run_as(&settings.gate.run_as) {
         Ok(run_as) => {
+            let state_dir = &settings.gate.state_dir;
+            if let Err(stop) = state_folder::check(state_dir, config, &run_as) {
+                findings.error("state-dir", &stop);
+            }
             if let Some(note) = run_as.note {
                 findings.add(Finding::warning("run-as", note));
             }

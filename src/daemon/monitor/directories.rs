@@ -1,54 +1,13 @@
-//! The directories of engine and monitor, and the lock that keeps a second daemon out.
+//! The monitor's directory, and the lock that keeps a second daemon out.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{getegid, geteuid};
+use rustix::process::geteuid;
 
-use super::rights::RunAs;
 use crate::adapters::files;
 use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
-
-/// Makes the engine's state directory if it is missing, and gives it to the engine's user. systemd gives a StateDirectory= back to
-/// root at every reload, so this runs before each start of an engine.
-pub(crate) fn prepare_state(path: &Path, run_as: &RunAs) -> Result<(), ExitError> {
-    make_dir(path, 0o700)?;
-    let failed = |what: &str| format!("{}: {what}", path.display());
-    let found =
-        fs::metadata(path).map_err(ExitError::system(failed("looking at the state directory")))?;
-    let me = (geteuid().as_raw(), getegid().as_raw());
-    let (uid, gid) = run_as.ids.unwrap_or(me);
-    if (found.uid(), found.gid(), found.mode() & 0o7777) == (uid, gid, 0o700) {
-        return Ok(());
-    }
-    // The monitor takes it over first, so that CAP_CHOWN is the only capability this needs.
-    let give = |path: &Path, (uid, gid)| lchown(path, Some(uid), Some(gid));
-    if found.uid() != me.0 {
-        give(path, me).map_err(ExitError::system(failed("taking over the state directory")))?;
-    }
-    let closed = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-    closed.map_err(ExitError::system(failed(
-        "closing the state directory to others",
-    )))?;
-    let entries = fs::read_dir(path);
-    let entries = entries.map_err(ExitError::system(failed("reading the state directory")))?;
-    for entry in entries.flatten() {
-        // A hostile engine may have left links to files of others.
-        let found = entry.metadata();
-        if found.is_ok_and(|found| found.is_file() && found.nlink() == 1) {
-            let doing = failed("giving the state to the engine's user");
-            give(&entry.path(), (uid, gid)).map_err(ExitError::system(doing))?;
-        }
-    }
-    let doing = failed("giving the state directory to the engine's user");
-    give(path, (uid, gid)).map_err(ExitError::system(doing))
-}
-
-/// Whether no engine has stored anything in the state directory yet.
-pub(super) fn is_empty(state_dir: &Path) -> bool {
-    fs::read_dir(state_dir).is_ok_and(|mut entries| entries.next().is_none())
-}
 
 /// The monitor's own directory. It is beside the engine's, because the owner of a directory can replace the files in it.
 pub(crate) fn monitor_path(state_dir: &Path) -> PathBuf {

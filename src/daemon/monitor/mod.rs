@@ -21,6 +21,7 @@ pub(crate) mod routing;
 mod run;
 mod signals;
 mod sockets;
+pub(crate) mod state_folder;
 mod status;
 mod supervisor;
 

@@ -12,7 +12,9 @@ use super::rights::{self, RunAs};
 use super::signals::Signals;
 use super::supervisor::Supervisor;
 use super::supervisor::launcher::{BoundSockets, Launcher};
-use super::{config_programs, confinement, directories, driver, protect, routing, sockets};
+use super::{
+    config_programs, confinement, directories, driver, protect, routing, sockets, state_folder,
+};
 use crate::adapters::clock;
 use crate::adapters::config::disk;
 use crate::adapters::conntrack::Conntrack;
@@ -34,7 +36,7 @@ fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitE
     rights::check()?;
     let run_as = rights::run_as(&settings.gate.run_as)?;
     let _lock = directories::lock(&settings.gate.control_socket)?;
-    directories::prepare_state(&settings.gate.state_dir, &run_as)?;
+    state_folder::prepare(&settings.gate.state_dir, config, &run_as)?;
     let signals = Signals::catch().map_err(ExitError::system("catching signals"))?;
     let choice = driver::Choice::of(&settings);
     let started = start(config, settings, run_as, signals, trial);
@@ -55,7 +57,7 @@ fn start(
     signals: Signals,
     trial: Option<Duration>,
 ) -> Result<Monitor, ExitError> {
-    let is_first_start = directories::is_empty(&settings.gate.state_dir);
+    let is_first_start = state_folder::is_empty(&settings.gate.state_dir);
     if is_first_start {
         driver::check_sets(config, &settings)?;
     }

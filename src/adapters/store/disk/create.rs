@@ -11,6 +11,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::faults::guarded;
 use super::format::{builder, write_again, write_empty};
+use super::store::DRAFT;
 use crate::adapters::store::{StoreError, StoreFault};
 
 pub(super) fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
@@ -19,7 +20,7 @@ pub(super) fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     if !dir.is_dir() {
         return Err(StoreError::new(dir, StoreFault::NoFolder));
     }
-    let draft = path.with_extension("redb.new");
+    let draft = dir.join(DRAFT);
     create_file(&draft).map_err(failed)?;
     guarded(&draft, || {
         let db = builder().create(&draft)?;

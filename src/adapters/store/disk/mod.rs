@@ -9,4 +9,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::{DiskStore, FILE};
+pub use store::{DiskStore, FILE, FILES};

@@ -18,6 +18,7 @@ use crate::daemon::monitor::directories;
 use crate::daemon::monitor::driver;
 use crate::daemon::monitor::rights::RunAs;
 use crate::daemon::monitor::sockets;
+use crate::daemon::monitor::state_folder;
 use crate::model::catalog;
 use crate::model::exit::ExitError;
 use crate::model::settings::Settings;
@@ -54,7 +55,7 @@ impl Launcher {
         if catalog::sets(&in_force.catalog) != catalog::sets(&settings.catalog) {
             driver::check_sets(&self.config, &settings)?;
         }
-        directories::prepare_state(&settings.gate.state_dir, &self.run_as)?;
+        state_folder::prepare(&settings.gate.state_dir, &self.config, &self.run_as)?;
         if confinement::runs_config_programs(&settings) {
             directories::prepare_monitor(&settings.gate.state_dir)?;
         }
