@@ -115,7 +115,7 @@ impl Clearance {
             duration: Duration::from_secs(1),
         };
         // A grant does not record where its address came from.
-        [AddressFrom::Claimed, AddressFrom::Observed]
+        [AddressFrom::Same, AddressFrom::Observed]
             .into_iter()
             .any(|from| policy.check(&request(from), &self.catalog).is_ok())
     }

@@ -21,10 +21,12 @@ use crate::model::time;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantTo {
-    /// Only the address inside the knock, which nobody on the way can change.
+    /// Only the address inside the knock, which nobody on the way can change. A client that asked for it may have got a lie.
     Claimed,
     /// Only the source address of the packet.
     Observed,
+    /// Only the address inside the knock, and only if the packet came from it.
+    Same,
     /// The one that the knock asks for.
     #[default]
     Either,
@@ -118,9 +120,11 @@ impl Policy {
 
     fn check_address(&self, request: &OpenRequest) -> Result<(), Rule> {
         match (self.grant_to, request.from) {
-            (GrantTo::Claimed, AddressFrom::Observed)
-            | (GrantTo::Observed, AddressFrom::Claimed) => return Err(Rule::GrantTo),
-            _ => {}
+            (GrantTo::Either, _)
+            | (GrantTo::Claimed, AddressFrom::Claimed | AddressFrom::Same)
+            | (GrantTo::Observed, AddressFrom::Observed)
+            | (GrantTo::Same, AddressFrom::Same) => {}
+            _ => return Err(Rule::GrantTo),
         }
         let widest = match request.allow {
             IpNet::V4(_) => self.max_prefix.v4,
@@ -289,13 +293,18 @@ mod tests {
 
     #[test]
     fn grant_to_limits_the_kind_of_address() {
-        use AddressFrom::{Claimed, Observed};
+        use AddressFrom::{Claimed, Observed, Same};
         for (grant_to, from, expected) in [
             (GrantTo::Observed, Claimed, Err(Rule::GrantTo)),
             (GrantTo::Observed, Observed, Ok(())),
             (GrantTo::Claimed, Claimed, Ok(())),
             (GrantTo::Claimed, Observed, Err(Rule::GrantTo)),
             (GrantTo::Either, Observed, Ok(())),
+            (GrantTo::Same, Claimed, Err(Rule::GrantTo)),
+            (GrantTo::Same, Observed, Err(Rule::GrantTo)),
+            (GrantTo::Same, Same, Ok(())),
+            (GrantTo::Claimed, Same, Ok(())),
+            (GrantTo::Observed, Same, Err(Rule::GrantTo)),
         ] {
             let mut policy = policy();
             policy.grant_to = grant_to;

@@ -20,6 +20,8 @@ pub enum AddressFrom {
     Claimed,
     /// The packet's source address.
     Observed,
+    /// The knock, and the packet came from it.
+    Same,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

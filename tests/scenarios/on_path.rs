@@ -36,6 +36,17 @@ fn a_knock_for_its_source_opens_for_its_sender() {
     world.refuses(ATTACKER, &Knock::of("alice"), Rule::GrantTo);
 }
 
+/// The client claims what the server told it, and sends from its own address.
+#[test]
+fn a_lying_stun_server_lets_nobody_in() {
+    let claimed = Knock::of("alice").allow(ATTACKER);
+    let mut world = World::new(&format!("{ALICE}grant_to = 'same'\n"));
+    world.refuses(HOME, &claimed, Rule::GrantTo);
+    // SECURITY.md says that an attacker who also sends the knock gets in.
+    world.opens(&claimed, ATTACKER);
+    world.opens(&Knock::of("alice").allow(HOME), HOME);
+}
+
 #[test]
 fn a_knock_repeated_after_a_close_opens_nothing() {
     let mut world = World::of_alice();

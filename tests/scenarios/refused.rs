@@ -72,6 +72,15 @@ pub(crate) fn each_policy_rule_refuses_and_is_explained() {
             vec![(knock(), HOME)],
         ),
         (
+            format!("{ssh}\ngrant_to = 'same'\nmax_prefix = {{ v4 = 24, v6 = 128 }}"),
+            Rule::GrantTo,
+            vec![
+                (knock(), HOME, "it asks for its source, and only an address that the knock itself names is let in; "),
+                (knock().allow("203.0.113.66"), HOME, "it names 203.0.113.66/32, and comes from another address; "),
+            ],
+            vec![(knock().allow(HOME), HOME), (knock().allow("192.0.2.0/24"), HOME)],
+        ),
+        (
             ssh.to_owned(),
             Rule::Target,
             vec![(knock().target("10.0.0.5"), HOME, "it wants 10.0.0.5, and alice may reach the gate itself alone; leave the target out, or add it to targets of alice")],

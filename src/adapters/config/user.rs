@@ -41,6 +41,7 @@ pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Pol
     let kinds = [
         ("claimed", GrantTo::Claimed),
         ("observed", GrantTo::Observed),
+        ("same", GrantTo::Same),
         ("either", GrantTo::Either),
     ];
     policy.grant_to = fields.word("grant_to", &kinds).unwrap_or(policy.grant_to);

@@ -19,6 +19,8 @@ use crate::model::time::{self, Timestamp};
 
 const NOT_ITS_SOURCE: &str = "it asks for its source, and only an address that the knock itself names is let in; \
      set allow = \"auto\" or an address in the client's profile";
+const NOT_FROM_THERE: &str = "and comes from another address; correct allow in the client's profile. \
+     If it is stun, the server's answer or the knock may have been forged";
 const NOT_WHAT_IT_NAMES: &str = "and only the address that it comes from is let in; set allow = \"source\" in the client's profile";
 
 #[derive(Clone, Copy)]
@@ -103,7 +105,10 @@ impl Asked<'_> {
                 format!("it asks for {allow}, and {most}; {cure}")
             }
             Rule::GrantTo => match policy.grant_to {
-                GrantTo::Claimed => NOT_ITS_SOURCE.to_owned(),
+                GrantTo::Same if matches!(self.request.allow, Allow::Network { .. }) => {
+                    format!("it names {allow}, {NOT_FROM_THERE}")
+                }
+                GrantTo::Claimed | GrantTo::Same => NOT_ITS_SOURCE.to_owned(),
                 GrantTo::Observed | GrantTo::Either => {
                     format!("it names {allow}, {NOT_WHAT_IT_NAMES}")
                 }

@@ -68,8 +68,8 @@ pub(super) struct Add {
     /// Admit only addresses of this network; may be repeated [default: all]
     #[arg(long = "network", value_name = "CIDR")]
     pub(super) networks: Vec<String>,
-    /// Admit the address inside the knock (claimed), the packet's source (observed), or either [default: either]
-    #[arg(long, value_name = "WHICH", value_parser = PossibleValuesParser::new(["claimed", "observed", "either"]))]
+    /// Admit the address inside the knock (claimed), the packet's source (observed), only if both are the same (same), or either [default: either]
+    #[arg(long, value_name = "WHICH", value_parser = PossibleValuesParser::new(["claimed", "observed", "same", "either"]))]
     pub(super) grant_to: Option<String>,
     /// Set how long a grant lasts if the knock names no time [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]

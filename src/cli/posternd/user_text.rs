@@ -125,6 +125,7 @@ fn grant_to_text(grant_to: GrantTo) -> &'static str {
     match grant_to {
         GrantTo::Claimed => "claimed",
         GrantTo::Observed => "observed",
+        GrantTo::Same => "same",
         GrantTo::Either => "either",
     }
 }

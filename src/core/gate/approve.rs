@@ -61,7 +61,7 @@ pub fn asked(request: &Request, source: IpAddr) -> String {
         Action::Close => "close",
     };
     let address = match (allow(request, source), request.allow) {
-        (Ok((network, AddressFrom::Claimed)), _) => network.to_string(),
+        (Ok((network, AddressFrom::Claimed | AddressFrom::Same)), _) => network.to_string(),
         (Ok((network, AddressFrom::Observed)), _) => format!("{network} (source)"),
         (Err(_), Allow::Source { prefix } | Allow::Network { prefix, .. }) => {
             format!("{source} widened to /{prefix}")
@@ -83,8 +83,13 @@ pub fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), 
         Allow::Source { prefix } => {
             address::widen(source, prefix).map(|network| (network, AddressFrom::Observed))
         }
-        Allow::Network { address, prefix } => address::network_from_knock(address, prefix)
-            .map(|network| (network, AddressFrom::Claimed)),
+        Allow::Network { address, prefix } => {
+            address::network_from_knock(address, prefix).map(|network| {
+                let is_same = network.contains(&source.to_canonical());
+                let from = [AddressFrom::Claimed, AddressFrom::Same][usize::from(is_same)];
+                (network, from)
+            })
+        }
     }
     .ok_or(Rule::Prefix)
 }
