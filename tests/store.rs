@@ -17,7 +17,9 @@ use std::process::{Child, Command, Stdio};
 
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::disk::{DiskStore, FILE};
-use postern::model::mark::{MarkRecord, StoredMarks, StoredTimes};
+use postern::model::mark::{
+    MarkRecord, RefusedRecord, StoredMarks, StoredTimes, UsedCodes, UserRecord,
+};
 use postern::model::time::Timestamp;
 use postern_proto::Mark;
 use tempfile::{TempDir, tempdir};
@@ -58,6 +60,78 @@ fn marks_survive_a_restart() {
     drop(store);
     let kept = (vec![record(1), record(2), record(3)], times(12, 1));
     (0..3).for_each(|_| assert_eq!(reopened(dir.path()), kept));
+}
+
+fn user(name: &str, horizon: u64, step: u64) -> UserRecord {
+    UserRecord {
+        user: name.to_owned(),
+        horizon: Timestamp::from_millis(horizon),
+        codes: UsedCodes {
+            step: Some(step),
+            v4: true,
+            ..UsedCodes::default()
+        },
+    }
+}
+
+#[test]
+fn refused_marks_and_codes_survive_a_restart() {
+    let dir = tempdir().unwrap();
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    let refused = |user: &str, number| RefusedRecord {
+        user: user.to_owned(),
+        record: record(number),
+    };
+    let mut change = StoredMarks {
+        times: times(10, 1),
+        refused: vec![refused("alice", 3), refused("alice", 5), refused("bob", 3)],
+        users: vec![user("alice", 0, 7), user("bob", 0, 7), user("bob", 0, 8)],
+        ..StoredMarks::default()
+    };
+    store.write(&change).unwrap();
+    // Only alice's horizon passes.
+    change.refused = vec![refused("alice", 6)];
+    change.users = vec![user("alice", 5, 9)];
+    store.write(&change).unwrap();
+    drop(store);
+    let kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    let expected = [refused("alice", 5), refused("alice", 6), refused("bob", 3)];
+    assert_eq!(kept.refused, expected);
+    assert_eq!(kept.users, [user("alice", 5, 9), user("bob", 0, 8)]);
+}
+
+/// Format 1: no refused marks and no users.
+#[test]
+fn file_of_the_last_release_is_read() {
+    let dir = tempdir().unwrap();
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    store.commit(&[record(3)], times(10, 1)).unwrap();
+    drop(store);
+    let db = redb::Database::open(dir.path().join(FILE)).unwrap();
+    let write = db.begin_write().unwrap();
+    let numbers = redb::TableDefinition::<&str, u64>::new("numbers");
+    write
+        .open_table(numbers)
+        .unwrap()
+        .insert("format", 1)
+        .unwrap();
+    let list = write.list_tables().unwrap().collect::<Vec<_>>();
+    for table in list {
+        if ["refused marks", "users"].contains(&redb::TableHandle::name(&table)) {
+            assert!(write.delete_table(table).unwrap());
+        }
+    }
+    write.commit().unwrap();
+    drop(db);
+    let expected = (vec![record(3)], times(10, 1));
+    (0..2).for_each(|_| assert_eq!(reopened(dir.path()), expected));
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    let change = StoredMarks {
+        users: vec![user("alice", 5, 9)],
+        ..StoredMarks::default()
+    };
+    store.write(&change).unwrap();
+    assert_eq!(store.load().unwrap().users, change.users);
 }
 
 #[test]

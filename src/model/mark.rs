@@ -23,10 +23,41 @@ pub struct StoredTimes {
     pub horizon: Timestamp,
 }
 
-/// What a store contained when it was opened.
-#[derive(Debug, Clone, Default)]
+/// A knock that was refused. It must not open after a restart either, when the policy may allow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRecord {
+    pub user: String,
+    pub record: MarkRecord,
+}
+
+/// What the gate remembers of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    pub user: String,
+    /// The gate admits no knock of this user made before this, because its mark may be forgotten.
+    pub horizon: Timestamp,
+    pub codes: UsedCodes,
+}
+
+/// Which one-time codes of a user count no more. Holds no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UsedCodes {
+    /// The latest step whose code was used. No code of an earlier step counts.
+    pub step: Option<u64>,
+    /// Whether it was used for an IPv4 address.
+    pub v4: bool,
+    pub v6: bool,
+    /// When all wrong codes are forgotten.
+    pub clean: Timestamp,
+}
+
+/// What a store contained when it was opened, or what is added to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredMarks {
     pub times: StoredTimes,
-    /// Marks, in no order.
+    /// Marks of admitted knocks, in no order.
     pub marks: Vec<MarkRecord>,
+    /// Marks of refused knocks, in no order.
+    pub refused: Vec<RefusedRecord>,
+    pub users: Vec<UserRecord>,
 }

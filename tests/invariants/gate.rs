@@ -183,7 +183,7 @@ fn invariant_3_no_order_without_a_durable_mark() {
         "one mark, one order"
     );
     assert_eq!(
-        durable.record.mark.0,
+        durable.change.marks[0].mark.0,
         knock(1)[20..36],
         "the mark of this knock"
     );

@@ -114,9 +114,8 @@ fn the_config_may_ask_for_eight_digits() {
     world.opens(&knock, HOME);
 }
 
-/// Used codes are forgotten with the engine, marks are not.
 #[test]
-fn after_a_restart_a_code_counts_again() {
+fn used_and_wrong_codes_survive_a_restart() {
     let mut world = world();
     let knock = right(&world);
     let recorded = knock.sealed(world.now);
@@ -124,8 +123,16 @@ fn after_a_restart_a_code_counts_again() {
     world.restart_engine();
     world.pass(seconds(2));
     world.drops(HOME, recorded, Drop::Replay);
-    world.opens(&knock, HOME);
     world.refuses(HOME, &knock, USED);
+    world.opens(&knock, HOME_V6);
+    world.restart_engine();
+    world.refuses(HOME_V6, &knock, USED);
+    for n in 0..5 {
+        world.refuses(HOME, &guess(&format!("00000{n}")), WRONG);
+        world.pass(seconds(1));
+    }
+    world.restart_engine();
+    world.refuses(HOME, &right(&world), BLOCKED);
 }
 
 #[test]

@@ -17,6 +17,38 @@ fn replay_after_an_engine_restart_is_refused() {
     world.opens(&Knock::of("alice"), HOME);
 }
 
+/// Somebody recorded it. The reload allows what it asked for.
+#[test]
+fn refused_knock_opens_nothing_after_a_reload() {
+    let wider = ALICE.replace("tcp/22", "tcp/22', 'tcp/80");
+    let mut world = World::of_alice();
+    let knock = |world: &World| Knock::of("alice").services(&["tcp/80"]).sealed(world.now);
+    let mut recorded = Vec::new();
+    // More than the gate remembers of one user.
+    for _ in 0..70 {
+        recorded.push(knock(&world));
+        assert!(
+            !world
+                .arrives(HOME, recorded.last().unwrap().as_bytes())
+                .admitted
+        );
+        world.pass(seconds(1) / 10);
+    }
+    world.pass(seconds(2));
+    world.settings = load(&wider);
+    world.restart_monitor();
+    world.restart_engine();
+    for knock in &recorded[..6] {
+        world.drops(HOME, knock, Drop::TooOld);
+    }
+    for knock in &recorded[6..] {
+        world.drops(HOME, knock, Drop::Replay);
+    }
+    assert_eq!(world.store.with(|disk| disk.kept.refused.len()), 64);
+    let fresh = knock(&world);
+    world.admits(HOME, fresh);
+}
+
 #[test]
 fn the_clock_floor_survives_a_restart() {
     let mut world = World::of_alice();

@@ -188,6 +188,10 @@ impl World {
             Some(commit) => self.commit(&commit),
             None => Vec::new(),
         };
+        // What is refused is stored at once, or with what comes next.
+        if let Some(commit) = self.core.refused(self.now) {
+            assert!(self.commit(&commit).is_empty());
+        }
         let outcome = self.outcome(&before, reports);
         assert!(
             outcome.admitted || outcome.reason.is_some(),
@@ -302,7 +306,7 @@ impl World {
     fn commit(&mut self, commit: &Commit) -> Vec<Report> {
         let stored = self
             .store
-            .commit(&[commit.record], commit.times)
+            .write(&commit.change)
             .map_err(|error| error.to_string());
         let Some(order) = self.core.stored(
             commit.ticket,

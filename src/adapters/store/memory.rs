@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ReplayStore, StoreError, StoreFault};
-use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
+use crate::model::mark::{MarkRecord, RefusedRecord, StoredMarks, UserRecord};
 
 /// A store in memory.
 #[derive(Debug, Clone, Default)]
@@ -42,13 +42,24 @@ impl ReplayStore for MemoryStore {
         self.with(|disk| disk.check().map(|()| disk.kept.clone()))
     }
 
-    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError> {
+    fn write(&mut self, change: &StoredMarks) -> Result<(), StoreError> {
         self.with(|disk| {
             disk.check()?;
-            disk.kept.marks.extend_from_slice(marks);
+            let (kept, times) = (&mut disk.kept, change.times);
             let is_kept = |record: &MarkRecord| record.timestamp >= times.horizon;
-            disk.kept.marks.retain(is_kept);
-            disk.kept.times = times;
+            kept.marks.extend_from_slice(&change.marks);
+            kept.marks.retain(is_kept);
+            kept.refused.extend_from_slice(&change.refused);
+            kept.refused.retain(|refused| is_kept(&refused.record));
+            let is_old = |old: &UserRecord| change.users.iter().all(|new| new.user != old.user);
+            kept.users.retain(is_old);
+            kept.users.extend_from_slice(&change.users);
+            let passed = |old: &RefusedRecord| {
+                let mut users = change.users.iter();
+                users.any(|new| new.user == old.user && old.record.timestamp < new.horizon)
+            };
+            kept.refused.retain(|old| !passed(old));
+            kept.times = times;
             Ok(())
         })
     }

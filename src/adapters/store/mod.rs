@@ -1,4 +1,4 @@
-//! Storage that survives the engine: the marks of admitted knocks, the clock floor and the horizon.
+//! Storage that survives the engine: marks, the clock floor, the horizon, and what is known of users.
 //!
 //! The gate decides which marks matter. See `proto/README.md`, section 6, steps 7, 8 and 11.
 
@@ -17,9 +17,18 @@ pub trait ReplayStore: Send {
     /// replays.
     fn load(&mut self) -> Result<StoredMarks, StoreError>;
 
-    /// Stores these marks and times, all or nothing, and removes every mark before the horizon. After `Ok` they survive a
-    /// power cut; after an error none of the marks is stored.
-    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError>;
+    /// Adds these marks, users and times, all or nothing, and removes every mark before the horizon. After `Ok` they survive a
+    /// power cut; after an error none is stored.
+    fn write(&mut self, change: &StoredMarks) -> Result<(), StoreError>;
+
+    /// Adds marks of admitted knocks alone.
+    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError> {
+        self.write(&StoredMarks {
+            times,
+            marks: marks.to_vec(),
+            ..StoredMarks::default()
+        })
+    }
 
     /// Writes the last commit a second time, so that damage to the newest part of the store cannot lose it. Called when no
     /// knock waits. After an error the last commit stays stored.

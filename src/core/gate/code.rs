@@ -2,7 +2,7 @@
 //!
 //! RFC 6238 section 5.2 wants each code to count once. One `postern knock` sends the same code over IPv4 and IPv6.
 //! So a code counts once for each family of the allow address. Wrong codes block the user for a while: a stolen
-//! key must not let its thief guess codes. This memory is lost with the engine; marks still stop replays.
+//! key must not let its thief guess codes. The store keeps this memory, too.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use postern_proto::{Code, CodeKey, CodeStep};
 
 use super::decision::ApprovedRequest;
+use crate::model::mark::UsedCodes;
 use crate::model::reason::{CodeFault, Rule};
 use crate::model::time::Timestamp;
 
@@ -21,15 +22,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Codes {
     key: CodeKey,
-    seen: Cell<Seen>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    step: Option<CodeStep>,
-    v4: bool,
-    v6: bool,
-    clean: Timestamp,
+    used: Cell<UsedCodes>,
 }
 
 /// The last check of step 9, so that a knock that the policy refuses uses up no code. Closing needs no code.
@@ -51,15 +44,23 @@ impl Codes {
     pub(super) fn new(key: CodeKey) -> Self {
         Self {
             key,
-            seen: Cell::default(),
+            used: Cell::default(),
         }
+    }
+
+    pub(super) fn used(&self) -> UsedCodes {
+        self.used.get()
+    }
+
+    pub(super) fn recall(&self, used: UsedCodes) {
+        self.used.set(used);
     }
 
     /// Accepts the code of this step, of the one before or of the one after, and marks it as used.
     fn accept(&self, now: Timestamp, code: Option<&Code>, allow: IpNet) -> Result<(), CodeFault> {
         let code = code.ok_or(CodeFault::Missing)?;
-        let mut seen = self.seen.get();
-        if seen.clean.since(now) > FORGIVEN_AFTER.saturating_mul(WRONG_MAX.saturating_sub(1)) {
+        let mut used = self.used.get();
+        if used.clean.since(now) > FORGIVEN_AFTER.saturating_mul(WRONG_MAX.saturating_sub(1)) {
             return Err(CodeFault::Blocked);
         }
         let steps = around(CodeStep::of(now.as_millis()));
@@ -67,47 +68,42 @@ impl Codes {
             .into_iter()
             .zip(self.key.right_at(code, steps))
             .filter_map(|(step, right)| right.then_some(step));
-        let usable = right.clone().find(|step| seen.may_use(*step, allow));
+        let usable = right.clone().find(|step| may_use(used, *step, allow));
         let verdict = match (right.clone().next(), usable) {
             (None, _) => {
-                seen.clean = seen.clean.max(now).plus(FORGIVEN_AFTER);
+                used.clean = used.clean.max(now).plus(FORGIVEN_AFTER);
                 Err(CodeFault::Wrong)
             }
             (Some(_), None) => Err(CodeFault::Used),
             (Some(_), Some(step)) => {
-                seen.use_up(step, allow);
+                use_up(&mut used, step, allow);
                 Ok(())
             }
         };
-        self.seen.set(seen);
+        self.used.set(used);
         verdict
     }
 }
 
-impl Seen {
-    fn may_use(&self, step: CodeStep, allow: IpNet) -> bool {
-        match self.step {
-            Some(last) if step < last => false,
-            Some(last) if step == last => !self.used(allow),
-            _ => true,
-        }
+fn may_use(used: UsedCodes, CodeStep(step): CodeStep, allow: IpNet) -> bool {
+    let in_family = match allow {
+        IpNet::V4(_) => used.v4,
+        IpNet::V6(_) => used.v6,
+    };
+    match used.step {
+        Some(last) if step < last => false,
+        Some(last) if step == last => !in_family,
+        _ => true,
     }
+}
 
-    fn used(&self, allow: IpNet) -> bool {
-        match allow {
-            IpNet::V4(_) => self.v4,
-            IpNet::V6(_) => self.v6,
-        }
+fn use_up(used: &mut UsedCodes, CodeStep(step): CodeStep, allow: IpNet) {
+    if used.step != Some(step) {
+        (used.step, used.v4, used.v6) = (Some(step), false, false);
     }
-
-    fn use_up(&mut self, step: CodeStep, allow: IpNet) {
-        if self.step != Some(step) {
-            (self.step, self.v4, self.v6) = (Some(step), false, false);
-        }
-        match allow {
-            IpNet::V4(_) => self.v4 = true,
-            IpNet::V6(_) => self.v6 = true,
-        }
+    match allow {
+        IpNet::V4(_) => used.v4 = true,
+        IpNet::V6(_) => used.v6 = true,
     }
 }
 

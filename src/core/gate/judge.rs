@@ -11,11 +11,12 @@ use super::decision::{Admission, Decision, Refusal, Rejection};
 use super::hints::{self, HintKeys, HintTable};
 use super::quota::GateClock;
 use super::replay::ReplayWindow;
+use super::unsaved::Unsaved;
 use super::users::{OldKeys, User, Users};
 use crate::model::catalog::Catalog;
 use crate::model::counters::ReasonCounters;
 use crate::model::datagram::Datagram;
-use crate::model::mark::{MarkRecord, StoredMarks};
+use crate::model::mark::{MarkRecord, RefusedRecord, StoredMarks, StoredTimes};
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::settings::Settings;
 use crate::model::time::Timestamp;
@@ -28,6 +29,7 @@ pub struct Gate {
     pub(super) hints: HintTable,
     pub(super) replay: ReplayWindow,
     quota_clock: GateClock,
+    pub(super) unsaved: Unsaved,
     pub(super) counters: ReasonCounters,
 }
 
@@ -61,15 +63,18 @@ impl Gate {
     /// [`Gate::install`].
     pub fn new(users: Vec<User>, catalog: Catalog, window: Duration, kept: StoredMarks) -> Self {
         let quota_clock = GateClock::default();
-        Self {
+        let mut gate = Self {
             users: Users::new(users, &quota_clock),
             catalog,
             window,
             hints: HintTable::empty(),
-            replay: ReplayWindow::new(window, kept),
+            replay: ReplayWindow::new(window, StoredTimes::default(), Vec::new()),
             quota_clock,
+            unsaved: Unsaved::default(),
             counters: ReasonCounters::default(),
-        }
+        };
+        gate.recall(kept);
+        gate
     }
 
     /// Adds rotated-out keys. Call it before the first table is built.
@@ -87,9 +92,28 @@ impl Gate {
         self
     }
 
-    /// Loads the marks that the store kept. Call it before the first datagram.
+    /// Loads what the store kept. Call it before the first datagram, and after [`Self::with_codes`].
     pub fn recall(&mut self, kept: StoredMarks) {
-        self.replay = ReplayWindow::new(self.window, kept);
+        self.replay = ReplayWindow::new(self.window, kept.times, kept.marks);
+        let numbers = self.users.numbers();
+        for kept in kept.users {
+            let Some(&user) = numbers.get(kept.user.as_str()) else {
+                continue;
+            };
+            self.replay.recall_horizon(user, kept.horizon);
+            let member = self.users.member(user);
+            if let Some(codes) = member.and_then(|member| member.codes.as_ref()) {
+                codes.recall(kept.codes);
+            }
+        }
+        for RefusedRecord { user, record } in kept.refused {
+            // A user who is gone knocks no more.
+            if let Some(&user) = numbers.get(user.as_str())
+                && record.timestamp >= self.replay.horizon_of(user)
+            {
+                self.replay.remember_refused(user, &record);
+            }
+        }
     }
 
     /// Decides on one datagram and counts the reason. `now` is the system's clock.
@@ -101,6 +125,7 @@ impl Gate {
                 Decision::Admit(admission)
             }
             Err(Rejection::Refuse(refusal)) => {
+                self.tidy_if_long();
                 self.counters.count(Reason::Refuse(refusal.rule));
                 Decision::Refuse(refusal)
             }
@@ -131,7 +156,7 @@ impl Gate {
         // Section 6, steps 7 and 8, early for a copy of an earlier packet: the same bytes pass steps 4 to 6 as before.
         // This keeps a flood of replays cheap.
         if let Some(known) = self.replay.known(&packet.mark()) {
-            self.replay.fresh(now, known.timestamp)?;
+            self.replay.fresh(user.number, now, known.timestamp)?;
             self.replay.unseen(&MarkRecord {
                 admitted: now,
                 ..known
@@ -152,7 +177,7 @@ impl Gate {
 
         // Section 6, step 7: window.
         let timestamp = Timestamp::from_millis(request.timestamp_ms);
-        self.replay.fresh(now, timestamp)?;
+        self.replay.fresh(user.number, now, timestamp)?;
 
         // Section 6, step 8: mark.
         let record = MarkRecord {
@@ -175,8 +200,11 @@ impl Gate {
                 }
             })
             .map_err(|rule| {
-                // A stranger who sends a refused packet again must not fill the log.
-                self.replay.remember_refused(&record);
+                // Whoever sends a refused packet again must not fill the log, nor open anything after a reload.
+                self.replay.forget_refused(user.number);
+                let moved = self.replay.remember_refused(user.number, &record);
+                self.unsaved
+                    .refused(user.number, record, moved || user.codes.is_some());
                 Rejection::Refuse(Refusal {
                     user: user.policy.user.clone(),
                     rule,
@@ -184,6 +212,9 @@ impl Gate {
                 })
             })?;
         user.meter.count(user.policy.quota, now);
+        if user.codes.is_some() {
+            self.unsaved.user(user.number);
+        }
         Ok(Admission {
             record,
             times: self.replay.remember(record),

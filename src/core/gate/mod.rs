@@ -12,6 +12,7 @@ mod judge;
 mod observe;
 mod quota;
 mod replay;
+mod unsaved;
 mod users;
 
 pub use decision::{Admission, ApprovedRequest, Decision, Refusal};

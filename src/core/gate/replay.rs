@@ -1,22 +1,23 @@
 //! The replay window: used marks, and the clock that never runs back. proto/README.md section 6, steps 7 and 8.
 //!
 //! A mark is forgotten when the horizon passes its timestamp, and the horizon follows every admission. So quota ×
-//! window bounds the marks of admitted knocks. Marks of refused knocks are kept in a list of fixed length, only so that
-//! a repeated one is not logged again.
+//! window bounds the marks of admitted knocks. Marks of refused knocks are kept as well: they must not open when the policy
+//! allows more. Past a number of them their user's own horizon moves.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use postern_proto::Mark;
 
-use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
+use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::reason::Drop;
 use crate::model::time::Timestamp;
 
 /// Within this time the same bytes are a duplicate, not a replay.
 const DUPLICATE_WITHIN: Duration = Duration::from_secs(1);
 
-const REFUSED_MAX: usize = 4096;
+/// Refused marks of one user. For one more, the oldest is forgotten, and the user's horizon passes it.
+const REFUSED_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct ReplayWindow {
@@ -24,8 +25,15 @@ pub(super) struct ReplayWindow {
     times: StoredTimes,
     admitted: HashMap<Mark, Times>,
     by_timestamp: BTreeSet<(Timestamp, Mark)>,
-    refused: VecDeque<Mark>,
-    refused_at: HashMap<Mark, Times>,
+    refused: HashMap<Mark, Times>,
+    users: BTreeMap<usize, UserMarks>,
+}
+
+/// What is known of one user's refused knocks.
+#[derive(Debug, Default)]
+struct UserMarks {
+    horizon: Timestamp,
+    marks: BTreeSet<(Timestamp, Mark)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,20 +61,20 @@ pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
 }
 
 impl ReplayWindow {
-    pub(super) fn new(window: Duration, kept: StoredMarks) -> Self {
-        let horizon = kept.times.horizon.max(kept.times.floor.minus(window));
+    pub(super) fn new(window: Duration, times: StoredTimes, marks: Vec<MarkRecord>) -> Self {
+        let horizon = times.horizon.max(times.floor.minus(window));
         let mut replay = Self {
             window,
             times: StoredTimes {
-                floor: kept.times.floor,
+                floor: times.floor,
                 horizon,
             },
             admitted: HashMap::new(),
             by_timestamp: BTreeSet::new(),
-            refused: VecDeque::new(),
-            refused_at: HashMap::new(),
+            refused: HashMap::new(),
+            users: BTreeMap::new(),
         };
-        for record in kept.marks {
+        for record in marks {
             replay.insert(record);
         }
         replay.forget();
@@ -79,8 +87,14 @@ impl ReplayWindow {
     }
 
     /// Section 6, step 7.
-    pub(super) fn fresh(&self, now: Timestamp, timestamp: Timestamp) -> Result<(), Drop> {
-        if timestamp < self.times.horizon || now.since(timestamp) > self.window {
+    pub(super) fn fresh(
+        &self,
+        user: usize,
+        now: Timestamp,
+        timestamp: Timestamp,
+    ) -> Result<(), Drop> {
+        let horizon = self.times.horizon.max(self.horizon_of(user));
+        if timestamp < horizon || now.since(timestamp) > self.window {
             return Err(Drop::TooOld);
         }
         if timestamp.since(now) > self.window {
@@ -98,10 +112,7 @@ impl ReplayWindow {
 
     /// The record of a mark, whether its knock was admitted or refused.
     pub(super) fn known(&self, mark: &Mark) -> Option<MarkRecord> {
-        let times = self
-            .admitted
-            .get(mark)
-            .or_else(|| self.refused_at.get(mark))?;
+        let times = self.admitted.get(mark).or_else(|| self.refused.get(mark))?;
         Some(MarkRecord {
             mark: *mark,
             timestamp: times.made,
@@ -118,14 +129,31 @@ impl ReplayWindow {
         self.times
     }
 
-    pub(super) fn remember_refused(&mut self, record: &MarkRecord) {
-        if self.refused.len() >= REFUSED_MAX
-            && let Some(oldest) = self.refused.pop_front()
-        {
-            self.refused_at.remove(&oldest);
+    /// Records the mark of a refused knock. Returns whether the user's horizon moved.
+    pub(super) fn remember_refused(&mut self, user: usize, record: &MarkRecord) -> bool {
+        self.refused.insert(record.mark, (*record).into());
+        let own = self.users.entry(user).or_default();
+        own.marks.insert((record.timestamp, record.mark));
+        if own.marks.len() <= REFUSED_MAX {
+            return false;
         }
-        self.refused.push_back(record.mark);
-        self.refused_at.insert(record.mark, (*record).into());
+        if let Some((oldest, mark)) = own.marks.pop_first() {
+            self.refused.remove(&mark);
+            own.horizon = own.horizon.max(oldest.plus(Duration::from_millis(1)));
+        }
+        true
+    }
+
+    pub(super) fn horizon_of(&self, user: usize) -> Timestamp {
+        self.users
+            .get(&user)
+            .map_or(Timestamp::default(), |own| own.horizon)
+    }
+
+    /// The user's horizon as the store kept it.
+    pub(super) fn recall_horizon(&mut self, user: usize, horizon: Timestamp) {
+        let own = self.users.entry(user).or_default();
+        own.horizon = own.horizon.max(horizon);
     }
 
     pub(super) fn admitted(&self, mark: &Mark) -> Option<Timestamp> {
@@ -134,7 +162,7 @@ impl ReplayWindow {
 
     /// When this mark was refused, if it is still in the list.
     pub(super) fn refused(&self, mark: &Mark) -> Option<Timestamp> {
-        self.refused_at.get(mark).map(|times| times.came)
+        self.refused.get(mark).map(|times| times.came)
     }
 
     pub(super) fn times(&self) -> StoredTimes {
@@ -158,6 +186,22 @@ impl ReplayWindow {
             self.admitted.remove(&mark);
         }
     }
+
+    /// Forgets the refused marks of a user that the horizon has passed.
+    pub(super) fn forget_refused(&mut self, user: usize) {
+        let Some(own) = self.users.get_mut(&user) else {
+            return;
+        };
+        while let Some((timestamp, mark)) = own.marks.first().copied()
+            && timestamp < self.times.horizon.max(own.horizon)
+        {
+            own.marks.pop_first();
+            self.refused.remove(&mark);
+        }
+        if own.marks.is_empty() && own.horizon <= self.times.horizon {
+            self.users.remove(&user);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -178,31 +222,34 @@ mod tests {
         }
     }
 
+    fn empty() -> ReplayWindow {
+        ReplayWindow::new(WINDOW, StoredTimes::default(), Vec::new())
+    }
+
     #[test]
-    fn the_list_of_refused_marks_is_bounded() {
-        let mut replay = ReplayWindow::new(WINDOW, StoredMarks::default());
-        let nth = |n: usize| {
-            let mut mark = [0; 16];
-            mark[..8].copy_from_slice(&n.to_be_bytes());
-            MarkRecord {
-                mark: Mark(mark),
-                timestamp: at(1000),
-                admitted: at(1000),
-            }
-        };
-        for n in 0..REFUSED_MAX + 10 {
-            replay.remember_refused(&nth(n));
+    fn refused_marks_are_bounded_for_each_user() {
+        let mut replay = empty();
+        let nth = |n: u64| record(u8::try_from(n).unwrap(), 1000 + n, 1000 + n);
+        let most = u64::try_from(REFUSED_MAX).unwrap();
+        for n in 0..most {
+            assert!(!replay.remember_refused(7, &nth(n)));
         }
+        assert_eq!(replay.unseen(&nth(0)), Err(Drop::Duplicate));
+        assert!(replay.remember_refused(7, &nth(most)));
         assert_eq!(replay.refused.len(), REFUSED_MAX);
-        assert_eq!(replay.refused_at.len(), REFUSED_MAX);
-        assert_eq!(replay.unseen(&nth(9)), Ok(()));
-        assert_eq!(replay.unseen(&nth(10)), Err(Drop::Duplicate));
-        assert_eq!(replay.len(), 0);
+        // What was forgotten is too old for this user, and for no other.
+        assert_eq!(replay.fresh(7, at(1000), at(1000)), Err(Drop::TooOld));
+        assert_eq!(replay.fresh(8, at(1000), at(1000)), Ok(()));
+        assert_eq!(replay.fresh(7, at(1001), at(1001)), Ok(()));
+        replay.remember(record(255, 1100, 1100));
+        replay.forget_refused(7);
+        assert_eq!((replay.refused.len(), replay.users.len()), (0, 0));
+        assert_eq!(replay.len(), 1);
     }
 
     #[test]
     fn the_horizon_itself_is_fresh() {
-        let mut replay = ReplayWindow::new(WINDOW, StoredMarks::default());
+        let mut replay = empty();
         assert_eq!(
             replay.remember(record(1, 1000, 1000)),
             StoredTimes {
@@ -210,15 +257,15 @@ mod tests {
                 horizon: at(970)
             }
         );
-        assert_eq!(replay.fresh(at(1000), at(970)), Ok(()));
+        assert_eq!(replay.fresh(0, at(1000), at(970)), Ok(()));
         // The horizon holds even with an earlier clock.
-        let found = replay.fresh(at(999), Timestamp::from_millis(969_999));
+        let found = replay.fresh(0, at(999), Timestamp::from_millis(969_999));
         assert_eq!(found, Err(Drop::TooOld));
     }
 
     #[test]
     fn both_edges_of_the_window_are_inside() {
-        let replay = ReplayWindow::new(WINDOW, StoredMarks::default());
+        let replay = empty();
         let now = at(1000);
         for (made, verdict) in [
             (970_000, Ok(())),
@@ -226,7 +273,7 @@ mod tests {
             (1_030_000, Ok(())),
             (1_030_001, Err(Drop::TooNew)),
         ] {
-            let found = replay.fresh(now, Timestamp::from_millis(made));
+            let found = replay.fresh(0, now, Timestamp::from_millis(made));
             assert_eq!(found, verdict, "{made}");
         }
     }

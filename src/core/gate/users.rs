@@ -1,5 +1,6 @@
 //! The gate's users: their keys, their policies and how much of each quota is used. Decides nothing.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use postern_proto::{CodeKey, UserKeys};
@@ -43,6 +44,7 @@ struct KeyRow {
 
 #[derive(Debug)]
 pub(super) struct Member {
+    pub(super) number: usize,
     pub(super) policy: Policy,
     pub(super) limiter: Limiter,
     pub(super) meter: Meter,
@@ -61,6 +63,7 @@ impl Users {
                     until: None,
                 };
                 let member = Member {
+                    number: member,
                     limiter: Limiter::new(policy.quota, clock),
                     policy,
                     meter: Meter::default(),
@@ -87,6 +90,17 @@ impl Users {
         for (member, code) in self.members.iter_mut().zip(codes) {
             member.codes = code.map(Codes::new);
         }
+    }
+
+    pub(super) fn member(&self, number: usize) -> Option<&Member> {
+        self.members.get(number)
+    }
+
+    pub(super) fn numbers(&self) -> HashMap<&str, usize> {
+        self.members
+            .iter()
+            .map(|member| (member.policy.user.as_str(), member.number))
+            .collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -18,22 +19,23 @@ use crate::daemon::engine::sample::Sampler;
 use crate::model::counters::{CaptureCounters, EngineCounters, MonitorCounters};
 use crate::model::datagram::Datagram;
 use crate::model::grant::Grant;
-use crate::model::mark::{MarkRecord, StoredTimes};
+use crate::model::mark::StoredMarks;
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::{Timestamp, millis};
 
 /// Knocks between the gate and the firewall. If there are more, the store or the monitor hangs, and the next knock is refused.
 const PENDING_MAX: usize = 4096;
 
+const REFUSALS_EVERY: Duration = Duration::from_millis(100);
+
 const QUOTAS_MAX: usize = 100;
 
-/// A mark on its way to stable storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Marks on their way to stable storage: that of an admitted knock, and those of knocks refused before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     pub ticket: u64,
-    pub record: MarkRecord,
-    /// The clock times that must be durable with it.
-    pub times: StoredTimes,
+    /// The clock times must be durable with the marks.
+    pub change: StoredMarks,
 }
 
 /// The gate, and everything that waits for the store or the monitor.
@@ -44,6 +46,9 @@ pub struct Core {
     started: Timestamp,
     last_ticket: u64,
     committing: HashMap<u64, ApprovedRequest>,
+    /// The commit of refused knocks alone that is being stored, and when the next may start.
+    refusals: Option<u64>,
+    next_refusals: Timestamp,
     ordered: HashMap<u64, Waiting>,
     health: Health,
     dropped_lines: Sampler,
@@ -65,6 +70,8 @@ impl Core {
             started: now,
             last_ticket: 0,
             committing: HashMap::new(),
+            refusals: None,
+            next_refusals: Timestamp::default(),
             ordered: HashMap::new(),
             health: Health::default(),
             dropped_lines: Sampler::new(8),
@@ -94,11 +101,9 @@ impl Core {
                 if self.committing.len().max(self.ordered.len()) < PENDING_MAX {
                     let ticket = self.ticket();
                     self.committing.insert(ticket, request);
-                    return Some(Commit {
-                        ticket,
-                        record,
-                        times,
-                    });
+                    let mut change = self.gate.take_unsaved();
+                    (change.marks, change.times) = (vec![record], times);
+                    return Some(Commit { ticket, change });
                 }
                 let why = "too many knocks are pending";
                 self.refuse(user_of(&request), Rule::Store, why);
@@ -107,8 +112,31 @@ impl Core {
         None
     }
 
+    /// The marks of refused knocks, so that none opens after a restart. A flood of them costs few commits: admitted knocks wait for
+    /// the same disk.
+    pub fn refused(&mut self, now: Timestamp) -> Option<Commit> {
+        let is_early = now < self.next_refusals && self.next_refusals.since(now) <= REFUSALS_EVERY;
+        if is_early || self.refusals.is_some() || !self.gate.has_unsaved() {
+            return None;
+        }
+        self.next_refusals = now.plus(REFUSALS_EVERY);
+        let ticket = self.ticket();
+        self.refusals = Some(ticket);
+        let change = self.gate.take_unsaved();
+        Some(Commit { ticket, change })
+    }
+
+    /// The store takes no more now.
+    pub(crate) fn not_taken(&mut self, commit: Commit, why: &str) {
+        self.gate.keep_unsaved(commit.change);
+        self.stored(commit.ticket, Err(why));
+    }
+
     /// Step 11: the mark is durable, or nothing is granted. Step 12 is the returned order.
     pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) -> Option<Order> {
+        if self.refusals == Some(ticket) {
+            self.refusals = None;
+        }
         let request = self.committing.remove(&ticket)?;
         if let Err(why) = result {
             self.refuse(user_of(&request), Rule::Store, why);
@@ -184,7 +212,8 @@ impl Core {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.committing.is_empty() && self.ordered.is_empty()
+        let is_stored = self.refusals.is_none() && !self.gate.has_unsaved();
+        self.committing.is_empty() && self.ordered.is_empty() && is_stored
     }
 
     /// A question of the administrator is answered at once, or after the returned order.

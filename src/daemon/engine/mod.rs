@@ -114,6 +114,9 @@ impl Engine {
                     return Err(ExitError::new(FAILED, what));
                 }
             }
+            if let Some(commit) = self.core.refused(now) {
+                self.commit(commit);
+            }
             self.request_next_table(now);
         }
     }
@@ -173,7 +176,7 @@ impl Engine {
 
     fn commit(&mut self, commit: Commit) {
         if let Err((commit, why)) = try_pass(&self.commits, commit) {
-            self.core.stored(commit.ticket, Err(why));
+            self.core.not_taken(commit, why);
         }
     }
 

@@ -24,6 +24,7 @@ use crate::daemon::engine::batch::{Batch, BatchPool};
 use crate::daemon::engine::core::Commit;
 use crate::daemon::engine::prefilter::Prefilter;
 use crate::model::exit::ExitError;
+use crate::model::mark::StoredMarks;
 
 pub(super) enum Event {
     Datagrams(Batch),
@@ -140,10 +141,17 @@ fn commit(
 ) -> Option<String> {
     let mut group = vec![first];
     group.extend(commits.try_iter().take(GROUP - 1));
-    let records: Vec<_> = group.iter().map(|commit| commit.record).collect();
-    let times = group.last().map(|commit| commit.times).unwrap_or_default();
+    let mut all = StoredMarks::default();
+    for commit in &mut group {
+        let change = std::mem::take(&mut commit.change);
+        all.times = change.times;
+        all.marks.extend(change.marks);
+        all.refused.extend(change.refused);
+        // The latest counts.
+        all.users.extend(change.users);
+    }
     let start = clock::instant();
-    let failure = store.commit(&records, times).err();
+    let failure = store.write(&all).err();
     let failure = failure.map(|error| error.to_string());
     let took = clock::elapsed(start);
     let tickets = group.iter().map(|commit| commit.ticket).collect();

@@ -231,7 +231,7 @@ impl Daemon {
         let order = core
             .stored(commit.ticket, Ok(()))
             .expect("a durable mark comes to an order");
-        let mark = commit.record.mark;
+        let mark = commit.change.marks[0].mark;
         assert!(
             self.book.durable.contains(&mark),
             "an order before its mark is durable: {order:?}"
@@ -246,10 +246,9 @@ impl Daemon {
         if self.fault == Some(Fault::LyingDisk) {
             return;
         }
-        self.disk
-            .commit(&[commit.record], commit.times)
-            .expect("a disk that works");
-        self.book.durable.insert(commit.record.mark);
+        self.disk.write(&commit.change).expect("a disk that works");
+        let marks = commit.change.marks.iter().map(|record| record.mark);
+        self.book.durable.extend(marks);
     }
 
     fn refused(&mut self) {

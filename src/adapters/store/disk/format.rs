@@ -8,13 +8,22 @@ use redb::{
 use postern_proto::Mark;
 
 use crate::adapters::store::StoreFault;
-use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
+use crate::model::mark::{
+    MarkRecord, RefusedRecord, StoredMarks, StoredTimes, UsedCodes, UserRecord,
+};
 use crate::model::time::Timestamp;
 
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// (timestamp in ms, mark) to the time of admission in ms. The order of time puts marks before the horizon first.
 pub(super) const MARKS: TableDefinition<(u64, &[u8; 16]), u64> = TableDefinition::new("marks");
+/// (user, timestamp in ms, mark) to the time of refusal in ms.
+pub(super) const REFUSED: TableDefinition<(&str, u64, &[u8; 16]), u64> =
+    TableDefinition::new("refused marks");
+/// User to horizon in ms, the step of the latest used code and whether it was used for IPv4 and IPv6, and when wrong codes are
+/// forgotten in ms.
+pub(super) const USERS: TableDefinition<&str, UserRow> = TableDefinition::new("users");
+type UserRow = (u64, Option<u64>, bool, bool, u64);
 pub(super) const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 pub(super) const NAME_FORMAT: &str = "format";
 const NAME_FLOOR: &str = "floor in ms";
@@ -43,7 +52,18 @@ pub(super) fn write_empty(db: &Database) -> Result<(), StoreFault> {
             numbers.insert(name, 0)?;
         }
         write.open_table(MARKS)?;
+        write.open_table(REFUSED)?;
+        write.open_table(USERS)?;
     }
+    Ok(write.commit()?)
+}
+
+/// Format 1 had no refused marks and no users.
+pub(super) fn upgrade(db: &Database) -> Result<(), StoreFault> {
+    let write = begin(db)?;
+    write.open_table(NUMBERS)?.insert(NAME_FORMAT, FORMAT)?;
+    write.open_table(REFUSED)?;
+    write.open_table(USERS)?;
     Ok(write.commit()?)
 }
 
@@ -61,14 +81,48 @@ pub(super) fn read_all(db: &Database) -> Result<StoredMarks, StoreFault> {
             admitted: Timestamp::from_millis(admitted.value()),
         });
     }
-    Ok(StoredMarks { times, marks })
+    let mut refused = Vec::new();
+    let table = read.open_table(REFUSED)?;
+    for row in table.iter()? {
+        let (key, came) = row?;
+        let (user, timestamp, mark) = key.value();
+        if timestamp < times.horizon.as_millis() {
+            continue;
+        }
+        refused.push(RefusedRecord {
+            user: user.to_owned(),
+            record: MarkRecord {
+                mark: Mark(*mark),
+                timestamp: Timestamp::from_millis(timestamp),
+                admitted: Timestamp::from_millis(came.value()),
+            },
+        });
+    }
+    let mut users = Vec::new();
+    for row in read.open_table(USERS)?.iter()? {
+        let (user, value) = row?;
+        let (horizon, step, v4, v6, clean) = value.value();
+        users.push(UserRecord {
+            user: user.value().to_owned(),
+            horizon: Timestamp::from_millis(horizon),
+            codes: UsedCodes {
+                step,
+                v4,
+                v6,
+                clean: Timestamp::from_millis(clean),
+            },
+        });
+    }
+    Ok(StoredMarks {
+        times,
+        marks,
+        refused,
+        users,
+    })
 }
 
-pub(super) fn write_marks(
-    db: &Database,
-    marks: &[MarkRecord],
-    times: StoredTimes,
-) -> Result<(), StoreFault> {
+pub(super) fn write(db: &Database, change: &StoredMarks) -> Result<(), StoreFault> {
+    let (marks, times) = (&change.marks, change.times);
     let write = begin(db)?;
     {
         let mut numbers = write.open_table(NUMBERS)?;
@@ -90,7 +144,45 @@ pub(super) fn write_marks(
             .take(at_most)
             .try_for_each(|removed| removed.map(drop))?;
     }
+    write_refused(&mut write.open_table(REFUSED)?, change)?;
+    write_users(&mut write.open_table(USERS)?, &change.users)?;
     Ok(write.commit()?)
+}
+
+/// Adds refused marks. Removes those of the same users that their horizon has passed: a user's rows stay as few as the gate's.
+fn write_refused(
+    table: &mut Table<'_, (&'static str, u64, &'static [u8; 16]), u64>,
+    change: &StoredMarks,
+) -> Result<(), StoreFault> {
+    for RefusedRecord { user, record } in &change.refused {
+        let key = (user.as_str(), record.timestamp.as_millis(), &record.mark.0);
+        table.insert(key, record.admitted.as_millis())?;
+    }
+    let own = change.users.iter().map(|user| (&user.user, user.horizon));
+    let others = change.refused.iter().map(|refused| &refused.user);
+    let horizons = own.chain(others.map(|user| (user, change.times.horizon)));
+    for (user, horizon) in horizons {
+        let end = (user.as_str(), horizon.as_millis(), &[0; 16]);
+        table.retain_in((user.as_str(), 0, &[0; 16])..end, |_, _| false)?;
+    }
+    Ok(())
+}
+
+fn write_users(
+    table: &mut Table<'_, &'static str, UserRow>,
+    users: &[UserRecord],
+) -> Result<(), StoreFault> {
+    for UserRecord {
+        user,
+        horizon,
+        codes,
+    } in users
+    {
+        let (horizon, clean) = (horizon.as_millis(), codes.clean.as_millis());
+        let row = (horizon, codes.step, codes.v4, codes.v6, clean);
+        table.insert(user.as_str(), row)?;
+    }
+    Ok(())
 }
 
 /// Writes a second commit that adds nothing, so that both commit slots of redb hold the marks.

@@ -11,9 +11,9 @@ use redb::{Database, ReadableDatabase};
 
 use super::create::create;
 use super::faults::{check_file, guarded};
-use super::format::{self, FORMAT, MARKS, NAME_FORMAT, NUMBERS};
+use super::format::{self, FORMAT, MARKS, NAME_FORMAT, NUMBERS, REFUSED, USERS};
 use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
-use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
+use crate::model::mark::StoredMarks;
 
 /// The file's name in the state folder.
 pub const FILE: &str = "marks.redb";
@@ -70,8 +70,8 @@ impl ReplayStore for DiskStore {
         self.with(format::read_all)
     }
 
-    fn commit(&mut self, marks: &[MarkRecord], times: StoredTimes) -> Result<(), StoreError> {
-        self.with(|db| format::write_marks(db, marks, times))
+    fn write(&mut self, change: &StoredMarks) -> Result<(), StoreError> {
+        self.with(|db| format::write(db, change))
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
@@ -94,10 +94,16 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
             format::number(&read.open_table(NUMBERS)?, NAME_FORMAT)?,
             FORMAT,
         );
-        if found != known {
-            return Err(StoreFault::Format { found, known });
+        match found {
+            // The file of an earlier release.
+            1 => format::upgrade(&db)?,
+            _ if found != known => return Err(StoreFault::Format { found, known }),
+            _ => {}
         }
+        let read = db.begin_read()?;
         read.open_table(MARKS)?;
+        read.open_table(REFUSED)?;
+        read.open_table(USERS)?;
         Ok(db)
     })
 }
