@@ -59,8 +59,9 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -s s -l service -d 'Allow this service: tcp/22, udp/5000-5010, icmp, or the NAME of a [service.NAME]; may be repeated' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l target -d 'Allow this network behind the gate, such as 10.0.0.0/24; may be repeated' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l network -d 'Admit only addresses of this network; may be repeated [default: all]' -r
-complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l grant-to -d 'Admit the address inside the knock (claimed), the packet\'s source (observed), or either [default: either]' -r -f -a "claimed\t''
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l grant-to -d 'Admit the address inside the knock (claimed), the packet\'s source (observed), only if both are the same (same), or either [default: either]' -r -f -a "claimed\t''
 observed\t''
+same\t''
 either\t''"
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l duration -d 'Set how long a grant lasts if the knock names no time [default: 30s]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l max-duration -d 'Limit how long a grant may last [default: 1h]' -r

@@ -86,7 +86,11 @@ pub fn allow(request: &Request, source: IpAddr) -> Result<(IpNet, AddressFrom), 
         Allow::Network { address, prefix } => {
             address::network_from_knock(address, prefix).map(|network| {
                 let is_same = network.contains(&source.to_canonical());
-                let from = [AddressFrom::Claimed, AddressFrom::Same][usize::from(is_same)];
+                let from = if is_same {
+                    AddressFrom::Same
+                } else {
+                    AddressFrom::Claimed
+                };
                 (network, from)
             })
         }

@@ -12,6 +12,7 @@ mod judge;
 mod observe;
 mod quota;
 mod replay;
+mod saving;
 mod unsaved;
 mod users;
 

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::judge::Gate;
-use crate::model::mark::{MarkRecord, RefusedRecord, StoredMarks, UserRecord};
-
-/// Above this, marks that the gate has forgotten since are removed.
-const TIDY_AT: usize = 1024;
+use crate::model::mark::MarkRecord;
 
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
-    refused: Vec<(usize, MarkRecord)>,
-    users: BTreeSet<usize>,
+    pub(super) refused: Vec<(usize, MarkRecord)>,
+    pub(super) users: BTreeSet<usize>,
 }
 
 impl Unsaved {
@@ -24,68 +20,5 @@ impl Unsaved {
 
     pub(super) fn user(&mut self, user: usize) {
         self.users.insert(user);
-    }
-}
-
-impl Gate {
-    pub fn has_unsaved(&self) -> bool {
-        !self.unsaved.refused.is_empty() || !self.unsaved.users.is_empty()
-    }
-
-    /// What the store must learn, and the clock times.
-    pub fn take_unsaved(&mut self) -> StoredMarks {
-        self.tidy();
-        let taken = std::mem::take(&mut self.unsaved);
-        let name = |user: usize| Some(self.users.member(user)?.policy.user.clone());
-        let refused = taken.refused.into_iter().filter_map(|(user, record)| {
-            let user = name(user)?;
-            Some(RefusedRecord { user, record })
-        });
-        let refused = refused.collect();
-        let users = taken.users.into_iter().filter_map(|number| {
-            let member = self.users.member(number)?;
-            Some(UserRecord {
-                user: member.policy.user.clone(),
-                horizon: self.replay.horizon_of(number),
-                codes: member
-                    .codes
-                    .as_ref()
-                    .map(|codes| codes.used())
-                    .unwrap_or_default(),
-            })
-        });
-        StoredMarks {
-            times: self.replay.times(),
-            marks: Vec::new(),
-            refused,
-            users: users.collect(),
-        }
-    }
-
-    /// Takes back what could not be passed to the store.
-    pub fn keep_unsaved(&mut self, change: StoredMarks) {
-        let numbers = self.users.numbers();
-        for RefusedRecord { user, record } in change.refused {
-            let user = numbers.get(user.as_str());
-            self.unsaved
-                .refused
-                .extend(user.map(|user| (*user, record)));
-        }
-        for record in change.users {
-            self.unsaved.users.extend(numbers.get(record.user.as_str()));
-        }
-    }
-
-    /// Keeps the list short if the store hangs.
-    pub(super) fn tidy(&mut self) {
-        let replay = &self.replay;
-        let is_known = |(_, record): &(usize, MarkRecord)| replay.refused(&record.mark).is_some();
-        self.unsaved.refused.retain(is_known);
-    }
-
-    pub(super) fn tidy_if_long(&mut self) {
-        if self.unsaved.refused.len() > TIDY_AT {
-            self.tidy();
-        }
     }
 }

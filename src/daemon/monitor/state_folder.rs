@@ -123,6 +123,7 @@ pub(super) fn is_empty(state_dir: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests make files of others")]
 mod tests {
     use std::os::unix::fs::symlink;
 
@@ -159,7 +160,8 @@ mod tests {
     #[test]
     fn folders_of_others_are_refused() {
         let beside = |state: &Path| state.with_file_name("etc");
-        let cases: [(&str, &dyn Fn(&Path)); 5] = [
+        type Make<'a> = &'a dyn Fn(&Path);
+        let cases: [(&str, Make<'_>); 5] = [
             ("contains passwd,", &|state| {
                 fs::create_dir(state).unwrap();
                 fs::write(state.join("passwd"), "").unwrap();

@@ -11,8 +11,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::faults::guarded;
 use super::format::{builder, write_again, write_empty};
-use super::store::DRAFT;
 use crate::adapters::store::{StoreError, StoreFault};
+
+pub(super) const DRAFT: &str = "marks.redb.new";
 
 pub(super) fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let failed =

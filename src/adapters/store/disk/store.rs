@@ -18,11 +18,6 @@ use crate::model::mark::StoredMarks;
 /// The file's name in the state folder.
 pub const FILE: &str = "marks.redb";
 
-/// All files that a store makes in the state folder.
-pub const FILES: [&str; 2] = [FILE, DRAFT];
-
-pub(super) const DRAFT: &str = "marks.redb.new";
-
 /// How long to wait for another process that has the file open: 10 s.
 const BUSY_TRIES: u32 = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
