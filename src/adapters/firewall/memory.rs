@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Change, FirewallDriver, FirewallError};
+use crate::model::address::Family;
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -13,19 +14,24 @@ pub struct MemoryDriver {
     state: Arc<Mutex<State>>,
 }
 
-/// The content of the firewall.
+/// The content of the firewall. Like that of iptables, it has two parts, one for each family, which are changed one after the
+/// other. A part that was changed stays changed if the other fails.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// Open grants.
     pub open: Vec<Grant>,
-    /// The protection; `None` before the first `install`.
-    pub protection: Option<Protection>,
+    /// The protection of IPv4 and of IPv6; `None` before the first `install`.
+    pub protection: [Option<Protection>; 2],
     /// Every change fails with this while it is set.
     pub failing: Option<String>,
+    /// Only changes of this family fail, if it is set.
+    pub failing_family: Option<Family>,
+    /// After so many changes, of one family each, it begins to fail.
+    pub working: Option<u8>,
     /// The number of batches so far.
     pub batches: u64,
-    /// What the driver installed; `open` and `protection` differ from it if others changed them.
-    installed: Option<(Protection, Vec<Grant>)>,
+    /// What the driver installed in each part; the content differs from it if others changed it.
+    installed: [Option<(Protection, Vec<Grant>)>; 2],
 }
 
 impl MemoryDriver {
@@ -36,19 +42,74 @@ impl MemoryDriver {
 }
 
 impl State {
-    fn check(&self) -> Result<(), FirewallError> {
-        let why = self.failing.clone().map(FirewallError::Kernel);
-        why.map_or(Ok(()), Err)
+    fn check(&self, family: Family) -> Result<(), FirewallError> {
+        let fails = self.failing_family.is_none_or(|failing| failing == family);
+        let why = self.failing.clone().filter(|_| fails);
+        why.map(FirewallError::Kernel).map_or(Ok(()), Err)
+    }
+
+    fn check_all(&self) -> Result<(), FirewallError> {
+        Family::BOTH.iter().try_for_each(|one| self.check(*one))
+    }
+
+    /// Begins a change of one family.
+    fn step(&mut self, family: Family) -> Result<(), FirewallError> {
+        match &mut self.working {
+            Some(0) => {
+                self.working = None;
+                self.failing = Some("no more".to_owned());
+            }
+            Some(left) => *left = left.saturating_sub(1),
+            None => {}
+        }
+        self.check(family)
+    }
+
+    fn install(
+        &mut self,
+        family: Family,
+        protection: &Protection,
+        live: &[Grant],
+    ) -> Result<(), FirewallError> {
+        self.step(family)?;
+        let live: Vec<Grant> = of(family, live).cloned().collect();
+        self.open
+            .retain(|grant| Family::of_network(grant.allow) != family);
+        self.open.extend(live.iter().cloned());
+        let [v4, v6] = &mut self.protection;
+        *family.pick(v4, v6) = Some(protection.clone());
+        *self.installed(family) = Some((protection.clone(), live));
+        Ok(())
+    }
+
+    fn installed(&mut self, family: Family) -> &mut Option<(Protection, Vec<Grant>)> {
+        let [v4, v6] = &mut self.installed;
+        family.pick(v4, v6)
     }
 
     fn change(&mut self, change: &Change) -> Result<(), FirewallError> {
-        self.check()?;
+        let family = Family::of_network(change.grants().0.allow);
+        self.step(family)?;
         apply_to(&mut self.open, change);
-        if let Some((_, grants)) = &mut self.installed {
+        if let Some((_, grants)) = self.installed(family) {
             apply_to(grants, change);
         }
         Ok(())
     }
+
+    fn is_intact(&mut self, family: Family) -> bool {
+        let [v4, v6] = &self.protection;
+        let protection = family.pick(v4, v6).clone();
+        let open: Vec<Grant> = of(family, &self.open).cloned().collect();
+        self.installed(family).as_ref().is_none_or(|installed| {
+            protection.as_ref() == Some(&installed.0) && open == installed.1
+        })
+    }
+}
+
+fn of(family: Family, grants: &[Grant]) -> impl Iterator<Item = &Grant> {
+    let is_own = move |grant: &&Grant| Family::of_network(grant.allow) == family;
+    grants.iter().filter(is_own)
 }
 
 fn apply_to(grants: &mut Vec<Grant>, change: &Change) {
@@ -63,16 +124,13 @@ impl FirewallDriver for MemoryDriver {
     }
 
     fn probe(&mut self) -> Result<(), FirewallError> {
-        self.with(|state| state.check())
+        self.with(|state| state.check_all())
     }
 
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         self.with(|state| {
-            state.check()?;
-            state.protection = Some(protection.clone());
-            state.open = live.to_vec();
-            state.installed = Some((protection.clone(), live.to_vec()));
-            Ok(())
+            let [v4, v6] = Family::BOTH.map(|family| state.install(family, protection, live));
+            v4.and(v6)
         })
     }
 
@@ -84,25 +142,22 @@ impl FirewallDriver for MemoryDriver {
     }
 
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
-        self.with(|state| state.check().map(|()| state.open.clone()))
+        self.with(|state| state.check_all().map(|()| state.open.clone()))
     }
 
     fn verify(&mut self) -> Result<bool, FirewallError> {
         self.with(|state| {
-            state.check()?;
-            let Some((protection, grants)) = &state.installed else {
-                return Ok(true);
-            };
-            Ok(state.protection.as_ref() == Some(protection) && state.open == *grants)
+            state.check_all()?;
+            Ok(Family::BOTH.iter().all(|family| state.is_intact(*family)))
         })
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {
         self.with(|state| {
-            state.check()?;
+            state.check_all()?;
             state.open.clear();
-            state.protection = None;
-            state.installed = None;
+            state.protection = [None, None];
+            state.installed = [None, None];
             Ok(())
         })
     }

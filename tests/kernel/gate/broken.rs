@@ -11,7 +11,7 @@ use postern_harness::{FAMILIES, Family, GateConfig, World, wait_until};
 const SCRIPT: &str = r#"#!/bin/sh
 name=${0##*/}
 case "$name/$(cat FOLDER/mode)" in
-  *-restore/fails) echo "it is broken" >&2; exit 1 ;;
+  ip6tables-restore/six | *-restore/fails) echo "it is broken" >&2; exit 1 ;;
   *-restore/locked) echo "Another app is currently holding the xtables lock." >&2; exit 4 ;;
   *-restore/garbage) head -c 50000 /dev/urandom; head -c 5000 /dev/urandom >&2; exit 2 ;;
   *-restore/babbles) head -c 5000 /dev/urandom; exit 0 ;;
@@ -118,4 +118,23 @@ pub(crate) fn failed_renewal_keeps_the_old_end(_: &'static str) {
     tell(&world, "works");
     postern_harness::world::checks::expect_ledger_and_kernel_agree(&world, "iptables");
     world.first.expect_let_in(Family::V4);
+}
+
+/// A service that the new config does not name is not open to everyone over the family that took the config.
+pub(crate) fn half_done_reload_stays_hidden(_: &'static str) {
+    let world = world();
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
+    world.rewrite(&GateConfig::empty("iptables").user("alice", "services = [\"tcp/1\"]"));
+    tell(&world, "six");
+    let refused = world.daemon.at_gate(&world.gate, &["reload"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    for family in FAMILIES {
+        world.second.expect_shut_out(family);
+    }
+    world.first.expect_let_in(Family::V4);
+    tell(&world, "works");
+    let said = "an installation had failed; protection and 1 grants were restored";
+    world.daemon.wait_for_lines(1, &["WARN", said]);
+    world.at_gate(&["reload"]);
+    world.second.expect_let_in(Family::V4);
 }

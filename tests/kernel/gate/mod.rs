@@ -143,6 +143,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     FAKE: broken::failed_closing_is_retried,
     FAKE: broken::opening_by_an_orphan_is_closed,
     FAKE: broken::failed_renewal_keeps_the_old_end,
+    FAKE: broken::half_done_reload_stays_hidden,
     NONE: enrolment::enrolled_key_pair_opens,
     NONE: enrolment::disabled_user_loses_open_grants,
     NONE: reload::reload_loses_no_knock,

@@ -31,6 +31,8 @@ pub(crate) struct WithHostSets<D> {
     /// Elements of others that a grant needs; they may end before the grant.
     shared: BTreeSet<SetElement>,
     now: Timestamp,
+    /// A change that failed could not be taken back, so the wrapped driver has what nobody was told of.
+    is_doubtful: bool,
 }
 
 impl<D: FirewallDriver> WithHostSets<D> {
@@ -45,6 +47,7 @@ impl<D: FirewallDriver> WithHostSets<D> {
             looked_at: None,
             shared: BTreeSet::new(),
             now: Timestamp::default(),
+            is_doubtful: false,
         }
     }
 
@@ -172,7 +175,10 @@ impl<D: FirewallDriver> WithHostSets<D> {
             Change::Close(_) => return error,
         };
         match self.driver.apply(&[back]).into_iter().next() {
-            Some(Err(also)) => error.and(also),
+            Some(Err(also)) => {
+                self.is_doubtful = true;
+                error.and(also)
+            }
             Some(Ok(())) | None => error,
         }
     }
@@ -283,6 +289,7 @@ impl<D: FirewallDriver> FirewallDriver for WithHostSets<D> {
 
     fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
         self.driver.install(protection, live)?;
+        self.is_doubtful = false;
         self.services.clone_from(&protection.sets);
         self.live = live.iter().map(|grant| (grant.id, grant.clone())).collect();
         self.rewrite()
@@ -303,7 +310,7 @@ impl<D: FirewallDriver> FirewallDriver for WithHostSets<D> {
     }
 
     fn verify(&mut self) -> Result<bool, FirewallError> {
-        if !self.driver.verify()? {
+        if self.is_doubtful || !self.driver.verify()? {
             return Ok(false);
         }
         if !self.services.is_empty() {
@@ -345,5 +352,33 @@ impl<D: FirewallDriver> FirewallDriver for WithHostSets<D> {
 
     fn batch(&self) -> usize {
         self.driver.batch()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::firewall::memory::MemoryDriver;
+    use crate::core::fixture;
+
+    #[test]
+    fn failed_take_back_is_looked_after() {
+        let firewall = MemoryDriver::default();
+        let mut driver = WithHostSets::new(firewall.clone());
+        let (protection, grant) = (
+            Protection::default(),
+            fixture::grant(1, "alice", "192.0.2.7/32", &["tcp/22"]),
+        );
+        driver.install(&protection, &[]).unwrap();
+        let open = Change::Open(grant);
+        assert_eq!(driver.apply(std::slice::from_ref(&open)), [Ok(())]);
+        firewall.with(|state| state.failing = Some("no".to_owned()));
+        let refused = FirewallError::Kernel("the set is full".to_owned());
+        assert_ne!(driver.take_back(&open, refused.clone()), refused);
+        firewall.with(|state| state.failing = None);
+        assert_eq!(driver.verify(), Ok(false));
+        driver.install(&protection, &[]).unwrap();
+        assert_eq!(driver.verify(), Ok(true));
+        assert!(firewall.with(|state| state.open.is_empty()));
     }
 }

@@ -94,6 +94,12 @@ impl Executor {
     }
 
     fn serve_batch(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
+        let is_due = self.next_end().is_some_and(|end| end <= now);
+        let ready = if orders.is_empty() && !is_due {
+            Ok(())
+        } else {
+            self.grants.correct_ends(now)
+        };
         let expired = self.expired(now);
         let mut closing: BTreeSet<GrantId> = expired.iter().map(Change::id).collect();
         let orders = orders.into_iter();
@@ -101,7 +107,7 @@ impl Executor {
         let plans: Vec<Plan> = plans.collect();
         let planned = plans.iter().flat_map(Plan::changes);
         let changes: Vec<Change> = expired.iter().chain(planned).cloned().collect();
-        let mut results = self.grants.apply(now, &changes).into_iter();
+        let mut results = self.grants.apply(now, ready, &changes).into_iter();
         for (change, result) in expired.iter().zip(results.by_ref()) {
             log_closed(change, &result, EXPIRED);
         }
@@ -397,13 +403,14 @@ impl Executor {
     /// stay open.
     pub(crate) fn leave_open(&mut self, now: Timestamp) -> usize {
         if let Err(why) = self.grants.backend.kernel_expiry() {
+            let ready = self.grants.correct_ends(now);
             let all = self.grants.ledger.close_where(|_| true);
             let (grants, what) = (all.len(), "every grant is closed before posternd stops");
             info!(
                 grants,
                 "{what}, because the kernel does not end them: {why}"
             );
-            for (change, result) in all.iter().zip(self.grants.apply(now, &all)) {
+            for (change, result) in all.iter().zip(self.grants.apply(now, ready, &all)) {
                 log_closed(change, &result, "posternd stops");
             }
         }

@@ -22,6 +22,8 @@ pub(super) enum CheckError {
     StaleEnds(FirewallError),
     #[error("another program changed the firewall, and it can't be restored: {0}")]
     NotRestored(FirewallError),
+    #[error("the rules in the firewall are incomplete, and the rest can't be installed: {0}")]
+    Incomplete(FirewallError),
     #[error("the firewall can't be read: {0}")]
     Unreadable(FirewallError),
 }
@@ -38,6 +40,8 @@ pub(super) struct OpenGrants {
     connections: Option<Box<dyn Conntrack>>,
     /// Expiry times in the firewall are stale, because the clock was set.
     are_ends_stale: bool,
+    /// The last installation failed, and a part of it may be in force.
+    is_incomplete: bool,
 }
 
 impl OpenGrants {
@@ -83,6 +87,7 @@ impl OpenGrants {
             hooks: None,
             connections,
             are_ends_stale: false,
+            is_incomplete: false,
         };
         grants.end_connections_of(&lost);
         Ok(grants)
@@ -105,7 +110,13 @@ impl OpenGrants {
             protection.services.as_slice()
         };
         adopt(self.connections.as_deref_mut(), newly_protected);
-        self.backend.install(&protection, &stay)?;
+        if let Err(error) = self.install(&protection, &stay) {
+            // One family may have the new protection, and the config that stays in force is the old one.
+            let old = self.protection.clone();
+            // If that fails, too, each look tries it again.
+            let _ = self.install(&old, &self.live(now));
+            return Err(error);
+        }
         adopt(self.connections.as_deref_mut(), newly_protected);
         // The old config knows users and services that the new one may have lost.
         let ends = |grant: &Grant| {
@@ -127,21 +138,27 @@ impl OpenGrants {
         Ok(closed)
     }
 
+    /// A driver finds what it closes by its expiry time, so stale times are rewritten before anything is planned: what is
+    /// planned is in the ledger, and would be installed with them.
+    pub(super) fn correct_ends(&mut self, now: Timestamp) -> Result<(), FirewallError> {
+        if self.are_ends_stale {
+            self.backend.tick(now);
+            self.restore(now)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out changes, unless the end times are not `ready`.
     pub(super) fn apply(
         &mut self,
         now: Timestamp,
+        ready: Result<(), FirewallError>,
         changes: &[Change],
     ) -> Vec<Result<(), FirewallError>> {
         if changes.is_empty() {
             return Vec::new();
         }
         self.backend.tick(now);
-        // A driver finds what it closes by its expiry time, so stale times are rewritten first.
-        let ready = if self.are_ends_stale {
-            self.restore(now)
-        } else {
-            Ok(())
-        };
         let mut results = match ready {
             Ok(()) => self.backend.apply(changes),
             Err(error) => vec![Err(error); changes.len()],
@@ -182,6 +199,9 @@ impl OpenGrants {
         if self.are_ends_stale {
             return self.restore(now).map_err(CheckError::StaleEnds);
         }
+        if self.is_incomplete {
+            return self.restore(now).map_err(CheckError::Incomplete);
+        }
         match self.backend.verify() {
             Ok(true) => {
                 self.close_removed(now);
@@ -195,7 +215,7 @@ impl OpenGrants {
     fn close_removed(&mut self, now: Timestamp) {
         let removed = self.backend.take_removed();
         let changes = self.ledger.close_where(|grant| removed.contains(&grant.id));
-        for (change, result) in changes.iter().zip(self.apply(now, &changes)) {
+        for (change, result) in changes.iter().zip(self.apply(now, Ok(()), &changes)) {
             log_closed(
                 change,
                 &result,
@@ -205,16 +225,24 @@ impl OpenGrants {
     }
 
     fn restore(&mut self, now: Timestamp) -> Result<(), FirewallError> {
-        let grants = self.ledger.grants().cloned();
-        let (live, over): (Vec<Grant>, Vec<Grant>) = grants.partition(|grant| grant.until > now);
-        self.backend.install(&self.protection, &live)?;
+        let live = self.live(now);
+        let is_over = |grant: &&Grant| grant.until <= now;
+        let over: Vec<Grant> = self.ledger.grants().filter(is_over).cloned().collect();
+        let was_incomplete = self.is_incomplete;
+        let protection = self.protection.clone();
+        self.install(&protection, &live)?;
         self.is_kept = false;
         let grants = live.len();
         if std::mem::take(&mut self.are_ends_stale) {
             info!(grants, "the expiry times of {grants} grants were rewritten");
         } else {
             let what = format!("protection and {grants} grants were restored");
-            warn!(grants, "another program changed the firewall; {what}");
+            let why = if was_incomplete {
+                "an installation had failed"
+            } else {
+                "another program changed the firewall"
+            };
+            warn!(grants, "{why}; {what}");
         }
         for grant in &over {
             let change = Change::Close(grant.clone());
@@ -223,6 +251,17 @@ impl OpenGrants {
         }
         self.end_connections_of(&over);
         Ok(())
+    }
+
+    fn live(&self, now: Timestamp) -> Vec<Grant> {
+        let is_live = |grant: &&Grant| grant.until > now;
+        self.ledger.grants().filter(is_live).cloned().collect()
+    }
+
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
+        let installed = self.backend.install(protection, live);
+        self.is_incomplete = installed.is_err();
+        installed
     }
 
     fn done(&mut self, change: &Change) {

@@ -6,6 +6,7 @@ use super::*;
 use crate::adapters::firewall::memory::MemoryDriver;
 use crate::core::fixture::{request, settings};
 use crate::core::order::{PAGE, Selection};
+use crate::model::address::Family;
 use crate::model::grant::GrantId;
 use crate::model::request::CloseRequest;
 use crate::model::time::ClockStep;
@@ -273,7 +274,7 @@ fn changed_firewall_is_restored() {
     scene.check();
     for change in [
         (|state| state.open.clear()) as fn(&mut crate::adapters::firewall::memory::State),
-        |state| state.protection = None,
+        |state| state.protection = [None, None],
         |state| state.open.truncate(1),
         |state| state.open[0].until = Timestamp::from_millis(u64::MAX),
     ] {
@@ -281,7 +282,11 @@ fn changed_firewall_is_restored() {
         scene.executor.check_firewall(at(2));
         let both = [one("alice 192.0.2.7", 30), one("bob 192.0.2.8", 60)].concat();
         assert_eq!(scene.in_firewall(), both);
-        assert!(scene.firewall.with(|state| state.protection.is_some()));
+        assert!(
+            scene
+                .firewall
+                .with(|state| state.protection.iter().all(Option::is_some))
+        );
     }
     scene.firewall.with(|state| state.open.clear());
     scene.fail(Some("no"));
@@ -345,4 +350,78 @@ fn grant_is_closed_once_in_a_batch() {
     assert_eq!(reports, [closed(4, 1), closed(5, 1), closed(6, 0)]);
     let turnover = scene.executor.tally().turnover;
     assert_eq!((turnover.opened, turnover.closed), (3, 3));
+}
+
+/// A service that the new config does not name must not be open to everyone in one family.
+#[test]
+fn half_done_reload_is_undone() {
+    let less = settings(&[("alice", &["tcp/22"])]);
+    let more = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22", "tcp/80"])]);
+    let protects = |scene: &Scene, settings: &Settings| {
+        let wanted = Some(settings.protection());
+        scene
+            .firewall
+            .with(|state| state.protection.iter().all(|found| *found == wanted))
+    };
+    let mut scene = Scene::new();
+    scene.executor.reload(&more, at(0)).unwrap();
+    scene.serve(0, vec![open(1, "bob", 7, 60)]);
+
+    // One family keeps failing: the other goes back.
+    scene.fail(Some("no"));
+    scene
+        .firewall
+        .with(|state| state.failing_family = Some(Family::V6));
+    assert!(scene.executor.reload(&less, at(1)).is_err());
+    assert!(protects(&scene, &more));
+    assert_eq!(scene.in_firewall(), one("bob 192.0.2.7", 60));
+
+    // Neither family can go back: each look tries it, though the driver finds what it installed.
+    for working in 0..4 {
+        scene.fail(None);
+        scene.firewall.with(|state| {
+            (state.failing_family, state.working) = (None, Some(working));
+        });
+        let reloaded = scene.executor.reload(&less, at(2));
+        assert_eq!(reloaded.is_ok(), working > 1);
+        scene.executor.check_firewall(at(2));
+        scene.fail(None);
+        scene.firewall.with(|state| state.working = None);
+        scene.executor.check_firewall(at(3));
+        let in_force = if working > 1 { &less } else { &more };
+        assert!(protects(&scene, in_force), "after {working} steps");
+        scene.executor.reload(&more, at(3)).unwrap();
+    }
+}
+
+/// What is reported as refused is not open (invariant 10).
+#[test]
+fn refused_open_after_clock_step_is_shut() {
+    let mut scene = Scene::new();
+    scene.serve(5000, vec![open(1, "alice", 7, 30)]);
+    let back = ClockStep::Back(Duration::from_secs(4000));
+    scene.executor.clock_was_set(back);
+    // The end times can be rewritten, in both families, and then nothing can be opened.
+    scene.firewall.with(|state| state.working = Some(2));
+    let orders = vec![open(2, "bob", 8, 10), open(3, "alice", 7, 60)];
+    let reports = scene.executor.serve(at(1001), orders);
+    assert_eq!(
+        reports
+            .iter()
+            .filter(|one| matches!(one, Report::Refused { .. }))
+            .count(),
+        2
+    );
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 1030));
+    assert_eq!(scene.in_ledger(), scene.in_firewall());
+    // What is over then is closed once.
+    scene.fail(None);
+    scene
+        .executor
+        .clock_was_set(ClockStep::Back(Duration::from_secs(1)));
+    scene.serve(1029, vec![]);
+    assert_eq!(
+        (scene.in_firewall(), scene.executor.tally().turnover.closed),
+        (vec![], 1)
+    );
 }
