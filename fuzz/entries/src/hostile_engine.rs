@@ -14,11 +14,12 @@ use postern::adapters::config::load;
 use postern::adapters::firewall::memory::{MemoryDriver, State};
 use postern::core::order::{MESSAGE_MAX, Order, Report, Selection, decode, encode};
 use postern::daemon::monitor::executor::Executor;
+use postern::model::address::Family;
 use postern::model::grant::{Grant, GrantId};
 use postern::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use postern::model::service::{Ports, Wanted};
 use postern::model::settings::Settings;
-use postern::model::time::Timestamp;
+use postern::model::time::{ClockStep, Timestamp};
 use postern_proto::SharedKey;
 
 use crate::knock::other;
@@ -33,9 +34,26 @@ enum Turn {
     /// These orders came at once.
     Orders(Vec<Said>),
     /// Time passes.
-    Pass { seconds: u16 },
-    /// The firewall fails from now on, or no longer does.
+    Pass {
+        seconds: u16,
+    },
+    /// The firewall fails from now on, or after so many changes of one family each, or no longer does.
     Fail(bool),
+    FailAfter(u8),
+    /// One family of the firewall fails from now on: IPv6 or IPv4.
+    FailIn {
+        v6: bool,
+    },
+    /// The first config, or the second one, comes into force.
+    Reload {
+        second: bool,
+    },
+    /// The clock is set, and these orders come before the monitor checks the firewall.
+    Clock {
+        back: bool,
+        seconds: u16,
+        orders: Vec<Said>,
+    },
     /// Another program empties the firewall, and the monitor checks it.
     Flushed,
     /// The monitor starts again and finds the firewall as it is.
@@ -129,6 +147,7 @@ struct World {
     firewall: MemoryDriver,
     executor: Executor,
     now: Timestamp,
+    in_force: &'static Settings,
     /// When the firewall last failed.
     failed: Option<Timestamp>,
     tickets: u64,
@@ -145,6 +164,7 @@ impl World {
             firewall,
             executor,
             now,
+            in_force: &SETTINGS,
             failed: None,
             tickets: 0,
             opened: 0,
@@ -162,9 +182,34 @@ impl World {
                 );
             }
             Turn::Fail(failing) => {
-                self.firewall
-                    .with(|state| state.failing = failing.then(|| "no".to_owned()));
-                // As the monitor does every second.
+                self.fail(|state| state.failing = failing.then(|| "no".to_owned()))
+            }
+            Turn::FailAfter(steps) => self.fail(|state| state.working = Some(steps % 8)),
+            Turn::FailIn { v6 } => self.fail(|state| {
+                state.failing = Some("no".to_owned());
+                state.failing_family = Some(if v6 { Family::V6 } else { Family::V4 });
+            }),
+            Turn::Reload { second } => {
+                let settings = if second { &SECOND } else { &SETTINGS };
+                if self.executor.reload(settings, self.now).is_ok() {
+                    self.in_force = settings;
+                }
+            }
+            Turn::Clock {
+                back,
+                seconds,
+                orders,
+            } => {
+                let by = Duration::from_secs(seconds.into());
+                let step = if back {
+                    ClockStep::Back(by)
+                } else {
+                    ClockStep::Forward(by)
+                };
+                self.now = self.now.stepped(step);
+                self.failed = self.failed.map(|failed| failed.stepped(step));
+                self.executor.clock_was_set(step);
+                self.orders(&orders);
                 self.executor.check_firewall(self.now);
             }
             Turn::Flushed => {
@@ -172,14 +217,28 @@ impl World {
                 self.executor.check_firewall(self.now);
             }
             Turn::Restart => {
-                if let Ok(executor) =
+                // It is started until the firewall works.
+                self.works_from_now_on();
+                self.executor =
                     Executor::open(&SETTINGS, Box::new(self.firewall.clone()), None, self.now)
-                {
-                    self.executor = executor;
-                }
+                        .expect("a firewall that works");
+                self.in_force = &SETTINGS;
             }
         }
         self.check();
+    }
+
+    fn works_from_now_on(&mut self) {
+        self.firewall.with(|state| {
+            (state.failing, state.failing_family, state.working) = (None, None, None);
+        });
+    }
+
+    fn fail(&mut self, fail: impl FnOnce(&mut State)) {
+        self.works_from_now_on();
+        // As the monitor does every second.
+        self.executor.check_firewall(self.now);
+        self.firewall.with(fail);
     }
 
     fn orders(&mut self, said: &[Said]) {
@@ -211,10 +270,6 @@ impl World {
             );
             if let Report::Opened { grant, .. } = &report {
                 self.opened += 1;
-                assert!(
-                    self.firewall.with(|state| state.failing.is_none()),
-                    "{report:?}"
-                );
                 let open = |state: &mut State| state.open.iter().any(|open| open.id == grant.id);
                 assert!(closes || self.firewall.with(open), "not open: {report:?}");
             }
@@ -226,9 +281,13 @@ impl World {
             grants.sort_by_key(|grant| grant.id);
             grants
         };
-        let (open, failing) = self
-            .firewall
-            .with(|state| (state.open.clone(), state.failing.is_some()));
+        let (open, failing, protection) = self.firewall.with(|state| {
+            (
+                state.open.clone(),
+                state.failing.is_some(),
+                state.protection.clone(),
+            )
+        });
         self.failed = if failing { Some(self.now) } else { self.failed };
         // A close that failed is tried again after a second.
         let troubled = self
@@ -250,7 +309,7 @@ impl World {
                 "{grant}: {broken:?}"
             );
             assert!(
-                grant.until <= self.now.plus(Duration::from_secs(other::MAX_DURATION)),
+                failing || grant.until <= self.now.plus(Duration::from_secs(other::MAX_DURATION)),
                 "{grant} until {}",
                 grant.until
             );
@@ -259,6 +318,11 @@ impl World {
         // A grant that was flushed while the firewall cannot be repaired is listed as open: it may be.
         let known = sorted(self.executor.grants().cloned().collect());
         assert!(failing || sorted(open) == known, "{known:?}");
+        let wanted = Some(self.in_force.protection());
+        assert!(
+            failing || protection.iter().all(|found| *found == wanted),
+            "{protection:?}"
+        );
     }
 }
 
@@ -389,6 +453,13 @@ impl Host {
 }
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(settings);
+
+/// It protects another knock port.
+static SECOND: LazyLock<Settings> = LazyLock::new(|| {
+    let mut settings = settings();
+    settings.gate.ports = vec![7];
+    settings
+});
 
 /// Two users with the second gate's policy.
 fn settings() -> Settings {

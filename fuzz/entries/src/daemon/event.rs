@@ -25,7 +25,7 @@ pub enum Event {
     MonitorDies,
     /// A monitor starts, and then its engine.
     MonitorBegins,
-    /// A new engine takes over: the old one finishes its pending work, while knocks wait for the new one.
+    /// A new engine takes over with another config: the old one finishes its pending work, while knocks wait for the new one.
     HandOver,
     /// Time passes for everyone.
     Pass,
@@ -33,11 +33,13 @@ pub enum Event {
     Back,
     /// The firewall begins to fail, or to work again.
     Fail,
+    /// The firewall begins to fail after one more change of one family.
+    FailSoon,
     /// Another program empties the firewall; the monitor checks it within a second.
     Flush,
 }
 
-pub const EVENTS: [Event; 16] = [
+pub const EVENTS: [Event; 17] = [
     Event::Knock,
     Event::First,
     Event::Stored,
@@ -54,6 +56,7 @@ pub const EVENTS: [Event; 16] = [
     Event::Refused,
     Event::Fail,
     Event::Flush,
+    Event::FailSoon,
 ];
 
 /// What some part of the daemon may be made to do wrong, to see that it is noticed.

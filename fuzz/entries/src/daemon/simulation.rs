@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use postern::adapters::firewall::memory::{MemoryDriver, State};
@@ -15,9 +16,9 @@ use postern::core::order::{Order, Report, decode, encode};
 use postern::daemon::engine::core::{Commit, Core};
 use postern::daemon::monitor::executor::Executor;
 use postern::model::datagram::Datagram;
-use postern::model::grant::Grant;
 use postern::model::mark::StoredMarks;
 use postern::model::reason::Rule;
+use postern::model::settings::{Protection, Settings};
 use postern::model::time::Timestamp;
 use postern_proto::{Action, Mark};
 
@@ -28,6 +29,15 @@ const PASS: Duration = Duration::from_secs(12);
 const BACK: Duration = Duration::from_secs(40);
 /// Packets that are remembered to come again, and that may be under way.
 const KNOCKS_MAX: usize = 8;
+
+/// Two configs with different protections.
+static SETTINGS: LazyLock<[Settings; 2]> = LazyLock::new(|| {
+    let mut second = LOADED.settings.clone();
+    second.gate.ports = vec![7];
+    [LOADED.settings.clone(), second]
+});
+static PROTECTIONS: LazyLock<[Protection; 2]> =
+    LazyLock::new(|| [0, 1].map(|config| SETTINGS[config].protection()));
 
 pub fn run(data: &[u8]) {
     read(data);
@@ -57,6 +67,8 @@ pub struct Daemon {
     /// Orders of an engine that has ended are carried out, but it gets no reports.
     generation: u32,
     handing_over: bool,
+    /// Which of [`SETTINGS`] are in force.
+    config: usize,
     /// Packets that wait for the next engine.
     waiting: Vec<Packet>,
     /// What this engine has under way, or had.
@@ -96,6 +108,7 @@ impl Daemon {
             engine: Some(super::engine::begun(StoredMarks::default())),
             generation: 0,
             handing_over: false,
+            config: 0,
             waiting: Vec::new(),
             tickets: Vec::new(),
             disk: MemoryStore::default(),
@@ -127,6 +140,7 @@ impl Daemon {
             Event::EngineDies => engine && !self.knocks.is_empty(),
             Event::Served => monitor && !self.orders.is_empty(),
             Event::MonitorDies | Event::Fail | Event::Flush => monitor && !self.knocks.is_empty(),
+            Event::FailSoon => monitor && self.firewall.with(|state| state.failing.is_none()),
             Event::MonitorBegins => !monitor,
             Event::HandOver => engine && !self.handing_over && !self.knocks.is_empty(),
             Event::Pass | Event::Back => !self.knocks.is_empty(),
@@ -159,17 +173,23 @@ impl Daemon {
             Event::MonitorBegins => self.monitor_begins(),
             Event::HandOver => {
                 let executor = self.executor.as_mut().expect("no engine without a monitor");
-                self.handing_over = executor.reload(&LOADED.settings, self.steady).is_ok();
+                let next = 1 - self.config;
+                self.handing_over = executor.reload(&SETTINGS[next], self.steady).is_ok();
+                if self.handing_over {
+                    self.config = next;
+                }
             }
             Event::Pass => self.pass(),
             Event::Back => self.wall = self.wall.minus(BACK),
             Event::Fail => self.firewall.with(|state| {
+                state.working = None;
                 state.failing = if state.failing.is_some() {
                     None
                 } else {
                     Some("no".to_owned())
                 }
             }),
+            Event::FailSoon => self.firewall.with(|state| state.working = Some(1)),
             Event::Flush => self.firewall.with(|state| state.open.clear()),
         }
         if matches!(event, Event::Fail | Event::Flush | Event::Pass) {
@@ -381,6 +401,7 @@ impl Daemon {
             self.steady,
         );
         if let Ok(executor) = opened {
+            self.config = 0;
             self.executor = Some(executor);
             self.engine_begins(false);
         }
@@ -448,9 +469,16 @@ impl Daemon {
 
     fn check(&mut self, event: Event) {
         self.spoil();
-        let (open, failing): (Vec<Grant>, bool) = self
-            .firewall
-            .with(|state| (state.open.clone(), state.failing.is_some()));
+        let (open, failing, is_protected) = self.firewall.with(|state| {
+            let wanted = &PROTECTIONS[self.config];
+            let has = |found: &Option<Protection>| found.as_ref() == Some(wanted);
+            let is_protected = state.protection.iter().all(has);
+            (state.open.clone(), state.failing.is_some(), is_protected)
+        });
+        assert!(
+            is_protected || failing || self.executor.is_none(),
+            "{event:?}: a family has another protection"
+        );
         if failing {
             self.failed = Some(self.steady);
         }
