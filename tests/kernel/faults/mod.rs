@@ -30,7 +30,9 @@ const MOUNT: &[Requirement] = &[
 const ROOT: &[Requirement] = &[Root];
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
-    by_backend(machine, EVERY, ONCE, NFTABLES)
+    let mut tests = by_backend(machine, EVERY, ONCE, NFTABLES);
+    tests.extend(by_backend(machine, &[], TRACED, &[]));
+    tests
 }
 
 const EVERY: &[Test] = table![
@@ -57,12 +59,17 @@ const ONCE: &[Test] = table![
     ROOT: control_clients::hostile_clients_delay_no_knock,
     ROOT: memory::start_with_little_memory_serves_or_reports,
     STRACE: memory::engine_without_memory_opens_only_durable,
-    ROOT: hostile_calls::successor_serves_with_all_that_was_lent,
     ROOT: hostile_engine::invalid_message_ends_the_engine,
     ROOT: hostile_engine::lingering_descriptors_delay_no_close,
     ROOT: hostile_engine::silent_engine_is_replaced,
     ROOT: hostile_engine::engine_with_a_closed_link_is_replaced,
 ];
+
+// The test knows the registers of this processor.
+#[cfg(target_arch = "x86_64")]
+const TRACED: &[Test] = table![ROOT: hostile_calls::successor_serves_with_all_that_was_lent];
+#[cfg(not(target_arch = "x86_64"))]
+const TRACED: &[Test] = &[];
 
 const NFTABLES: &[Test] = table![
     STRACE: firewall::refused_batch_opens_nothing,
