@@ -7,10 +7,12 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::child_io::attend;
 use crate::model::run::{Call, Ran, Run, RunError};
@@ -86,6 +88,18 @@ pub(crate) fn start_self(arguments: &[&OsStr], options: StartOptions<'_>) -> io:
         .args(arguments)
         .envs(options.env.iter().map(|(name, value)| (name, value)));
     spawn(command, [options.stdin, options.stdout, options.stderr])
+}
+
+/// Kills a child and waits this long for its end. The kernel ends it only after it has closed its files, which may take long.
+/// `None`: it has not ended yet.
+pub(crate) fn end(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    let _ = child.kill();
+    if let Ok(ended) = pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
+        let within = Timespec::try_from(within).ok();
+        let mut waited = [PollFd::new(&ended, PollFlags::IN)];
+        let _ = retry_on_intr(|| poll(&mut waited, within.as_ref()));
+    }
+    child.try_wait().ok().flatten()
 }
 
 #[expect(clippy::disallowed_methods, reason = "process may run programs")]

@@ -11,8 +11,9 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
+use postern_harness::process::children;
 use postern_harness::world::checks::kill;
-use postern_harness::{Family, GateConfig, World, wait_for};
+use postern_harness::{Family, GateConfig, World, wait_for, wait_until};
 
 const METRICS: &str = "127.0.0.1:9476";
 const LEVELS: [i32; 6] = [
@@ -69,9 +70,13 @@ impl Traced {
         ptrace::getregs(self.thread).unwrap().rax as i64
     }
 
-    fn kill(self) {
+    /// Its parent can wait for its end only after [`Traced::kill`].
+    fn kill_unnoticed(&self) {
         kill(self.thread.as_raw().try_into().unwrap());
-        // Its parent hears of its end only afterwards.
+    }
+
+    fn kill(self) {
+        self.kill_unnoticed();
         while waitpid(self.thread, Some(WaitPidFlag::__WALL)).is_ok() {}
     }
 
@@ -168,4 +173,20 @@ pub(crate) fn successor_serves_with_all_that_was_lent(backend: &'static str) {
         assert!(metrics(&world).starts_with("HTTP/1.1 200 OK"));
         world.daemon.asked(&["close", "--all"]);
     }
+}
+
+/// The kernel ends a killed process after it has closed its files, which may take long.
+pub(crate) fn engine_that_ends_slowly_delays_no_close(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend));
+    world.first.open("alice", Family::V4, &["--for", "2s"]);
+    let traced = Traced::new(world.daemon.engine());
+    traced.kill_unnoticed();
+    world.daemon.wait_for_lines(1, &["closed, ", "10.77.0.2"]);
+    world.daemon.wait_for_lines(2, &["the engine serves"]);
+    world.first.open("alice", Family::V6, &["--for", "10m"]);
+    traced.kill();
+    let monitor = world.daemon.pid();
+    wait_until("the engine to be waited for", || {
+        children(monitor).len() == 1
+    });
 }

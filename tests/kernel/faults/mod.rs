@@ -67,7 +67,10 @@ const ONCE: &[Test] = table![
 
 // The test knows the registers of this processor.
 #[cfg(target_arch = "x86_64")]
-const TRACED: &[Test] = table![ROOT: hostile_calls::successor_serves_with_all_that_was_lent];
+const TRACED: &[Test] = table![
+    ROOT: hostile_calls::successor_serves_with_all_that_was_lent,
+    ROOT: hostile_calls::engine_that_ends_slowly_delays_no_close,
+];
 #[cfg(not(target_arch = "x86_64"))]
 const TRACED: &[Test] = &[];
 

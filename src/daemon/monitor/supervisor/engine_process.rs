@@ -32,6 +32,9 @@ pub(in crate::daemon::monitor) const READY_WITHIN: Duration = Duration::from_sec
 
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
+/// A hostile engine can make the kernel take longer, for instance with files that are in many pieces.
+const END_WITHIN: Duration = Duration::from_millis(300);
+
 /// If this many questions in a row have no answer, the engine's loop hangs. The monitor counts questions, not time, because the host
 /// may have slept and the monitor may have been busy.
 const UNANSWERED_MAX: u32 = 3;
@@ -112,7 +115,8 @@ impl EngineProcess {
         let mut engine = Self::new(child, ours);
         engine.captures = start.captures.iter().map(ToString::to_string).collect();
         if let Err(stop) = engine.hand_over(bundle, control, descriptors, start) {
-            engine.end();
+            // It has done nothing yet that takes long.
+            let _ = engine.end();
             return Err(stop);
         }
         Ok(engine)
@@ -282,9 +286,9 @@ impl EngineProcess {
         }
     }
 
-    pub(super) fn end(mut self) -> Option<ExitStatus> {
-        let _ = self.child.kill();
-        self.child.wait().ok()
+    /// Kills it. Returns the child if it has not ended in time: the monitor does not wait for it.
+    pub(super) fn end(mut self) -> Result<ExitStatus, Child> {
+        process::end(&mut self.child, END_WITHIN).ok_or(self.child)
     }
 
     #[cfg(test)]

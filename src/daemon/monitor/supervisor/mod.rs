@@ -4,6 +4,7 @@
 //! finishes and ends, and the new one opens the store. Knocks meanwhile wait in the new engine's sockets. A config that cannot be
 //! used changes nothing.
 
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFd;
@@ -44,6 +45,8 @@ pub(super) struct Supervisor {
     settings: Settings,
     engine: Option<EngineProcess>,
     successor: Option<Successor>,
+    /// Killed engines whose files the kernel still closes.
+    ending: Vec<Child>,
     started: Instant,
     restart_pause: Duration,
     has_served: bool,
@@ -74,6 +77,7 @@ impl Supervisor {
             settings,
             engine: None,
             successor: None,
+            ending: Vec::new(),
             started: clock::instant(),
             restart_pause: PAUSE_MIN,
             has_served: false,
@@ -124,7 +128,11 @@ impl Supervisor {
     }
 
     pub(super) fn process_ids(&self) -> Vec<u32> {
-        self.processes().map(EngineProcess::id).collect()
+        let ending = self.ending.iter().map(Child::id);
+        self.processes()
+            .map(EngineProcess::id)
+            .chain(ending)
+            .collect()
     }
 
     fn processes(&self) -> impl Iterator<Item = &EngineProcess> {
@@ -156,6 +164,8 @@ impl Supervisor {
         reloads: &mut ReloadRequests,
         buffer: &mut [u8],
     ) -> Result<(), ExitError> {
+        self.ending
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         if self.engine.is_some() {
             self.check_engine(reloads)?;
         } else {
@@ -187,8 +197,13 @@ impl Supervisor {
     pub(super) fn stop(&mut self) {
         let successor = self.successor.take().map(|successor| successor.engine);
         for engine in successor.into_iter().chain(self.engine.take()) {
-            engine.end();
+            let _ = self.end(engine);
         }
+    }
+
+    fn end(&mut self, engine: EngineProcess) -> Option<ExitStatus> {
+        let ended = engine.end();
+        ended.map_err(|child| self.ending.push(child)).ok()
     }
 
     fn check_engine(&mut self, reloads: &mut ReloadRequests) -> Result<(), ExitError> {
@@ -202,7 +217,8 @@ impl Supervisor {
         let Some(failure) = engine.failure().cloned() else {
             return Ok(());
         };
-        let status = self.engine.take().and_then(EngineProcess::end);
+        let engine = self.engine.take();
+        let status = engine.and_then(|engine| self.end(engine));
         reloads.forget_tickets();
         if !self.has_served {
             let code = status.and_then(|status| status.code());
@@ -335,7 +351,7 @@ impl Supervisor {
         };
         let failure = successor.engine.failure().cloned();
         let failure = failure.unwrap_or(EngineFailure::Ended);
-        let status = successor.engine.end();
+        let status = self.end(successor.engine);
         if !self.has_served {
             let code = status.and_then(|status| status.code());
             return Err(first_failure(code, &failure));
