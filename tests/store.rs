@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use postern::adapters::store::ReplayStore;
-use postern::adapters::store::disk::{DiskStore, FILE};
+use postern::adapters::store::disk::{DiskStore, FILE, read_times};
 use postern::model::mark::{
     MarkRecord, RefusedRecord, StoredMarks, StoredTimes, UsedCodes, UserRecord,
 };
@@ -98,6 +98,34 @@ fn refused_marks_and_codes_survive_a_restart() {
     let expected = [refused("alice", 5), refused("alice", 6), refused("bob", 3)];
     assert_eq!(kept.refused, expected);
     assert_eq!(kept.users, [user("alice", 5, 9), user("bob", 0, 8)]);
+}
+
+/// Marks of later times stay: their knocks would be fresh again at that time.
+#[test]
+fn reset_clock_keeps_marks_of_later_times() {
+    let dir = tempdir().unwrap();
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    store
+        .write(&StoredMarks {
+            times: times(90_000_000, 80_000_000),
+            marks: vec![record(89_000_000)],
+            users: vec![user("alice", 85_000_000, 3_000), user("bob", 1, 1)],
+            ..StoredMarks::default()
+        })
+        .unwrap();
+    let now = Timestamp::from_millis(60_000_000);
+    assert_eq!(
+        store.reset_clock(now).unwrap(),
+        times(90_000_000, 80_000_000)
+    );
+    let kept = store.load().unwrap();
+    assert_eq!(kept.times, times(60_000_000, 60_000_000));
+    assert_eq!(kept.marks, [record(89_000_000)]);
+    let mut alice = user("alice", 60_000_000, 2_000);
+    alice.codes.v6 = true;
+    assert_eq!(kept.users, [alice, user("bob", 1, 1)]);
+    drop(store);
+    assert_eq!(read_times(dir.path()).unwrap(), kept.times);
 }
 
 /// Format 1: no refused marks and no users.

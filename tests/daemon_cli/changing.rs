@@ -23,7 +23,10 @@ pub(crate) fn users_of_shared_file_cannot_be_changed() {
     gate.write_user("team", &file);
     write_key(&gate, "bob.key", 1);
     let before = gate.text("users.d/team.toml");
-    for (user, place) in [("alice", "posternd.toml:9"), ("bob", "users.d/team.toml:1")] {
+    for (user, place) in [
+        ("alice", "posternd.toml:10"),
+        ("bob", "users.d/team.toml:1"),
+    ] {
         for command in ["disable", "enable", "remove", "rotate"] {
             let line = gate.run(&format!("user {command} {user}")).one_line(1);
             let place = gate.place(place);

@@ -177,6 +177,13 @@ impl Gate {
 
 /// A valid config with these lines in `[gate]`, `[firewall]` and the user.
 pub(crate) fn good(gate: &str, firewall: &str, user: &str) -> String {
+    // Not every host has the user postern.
+    let run_as = "run_as = \"daemon\"";
+    let gate = match gate {
+        "" => run_as.to_owned(),
+        gate if gate.contains("run_as") => gate.to_owned(),
+        gate => format!("{gate}\n{run_as}"),
+    };
     format!(
         "[gate]\nname = \"gate.test\"\nstate_dir = \"FOLDER/state\"\ncontrol_socket = \"FOLDER/control.sock\"\n{gate}\n\
          [firewall]\n{firewall}\n[[user]]\nname = \"alice\"\nservices = [\"tcp/22\"]\n{user}\n"

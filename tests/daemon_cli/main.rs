@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         running::question_without_daemon_is_exit_69,
         running::second_daemon_is_refused,
         running::damaged_store_stops_start,
+        running::clock_far_ahead_is_named_and_reset,
         running::daemon_answers_despite_invalid_config,
         running::unknown_socket_falls_back_to_usual_one,
         running::flush_works_with_invalid_config,

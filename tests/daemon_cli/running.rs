@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use postern::adapters::store::ReplayStore;
+use postern::adapters::store::disk::DiskStore;
+
 use crate::gate::{Gate, says};
 
 const PRIVATE_RUN: &str = "mount -t tmpfs none /run && exec \"$@\"";
@@ -215,4 +218,42 @@ pub(crate) fn damaged_store_stops_start() {
             "…the engine did not start (its own log line is above)…",
         );
     }
+}
+
+/// Somebody was admitted while the clock was a day ahead.
+pub(crate) fn clock_far_ahead_is_named_and_reset() {
+    let gate = Gate::good(
+        "run_as = \"nobody\"",
+        "backend = \"nftables\"",
+        "key = \"KEY\"",
+    );
+    fs::create_dir(gate.path("state")).unwrap();
+    let ahead = postern::adapters::clock::wall().plus(Duration::from_secs(86_400));
+    let times = postern::model::mark::StoredTimes {
+        floor: ahead,
+        horizon: ahead,
+    };
+    let mut store = DiskStore::open(&gate.path("state")).unwrap();
+    store.commit(&[], times).unwrap();
+    drop(store);
+    let named = "ahead of the system's, so no knock is admitted";
+    let said = gate.run("check").out;
+    assert!(said.contains(&format!("{named} [clock-ahead]")), "{said}");
+    assert!(said.contains("[run-as-nobody]"), "{said}");
+    let daemon = gate.start();
+    postern_harness::wait_for("the line in the log", || {
+        gate.text("log").contains(named).then_some(())
+    });
+    assert!(gate.run("check").out.contains("[clock-ahead]"));
+    gate.run("reset-clock")
+        .fails(1, "another posternd is running …");
+    drop(daemon);
+    let said = gate.run("reset-clock").ok();
+    assert!(
+        said.contains("no knock made before that is admitted"),
+        "{said}"
+    );
+    assert!(!gate.run("check").out.contains("clock-ahead"));
+    let _daemon = gate.start();
+    assert!(!gate.text("log").contains(named));
 }

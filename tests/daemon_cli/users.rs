@@ -180,7 +180,7 @@ pub(crate) fn wrong_user_arguments_write_nothing() {
 pub(crate) fn existing_user_is_not_overwritten() {
     let gate = gate();
     gate.run("user add alice -s tcp/22")
-        .fails(1, "user alice already exists, in …posternd.toml:9; …");
+        .fails(1, "user alice already exists, in …posternd.toml:10; …");
     gate.write("carol.key", &format!("{}\n", key_text(1)));
     let other = "name = \"carol\"\nservices = [\"tcp/1\"]\nkey_file = \"FOLDER/carol.key\"\n";
     gate.write_user("bob", &format!("[[user]]\n{other}"));

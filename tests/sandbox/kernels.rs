@@ -52,7 +52,7 @@ fn config(more: &str) -> tempfile::TempDir {
     let folder = crate::folder();
     let path = folder.path().display();
     let text = format!(
-        "[gate]\nname = \"gate.test\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/run/control.sock\"\n\
+        "[gate]\nname = \"gate.test\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/run/control.sock\"\nrun_as = \"daemon\"\n\
          [firewall]\nbackend = \"nftables\"\nprotect = \"none\"\n{more}\n"
     );
     crate::write_config(folder.path(), &text);

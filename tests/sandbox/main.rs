@@ -179,7 +179,7 @@ fn engine_actions() -> Actions {
 fn monitor_actions(backend: Option<&str>) -> Actions {
     let folder = folder();
     let config = format!(
-        "[gate]\nname = \"gate.test\"\nstate_dir = \"{0}/state\"\ncontrol_socket = \"{0}/run/control.sock\"\n",
+        "[gate]\nname = \"gate.test\"\nstate_dir = \"{0}/state\"\ncontrol_socket = \"{0}/run/control.sock\"\nrun_as = \"daemon\"\n",
         folder.path().display()
     );
     write_config(folder.path(), &config);

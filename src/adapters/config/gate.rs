@@ -71,7 +71,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Gate> {
         window: window.unwrap_or(Duration::from_secs(30)),
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/postern")),
         control_socket: control_socket.unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET)),
-        run_as: run_as.unwrap_or("nobody").to_owned(),
+        run_as: run_as.unwrap_or("postern").to_owned(),
         capture: capture.unwrap_or(CaptureKind::Packet),
     })
 }

@@ -3,6 +3,7 @@
 //! Changes nothing that lasts. Errors keep `run` from starting.
 
 use std::path::Path;
+use std::time::Duration;
 
 pub(crate) mod findings;
 mod from;
@@ -10,9 +11,12 @@ mod host;
 
 pub(crate) use from::{Passages, judge, plan};
 
+use crate::adapters::clock;
 use crate::adapters::config::disk;
+use crate::adapters::control::{self, Answer, Question};
 use crate::adapters::firewall::command::program_fault;
 use crate::adapters::sandbox;
+use crate::adapters::store;
 use crate::admin::check::findings::{Finding, Findings};
 use crate::daemon::monitor::{self, confinement, driver, rights, routing, state_folder};
 use crate::model::exit::{ExitError, UNAVAILABLE};
@@ -46,6 +50,18 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
             if let Err(stop) = state_folder::check(state_dir, config, &run_as) {
                 findings.error("state-dir", &stop);
             }
+            if settings.gate.run_as == "nobody" {
+                let what =
+                    "run_as: the engine runs as nobody, a user that other programs may run as";
+                let cure = "set run_as = \"postern\"; make that user with: posternd init";
+                let why = "they could replace its store, and so replay knocks";
+                findings.add(
+                    Finding::warning("run-as-nobody", what)
+                        .detail(why)
+                        .detail(cure),
+                );
+            }
+            check_clock(settings, findings);
             if let Some(note) = run_as.note {
                 findings.add(Finding::warning("run-as", note));
             }
@@ -91,6 +107,32 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
                 .detail("compare the name with: ip link");
             findings.add(finding);
         }
+    }
+}
+
+/// A clock that was far ahead when a knock was admitted.
+fn check_clock(settings: &Settings, findings: &mut Findings) {
+    let gate = &settings.gate;
+    let ahead = match control::ask(&gate.control_socket, &Question::Status) {
+        Ok(Answer::Status(status)) => Duration::from_millis(status.clock_ahead_ms),
+        _ => match store::disk::read_times(&gate.state_dir) {
+            Ok(times) => times.floor.since(clock::wall()),
+            // The start says it.
+            Err(_) => return,
+        },
+    };
+    if ahead > gate.window {
+        let ahead = time::human(ahead);
+        let what =
+            format!("the gate's clock is {ahead} ahead of the system's, so no knock is admitted");
+        let why = "the system's clock was ahead when a knock was admitted";
+        let cure =
+            "if the system's clock is right now, stop posternd and run: posternd reset-clock";
+        findings.add(
+            Finding::warning("clock-ahead", what)
+                .detail(why)
+                .detail(cure),
+        );
     }
 }
 

@@ -91,7 +91,7 @@ impl World {
         self.stop_daemon();
         let path = self.folder.display();
         let posternd = format!(
-            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
+            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\nrun_as = \"nobody\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
              [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE_PORT}\"]\nquota = \"1000/min\"\n"
         );
         self.write("posternd.toml", &posternd)?;

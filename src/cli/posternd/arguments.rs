@@ -51,6 +51,8 @@ pub(super) enum Command {
     Reload(Report),
     /// Remove all of Postern's rules from the firewall
     Flush(Report),
+    /// Admit knocks again after the clock was ahead: set the recorded time to now; posternd must not run
+    ResetClock(Report),
     /// Run a real gate and a real client in temporary network namespaces, step by step
     Demo(demo::Options),
     /// Install the last protection again, without a config; only `postern-protect.service` runs it

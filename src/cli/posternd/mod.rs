@@ -12,6 +12,7 @@ mod output;
 mod qr;
 mod reload;
 mod requests;
+mod reset_clock;
 mod shared_arguments;
 
 mod status;
@@ -79,6 +80,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(check) => check::carry_out(&check),
         Command::Flush(report) => flush::carry_out(&report),
+        Command::ResetClock(report) => reset_clock::carry_out(&report),
         Command::Status(arguments) => status::status(&arguments),
         Command::Grants(report) => grants::grants(&report),
         Command::Metrics(config) => requests::metrics(config),

@@ -222,6 +222,12 @@ impl Gate {
         })
     }
 
+    /// How far the clock floor is ahead of the system's clock, if so far that no knock of now is admitted.
+    pub(crate) fn clock_ahead(&self, system: Timestamp) -> Option<Duration> {
+        let ahead = self.replay.clock(system).since(system);
+        (ahead > self.window).then_some(ahead)
+    }
+
     /// The steps that the hint table must cover, the next one included; `None` if it covers them.
     pub fn table_wanted(&self, now: Timestamp) -> Option<RangeInclusive<u64>> {
         let wanted = hints::steps_touched(self.replay.clock(now), self.window);

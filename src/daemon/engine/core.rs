@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
 use crate::adapters::control::{self, Answer, Client, Question, Status};
@@ -21,7 +21,7 @@ use crate::model::datagram::Datagram;
 use crate::model::grant::Grant;
 use crate::model::mark::StoredMarks;
 use crate::model::reason::{Drop, Reason, Rule};
-use crate::model::time::{Timestamp, millis};
+use crate::model::time::{Timestamp, human, millis};
 
 /// Knocks between the gate and the firewall. If there are more, the store or the monitor hangs, and the next knock is refused.
 const PENDING_MAX: usize = 4096;
@@ -49,6 +49,7 @@ pub struct Core {
     /// The commit of refused knocks alone that is being stored, and when the next may start.
     refusals: Option<u64>,
     next_refusals: Timestamp,
+    is_clock_ahead: bool,
     ordered: HashMap<u64, Waiting>,
     health: Health,
     dropped_lines: Sampler,
@@ -72,6 +73,7 @@ impl Core {
             committing: HashMap::new(),
             refusals: None,
             next_refusals: Timestamp::default(),
+            is_clock_ahead: false,
             ordered: HashMap::new(),
             health: Health::default(),
             dropped_lines: Sampler::new(8),
@@ -110,6 +112,19 @@ impl Core {
             }
         }
         None
+    }
+
+    /// Says once that the clock was far ahead at an admission, and nobody is admitted until that time.
+    pub(crate) fn watch_clock(&mut self, now: Timestamp) {
+        let ahead = self.gate.clock_ahead(now);
+        if let Some(ahead) = ahead.filter(|_| !self.is_clock_ahead) {
+            error!(
+                "the gate's clock is {} ahead of the system's, so no knock is admitted; if the system's clock is right, stop posternd \
+                 and run: posternd reset-clock",
+                human(ahead)
+            );
+        }
+        self.is_clock_ahead = ahead.is_some();
     }
 
     /// The marks of refused knocks, so that none opens after a restart. A flood of them costs few commits: admitted knocks wait for

@@ -114,6 +114,7 @@ impl Engine {
                     return Err(ExitError::new(FAILED, what));
                 }
             }
+            self.core.watch_clock(now);
             if let Some(commit) = self.core.refused(now) {
                 self.commit(commit);
             }

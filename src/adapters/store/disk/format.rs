@@ -5,7 +5,7 @@ use redb::{
     WriteTransaction,
 };
 
-use postern_proto::Mark;
+use postern_proto::{CodeStep, Mark};
 
 use crate::adapters::store::StoreFault;
 use crate::model::mark::{
@@ -200,13 +200,47 @@ pub(super) fn write_again(db: &Database) -> Result<(), StoreFault> {
     Ok(write.commit()?)
 }
 
+/// Sets clock floor and horizons to this time. Refused marks of later times stay, and so do those of admitted knocks.
+pub(super) fn reset_clock(db: &Database, now: Timestamp) -> Result<StoredTimes, StoreFault> {
+    let at = now.as_millis();
+    let CodeStep(step) = CodeStep::of(at);
+    let write = begin(db)?;
+    let mut numbers = write.open_table(NUMBERS)?;
+    let before = read_times(&numbers)?;
+    numbers.insert(NAME_FLOOR, at)?;
+    numbers.insert(NAME_HORIZON, at)?;
+    drop(numbers);
+    let mut table = write.open_table(USERS)?;
+    let mut users = Vec::new();
+    for row in table.iter()? {
+        let (user, value) = row?;
+        users.push((user.value().to_owned(), value.value()));
+    }
+    for (user, (horizon, used, v4, v6, clean)) in users {
+        // A used code of a later time would block all codes until then. The code of now may be among those that it passed.
+        let is_later = used.is_some_and(|used| used > step);
+        let (used, v4, v6) = if is_later {
+            (Some(step), true, true)
+        } else {
+            (used, v4, v6)
+        };
+        let row = (horizon.min(at), used, v4, v6, clean.min(at));
+        table.insert(user.as_str(), row)?;
+    }
+    drop(table);
+    write.commit()?;
+    Ok(before)
+}
+
 fn begin(db: &Database) -> Result<WriteTransaction, StoreFault> {
     let mut write = db.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     Ok(write)
 }
 
-fn read_times(numbers: &impl ReadableTable<&'static str, u64>) -> Result<StoredTimes, StoreFault> {
+pub(super) fn read_times(
+    numbers: &impl ReadableTable<&'static str, u64>,
+) -> Result<StoredTimes, StoreFault> {
     let floor = Timestamp::from_millis(number(numbers, NAME_FLOOR)?);
     let horizon = Timestamp::from_millis(number(numbers, NAME_HORIZON)?);
     Ok(StoredTimes { floor, horizon })

@@ -9,7 +9,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use store::{DiskStore, FILE};
+pub use store::{DiskStore, FILE, read_times};
 
 /// All files that a store makes in the state folder.
 pub const FILES: [&str; 2] = [FILE, create::DRAFT];

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 
 use super::create::create;
 use super::faults::{check_file, guarded};
 use super::format::{self, FORMAT, MARKS, NAME_FORMAT, NUMBERS, REFUSED, USERS};
 use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
-use crate::model::mark::StoredMarks;
+use crate::model::mark::{StoredMarks, StoredTimes};
+use crate::model::time::Timestamp;
 
 /// The file's name in the state folder.
 pub const FILE: &str = "marks.redb";
@@ -58,6 +59,22 @@ impl DiskStore {
         self.db = Some(db);
         Ok(done)
     }
+}
+
+impl DiskStore {
+    /// Sets clock floor and horizons to this time, also back. Marks of later times stay. Returns the times before.
+    pub fn reset_clock(&mut self, now: Timestamp) -> Result<StoredTimes, StoreError> {
+        self.with(|db| format::reset_clock(db, now))
+    }
+}
+
+/// The times of a store that no engine has open. Changes nothing.
+pub fn read_times(dir: &Path) -> Result<StoredTimes, StoreError> {
+    let path = dir.join(FILE);
+    guarded(&path, || {
+        let db = ReadOnlyDatabase::open(&path)?;
+        format::read_times(&db.begin_read()?.open_table(NUMBERS)?)
+    })
 }
 
 impl ReplayStore for DiskStore {

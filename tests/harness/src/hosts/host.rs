@@ -100,11 +100,18 @@ impl Host {
             None => PathBuf::from(path),
         };
         let text = text.to_owned();
+        let is_config = path == Path::new("/etc/postern/posternd.toml");
         self.space.run(move || {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         });
+        if is_config {
+            // Where a config is installed, the package has made the engine's user.
+            self.run(
+                "getent passwd postern || useradd --system --user-group --no-create-home postern",
+            );
+        }
     }
 
     /// Runs a command to its end. Returns what it printed on both streams, in order, and how it failed if it did.

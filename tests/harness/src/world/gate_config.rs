@@ -99,6 +99,9 @@ impl GateConfig {
         let mut text = format!(
             "[gate]\nname = \"{GATE_NAME}\"\nstate_dir = \"{here}/state\"\ncontrol_socket = \"{here}/control.sock\"\n"
         );
+        if !self.gate.iter().any(|line| line.contains("run_as")) {
+            text += "run_as = \"daemon\"\n";
+        }
         text += &format!(
             "{}\n\n[firewall]\n{}\n\n{}\n",
             self.gate.join("\n"),

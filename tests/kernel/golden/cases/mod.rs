@@ -50,6 +50,7 @@ pub(crate) const CASES: &[Case] = &[
             "posternd confirm",
             "posternd reload",
             "posternd flush",
+            "posternd reset-clock",
         ],
         servers: &[],
         story: gate,
