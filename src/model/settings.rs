@@ -195,8 +195,10 @@ pub struct BusyPort {
 pub struct Marking {
     /// A chain before that place drops granted packets.
     pub early: bool,
-    /// A chain drops packets of established connections.
+    /// A chain may drop packets of established connections to the gate.
     pub established: bool,
+    /// A chain may drop packets of established connections to hosts behind it.
+    pub established_behind: bool,
 }
 
 impl Protection {

@@ -41,11 +41,13 @@ pub(crate) fn plan(
         packets,
     };
     let input = opening(Hook::Input, PortOf::Packet, &protection.grantable, &to_gate);
+    let behind = opening(Hook::Forward, PortOf::Packet, &behind, &to_hosts);
     let established = accept_rules::may_cut_established(ruleset, &input);
+    let established_behind = accept_rules::may_cut_established(ruleset, &behind);
     let openings = [
         input,
         opening(Hook::Input, PortOf::Sender, &redirected.0, &redirected.1),
-        opening(Hook::Forward, PortOf::Packet, &behind, &to_hosts),
+        behind,
         opening(Hook::Forward, PortOf::Sender, &outer.0, &outer.1),
     ];
     Ok(Plan {
@@ -53,6 +55,7 @@ pub(crate) fn plan(
         marking: Marking {
             early: accept_rules::drops_before_marking(ruleset, mark, &openings)?,
             established,
+            established_behind,
         },
     })
 }

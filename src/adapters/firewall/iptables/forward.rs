@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, MARK, SNAT};
-use super::marks::granted;
+use super::marks::{Marked, granted};
 use super::matches::{has_protocol, port_range, reused_port, service};
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
@@ -18,7 +18,9 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
     let own = protection.behind.iter().filter(|(network, ports)| {
         Family::of_network(*network) == family && has_protocol(family, *ports)
     });
-    let mut rules = granted(FORWARD, FORWARD_GRANTS, protection.packet_mark).to_vec();
+    let marked = Marked::where_host_cuts_established(protection.marking.established_behind);
+    let mark = protection.packet_mark;
+    let mut rules: Vec<String> = granted(FORWARD, FORWARD_GRANTS, mark, marked).collect();
     let known = own.clone();
     if protection.hide_behind {
         rules.extend(own.clone().filter_map(|(network, ports)| {

@@ -3,17 +3,46 @@
 use super::chains::MARK;
 use crate::model::packet_mark::PacketMark;
 
+/// Which packets need the mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    All,
+    /// The host accepts packets of established connections without it. The kernel compares a packet with the grants one
+    /// by one, so such a packet is not compared at all.
+    New,
+}
+
+impl Marked {
+    pub(super) fn where_host_cuts_established(cuts: bool) -> Self {
+        if cuts { Self::All } else { Self::New }
+    }
+}
+
 /// The first rules of `chain`: they leave granted packets to the host, with the mark, and all others go on without it.
 /// Other values stay: netavark has a bit of its own there.
-pub(super) fn granted(chain: &str, grants: &str, mark: PacketMark) -> [String; 3] {
-    [
-        format!(
-            "{chain} -m mark --mark {mark} -j MARK --set-xmark 0x0/{:#x}",
-            mark.mask
-        ),
-        format!("{chain} -j {grants}"),
-        format!("{chain} -m mark --mark {mark} -j RETURN"),
-    ]
+pub(super) fn granted(
+    chain: &str,
+    grants: &str,
+    mark: PacketMark,
+    marked: Marked,
+) -> impl Iterator<Item = String> {
+    let matches: &[&str] = match marked {
+        Marked::All => &[""],
+        Marked::New => &[
+            " -m conntrack ! --ctstate ESTABLISHED",
+            // As in `reused_port`: it asks for a new connection.
+            " -p tcp -m tcp --syn -m conntrack --ctstate ESTABLISHED",
+        ],
+    };
+    let clear = format!(
+        "{chain} -m mark --mark {mark} -j MARK --set-xmark 0x0/{:#x}",
+        mark.mask
+    );
+    let compare = matches
+        .iter()
+        .map(move |matches| format!("{chain}{matches} -j {grants}"));
+    let leave = format!("{chain} -m mark --mark {mark} -j RETURN");
+    std::iter::once(clear).chain(compare).chain([leave])
 }
 
 /// The rule of chain [`MARK`].

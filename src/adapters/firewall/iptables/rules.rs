@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::chains::{INPUT, INPUT_GRANTS, MARK, service_chain};
 use super::comment::Comment;
 use super::forward;
-use super::marks::granted;
+use super::marks::{Marked, granted};
 use super::matches::{has_protocol, last_second, reused_port, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
@@ -74,7 +74,8 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         rules.push(format!("{to} -j {verdict}"));
         rules
     });
-    let grants = granted(INPUT, INPUT_GRANTS, protection.packet_mark);
+    let marked = Marked::where_host_cuts_established(protection.marking.established);
+    let grants = granted(INPUT, INPUT_GRANTS, protection.packet_mark, marked);
     // The host's own rules decide about established connections. conntrack knows those from before the installation: the monitor tells it about them first.
     let services = protection
         .services
@@ -87,13 +88,53 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
             reused_port(&matches, *ports).into_iter().chain(rules)
         });
     // A knock port may also be a granted service's.
-    grants.into_iter().chain(knocks).chain(services).collect()
+    grants.chain(knocks).chain(services).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::firewall::iptables::tests::{forward, grant};
+    use crate::adapters::firewall::iptables::chains::FORWARD;
+    use crate::adapters::firewall::iptables::tests::{forward as forward_to, grant, protection};
+    use crate::model::settings::Marking;
+
+    #[test]
+    fn established_packets_skip_the_grants() {
+        let compared = |marking| {
+            let mut protection = protection(&["tcp/22"]);
+            protection.marking = marking;
+            protection.behind = vec![("10.0.0.0/8".parse().unwrap(), "tcp/22".parse().unwrap())];
+            let rules = [
+                protection_rules(Family::V4, &protection),
+                forward::protection_rules(Family::V4, &protection),
+            ];
+            rules.map(|rules| {
+                let jumps = rules.into_iter().filter(|rule| rule.ends_with("-GRANTS"));
+                let text: Vec<String> = jumps.collect();
+                text.join("; ")
+            })
+        };
+        let skip = |chain: &str| {
+            format!(
+                "{chain} -m conntrack ! --ctstate ESTABLISHED -j {chain}-GRANTS; \
+                 {chain} -p tcp -m tcp --syn -m conntrack --ctstate ESTABLISHED -j {chain}-GRANTS"
+            )
+        };
+        let all = |chain: &str| format!("{chain} -j {chain}-GRANTS");
+        let marking = Marking::default();
+        assert_eq!(compared(marking), [skip(INPUT), skip(FORWARD)]);
+        // Where the host cuts such a connection, its packets need the mark.
+        let cut = Marking {
+            established: true,
+            ..marking
+        };
+        assert_eq!(compared(cut), [all(INPUT), skip(FORWARD)]);
+        let cut = Marking {
+            established_behind: true,
+            ..marking
+        };
+        assert_eq!(compared(cut), [skip(INPUT), all(FORWARD)]);
+    }
 
     #[test]
     fn grant_that_has_no_safe_form_is_refused() {
@@ -101,7 +142,7 @@ mod tests {
         let mut other_target = plain();
         other_target.target = Some("fd00::5".parse().unwrap());
         let mut other_forward = plain();
-        other_forward.forwards = vec![forward("tcp/2222", "fd00::5", Some(22), false)];
+        other_forward.forwards = vec![forward_to("tcp/2222", "fd00::5", Some(22), false)];
         let no_service = grant(9, "a", "192.0.2.7/32", &[]);
         for grant in [other_target, other_forward, no_service] {
             assert!(grant_rules(&grant, true).is_err(), "{grant}");

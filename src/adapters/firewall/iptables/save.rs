@@ -68,7 +68,7 @@ impl Tables {
     pub(super) fn is_reached(&self, chain: &str) -> bool {
         let is_linked = |grants: &str, from: &str| {
             let mut rules = self.filter.rules(from);
-            grants != chain || rules.any(|rule| is_jump(rule, chain))
+            grants != chain || rules.any(|rule| leads_to(rule, chain))
         };
         self.has(chain)
             && self.place(chain).is_some()
@@ -91,6 +91,12 @@ impl Tables {
         };
         table.rules(from).position(|rule| is_jump(rule, to))
     }
+}
+
+/// Also a jump of some packets only.
+fn leads_to(rule: &str, to: &str) -> bool {
+    let before = rule.strip_suffix(to);
+    before.is_some_and(|before| before == "-j " || before.ends_with(" -j "))
 }
 
 fn is_jump(rule: &str, to: &str) -> bool {

@@ -38,7 +38,7 @@ pub(super) fn forward(at: &str, host: &str, port: Option<u16>, masquerade: bool)
 }
 
 const INSTALLED: &str = "*filter\n:INPUT ACCEPT [0:0]\n:POSTERN - [0:0]\n:POSTERN-GRANTS - [0:0]\n:POSTERN-MARK - [0:0]\n\
-                         -A INPUT -j POSTERN\n-A POSTERN -m mark --mark 0x2400/0x3c00 -j MARK --set-xmark 0x0/0x3c00\n-A POSTERN -j POSTERN-GRANTS\n\
+                         -A INPUT -j POSTERN\n-A POSTERN -m mark --mark 0x2400/0x3c00 -j MARK --set-xmark 0x0/0x3c00\n-A POSTERN -m conntrack ! --ctstate ESTABLISHED -j POSTERN-GRANTS\n-A POSTERN -p tcp --syn -j POSTERN-GRANTS\n\
                          -A POSTERN -m mark --mark 0x2400/0x3c00 -j RETURN\n-A POSTERN -p udp -j RETURN\n-A POSTERN -p udp -j DROP\n\
                          -A POSTERN-MARK -j MARK --set-xmark 0x2400/0x3c00\nCOMMIT\n";
 
