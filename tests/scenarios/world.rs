@@ -4,6 +4,7 @@
 //! memory: network, disk and firewall. There are two clocks, as in the daemon: the engine's wall clock, which can be
 //! set, and the monitor's, which cannot.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -224,11 +225,12 @@ impl World {
     pub(crate) fn disk_catches_up(&mut self) -> Outcome {
         let before = self.core.gate().counters().clone();
         self.log.clear();
-        let waiting = std::mem::take(&mut self.waiting);
-        let reports = waiting
-            .iter()
-            .flat_map(|commit| self.commit(commit))
-            .collect();
+        let mut waiting = VecDeque::from(std::mem::take(&mut self.waiting));
+        let mut reports = Vec::new();
+        while let Some(commit) = waiting.pop_front() {
+            reports.extend(self.commit(&commit));
+            waiting.extend(self.core.next_commit());
+        }
         self.outcome(&before, reports)
     }
 

@@ -3,7 +3,7 @@
 //! Carries out steps 11 and 12 of `proto/README.md`, section 6; the gate does steps 1 to 10. Time is an argument and nothing blocks,
 //! so scenarios run it under a virtual clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::core::gate::{Admission, ApprovedRequest, Decision, Gate, Refusal, Spe
 use crate::core::order::{Order, Report};
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
+use crate::daemon::engine::shares::{Entry, Shares};
 use crate::model::counters::{CaptureCounters, EngineCounters, MonitorCounters};
 use crate::model::datagram::Datagram;
 use crate::model::grant::Grant;
@@ -23,7 +24,7 @@ use crate::model::mark::StoredMarks;
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::{Timestamp, human, millis};
 
-/// Knocks between the gate and the firewall. If there are more, the store or the monitor hangs, and the next knock is refused.
+/// Knocks between the gate and the firewall, of all users. If there are more, the store or the monitor hangs.
 const PENDING_MAX: usize = 4096;
 
 const REFUSALS_EVERY: Duration = Duration::from_millis(100);
@@ -45,6 +46,10 @@ pub struct Core {
     gate_name: String,
     started: Timestamp,
     last_ticket: u64,
+    /// The admitted knocks that wait for the store or the monitor, and those that wait for their turn.
+    shares: Shares<Admission>,
+    /// Knocks whose turn has come.
+    ready: VecDeque<Admission>,
     committing: HashMap<u64, ApprovedRequest>,
     /// The commit of refused knocks alone that is being stored, and when the next may start.
     refusals: Option<u64>,
@@ -70,6 +75,8 @@ impl Core {
             gate_name: gate_name.to_owned(),
             started: now,
             last_ticket: 0,
+            shares: Shares::new(PENDING_MAX),
+            ready: VecDeque::new(),
             committing: HashMap::new(),
             refusals: None,
             next_refusals: Timestamp::default(),
@@ -95,20 +102,16 @@ impl Core {
         match self.gate.handle(now, datagram) {
             Decision::Drop(reason) => self.log_dropped(now, datagram, reason),
             Decision::Refuse(refusal) => self.log_refused(now, datagram, &refusal),
-            Decision::Admit(Admission {
-                record,
-                times,
-                request,
-            }) => {
-                if self.committing.len().max(self.ordered.len()) < PENDING_MAX {
-                    let ticket = self.ticket();
-                    self.committing.insert(ticket, request);
-                    let mut change = self.gate.take_unsaved();
-                    (change.marks, change.times) = (vec![record], times);
-                    return Some(Commit { ticket, change });
+            Decision::Admit(admission) => {
+                let user = user_of(&admission.request).to_owned();
+                match self.shares.enter(&user, admission) {
+                    Entry::Goes(admission) => return Some(self.commit(admission)),
+                    Entry::Waits => {}
+                    Entry::Full => {
+                        let why = "too many knocks of this user are pending";
+                        self.refuse(&user, Rule::Store, why);
+                    }
                 }
-                let why = "too many knocks are pending";
-                self.refuse(user_of(&request), Rule::Store, why);
             }
         }
         None
@@ -147,6 +150,26 @@ impl Core {
         self.stored(commit.ticket, Err(why));
     }
 
+    /// The next knock that waited for its turn, after others have been stored or opened.
+    pub fn next_commit(&mut self) -> Option<Commit> {
+        let admission = self.ready.pop_front()?;
+        Some(self.commit(admission))
+    }
+
+    fn commit(&mut self, admission: Admission) -> Commit {
+        let ticket = self.ticket();
+        self.committing.insert(ticket, admission.request);
+        let mut change = self.gate.take_unsaved();
+        // The times stay the present ones, because the knock may have waited.
+        change.marks = vec![admission.record];
+        Commit { ticket, change }
+    }
+
+    fn arrived(&mut self, user: &str) {
+        let next = self.shares.leave(user);
+        self.ready.extend(next);
+    }
+
     /// Step 11: the mark is durable, or nothing is granted. Step 12 is the returned order.
     pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) -> Option<Order> {
         if self.refusals == Some(ticket) {
@@ -155,6 +178,7 @@ impl Core {
         let request = self.committing.remove(&ticket)?;
         if let Err(why) = result {
             self.refuse(user_of(&request), Rule::Store, why);
+            self.arrived(user_of(&request));
             return None;
         }
         let user = user_of(&request).to_owned();
@@ -185,9 +209,13 @@ impl Core {
             (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
                 // The monitor has logged it.
                 self.gate.count(rule);
+                self.arrived(&user);
                 debug!(user, rule = rule.name(), why, "not done");
             }
-            (Some(Waiting::Knock { user }), report) => debug!(user, ?report, "done"),
+            (Some(Waiting::Knock { user }), report) => {
+                debug!(user, ?report, "done");
+                self.arrived(&user);
+            }
             (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => {
                 drop(reply.try_send(self.metrics(tally)))
             }
@@ -228,7 +256,7 @@ impl Core {
 
     pub fn is_idle(&self) -> bool {
         let is_stored = self.refusals.is_none() && !self.gate.has_unsaved();
-        self.committing.is_empty() && self.ordered.is_empty() && is_stored
+        self.committing.is_empty() && self.ordered.is_empty() && self.shares.is_empty() && is_stored
     }
 
     /// A question of the administrator is answered at once, or after the returned order.

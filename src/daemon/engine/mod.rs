@@ -22,6 +22,7 @@ pub mod limits;
 mod prefilter;
 pub mod privileges;
 mod sample;
+mod shares;
 mod start;
 mod threads;
 
@@ -116,6 +117,9 @@ impl Engine {
             }
             self.core.watch_clock(now);
             if let Some(commit) = self.core.refused(now) {
+                self.commit(commit);
+            }
+            while let Some(commit) = self.core.next_commit() {
                 self.commit(commit);
             }
             self.request_next_table(now);
