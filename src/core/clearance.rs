@@ -92,6 +92,12 @@ impl Clearance {
             .map_or(Duration::ZERO, |policy| policy.max_duration)
     }
 
+    /// How many grants a user may have open at once.
+    pub fn max_grants(&self, user: &str) -> usize {
+        let policy = self.policies.get(user);
+        policy.map_or(0, |policy| policy.max_grants.into())
+    }
+
     /// Whether the policy still allows a grant that was found open.
     pub fn still_allows(&self, grant: &Grant) -> bool {
         let Some(policy) = self.policies.get(&grant.user) else {

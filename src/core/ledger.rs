@@ -28,10 +28,14 @@ pub struct Ledger {
     ends: BTreeSet<(Timestamp, GrantId)>,
     /// Finds the grants that a renewal may extend.
     by_key: BTreeMap<GrantKey, BTreeSet<GrantId>>,
+    /// How many grants each user has.
+    by_user: BTreeMap<String, usize>,
     last_id: u64,
     /// How much of [`PORTS_MAX`] is used.
     weight: usize,
     counters: GrantCounters,
+    /// How many grants were looked at to carry out orders.
+    lookups: u64,
 }
 
 #[derive(Debug)]
@@ -43,12 +47,18 @@ struct Entry {
 
 type GrantKey = (String, ipnet::IpNet, Option<std::net::IpAddr>);
 
-/// The ledger is full.
+/// Why there is no room for another grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "more than {PORTS_MAX} ports would be open at once; nothing more is opened until some grants end"
-)]
-pub struct Full;
+pub enum Full {
+    #[error(
+        "more than {PORTS_MAX} ports would be open at once; nothing more is opened until some grants end"
+    )]
+    Gate,
+    #[error(
+        "the user has {0} open grants, as many as max_grants allows; close one, or wait until one ends"
+    )]
+    User(usize),
+}
 
 impl Ledger {
     /// A ledger with the grants that were found open. New grants get numbers after `last_id`.
@@ -65,12 +75,14 @@ impl Ledger {
     }
 
     /// Opens a grant until `now` plus the duration. If the same user has a grant for the same address, target and
-    /// ports, that one is extended instead, and never shortened. `ports` are those of the requested services.
+    /// ports, that one is extended instead, and never shortened. `ports` are those of the requested services. The user
+    /// has at most `max_grants` grants afterwards, or as many as before.
     pub fn open(
         &mut self,
         now: Timestamp,
         request: &OpenRequest,
         ports: OpenPorts,
+        max_grants: usize,
     ) -> Result<Change, Full> {
         let mut new = Grant {
             id: GrantId(self.last_id.saturating_add(1)),
@@ -88,8 +100,12 @@ impl Ledger {
             self.insert(new.clone());
             return Ok(Change::Extend { old, new });
         }
+        let open = self.by_user.get(&new.user).copied().unwrap_or_default();
+        if open >= max_grants {
+            return Err(Full::User(open));
+        }
         if self.weight.saturating_add(weight(&new)) > PORTS_MAX {
-            return Err(Full);
+            return Err(Full::Gate);
         }
         self.last_id = new.id.0;
         self.insert(new.clone());
@@ -97,9 +113,14 @@ impl Ledger {
     }
 
     /// The grants that a `close` knock ends.
-    pub fn close(&self, request: &CloseRequest, asked: &OpenPorts) -> Vec<Change> {
-        self.close_where(|grant| {
-            let own = grant.user == request.user && grant.allow == request.allow;
+    pub fn close(&mut self, request: &CloseRequest, asked: &OpenPorts) -> Vec<Change> {
+        let first: GrantKey = (request.user.clone(), request.allow, None);
+        let is_own = |key: &GrantKey| key.0 == request.user && key.1 == request.allow;
+        let own = self.by_key.range(first..);
+        let own = own.take_while(|(key, _)| is_own(key));
+        let own: BTreeSet<GrantId> = own.flat_map(|(_, ids)| ids).copied().collect();
+        self.count_lookups(own.len());
+        let closes = |grant: &&Grant| {
             let services = grant
                 .services
                 .iter()
@@ -108,13 +129,16 @@ impl Ledger {
                 .forwards
                 .iter()
                 .all(|open| asked.forwards.contains(open));
-            own && (request.services.is_empty()
-                || (grant.target == request.target && services && forwards))
-        })
+            request.services.is_empty() || (grant.target == request.target && services && forwards)
+        };
+        let own = own.iter().filter_map(|id| self.grants.get(id));
+        let own = own.map(|entry| &entry.grant).filter(closes);
+        own.cloned().map(Change::Close).collect()
     }
 
     /// Closes the grants that pass the test. They stay in the ledger until [`Ledger::done`].
-    pub fn close_where(&self, test: impl Fn(&Grant) -> bool) -> Vec<Change> {
+    pub fn close_where(&mut self, test: impl Fn(&Grant) -> bool) -> Vec<Change> {
+        self.count_lookups(self.grants.len());
         self.grants()
             .filter(|grant| test(grant))
             .cloned()
@@ -149,6 +173,16 @@ impl Ledger {
         if let Change::Close(grant) = change {
             self.remove(grant.id);
         }
+    }
+
+    /// How many grants were looked at to find those of an order.
+    pub fn lookups(&self) -> u64 {
+        self.lookups
+    }
+
+    fn count_lookups(&mut self, grants: usize) {
+        let grants = u64::try_from(grants).unwrap_or(u64::MAX);
+        self.lookups = self.lookups.saturating_add(grants);
     }
 
     /// Totals of the changes that were carried out.
@@ -200,8 +234,10 @@ impl Ledger {
             .is_some_and(|entry| entry.grant == *grant)
     }
 
-    fn find_same(&self, wanted: &Grant) -> Option<&Grant> {
-        let ids = self.by_key.get(&key(wanted))?;
+    fn find_same(&mut self, wanted: &Grant) -> Option<&Grant> {
+        let key = key(wanted);
+        self.count_lookups(self.by_key.get(&key).map_or(0, BTreeSet::len));
+        let ids = self.by_key.get(&key)?;
         ids.iter()
             .filter_map(|id| self.grants.get(id))
             .map(|entry| &entry.grant)
@@ -210,6 +246,8 @@ impl Ledger {
 
     fn insert(&mut self, grant: Grant) {
         self.weight = self.weight.saturating_add(weight(&grant));
+        let of_user = self.by_user.entry(grant.user.clone()).or_default();
+        *of_user = of_user.saturating_add(1);
         self.ends.insert((grant.until, grant.id));
         self.by_key.entry(key(&grant)).or_default().insert(grant.id);
         self.grants.insert(
@@ -226,6 +264,12 @@ impl Ledger {
             return;
         };
         self.weight = self.weight.saturating_sub(weight(&grant));
+        if let Some(of_user) = self.by_user.get_mut(&grant.user) {
+            *of_user = of_user.saturating_sub(1);
+            if *of_user == 0 {
+                self.by_user.remove(&grant.user);
+            }
+        }
         self.ends.remove(&(close_at, id));
         let key = key(&grant);
         if let Some(ids) = self.by_key.get_mut(&key) {
@@ -291,13 +335,22 @@ mod tests {
     }
 
     impl Ledger {
+        fn try_open(
+            &mut self,
+            now: Timestamp,
+            request: &OpenRequest,
+            ports: OpenPorts,
+        ) -> Result<Change, Full> {
+            self.open(now, request, ports, PORTS_MAX)
+        }
+
         /// Opens for `HOME`.
         fn opens(&mut self, now: u64, user: &str, seconds: u64, services: &[&str]) -> Grant {
             self.opens_for(now, &request(user, HOME, seconds), services)
         }
 
         fn opens_for(&mut self, now: u64, request: &OpenRequest, services: &[&str]) -> Grant {
-            match self.open(at(now), request, ports(services)).unwrap() {
+            match self.try_open(at(now), request, ports(services)).unwrap() {
                 Change::Open(grant) | Change::Extend { new: grant, .. } => grant,
                 Change::Close(_) => panic!("nothing closes on open"),
             }
@@ -356,7 +409,7 @@ mod tests {
     fn failed_changes_are_taken_back() {
         let mut ledger = Ledger::default();
         let mut open = |now| {
-            let change = ledger.open(at(now), &request("alice", HOME, 30), ports(&["tcp/22"]));
+            let change = ledger.try_open(at(now), &request("alice", HOME, 30), ports(&["tcp/22"]));
             change.unwrap()
         };
         let (change, extend) = (open(100), open(110));
@@ -396,9 +449,9 @@ mod tests {
         };
         let home = request("alice", HOME, 30);
         for opened in [leading(22), leading(23), ports(&["tcp/2222"])] {
-            ledger.open(at(100), &home, opened).unwrap();
+            ledger.try_open(at(100), &home, opened).unwrap();
         }
-        let again = ledger.open(at(110), &home, leading(22)).unwrap();
+        let again = ledger.try_open(at(110), &home, leading(22)).unwrap();
         assert!(matches!(again, Change::Extend { .. }) && ledger.len() == 3);
         assert_eq!(ledger.close(&close(&["inner"]), &leading(22)).len(), 1);
         let port = ports(&["tcp/2222"]);
@@ -416,19 +469,22 @@ mod tests {
             ledger.opens_for(1, &request("alice", &address(n), 30), &many);
         }
         let bob = request("bob", HOME, 30);
-        assert_eq!(ledger.open(at(1), &bob, ports(&["tcp/22"])), Err(Full));
-        let renewal = ledger.open(at(2), &request("alice", &address(0), 30), ports(&many));
+        assert_eq!(
+            ledger.try_open(at(1), &bob, ports(&["tcp/22"])),
+            Err(Full::Gate)
+        );
+        let renewal = ledger.try_open(at(2), &request("alice", &address(0), 30), ports(&many));
         assert!(matches!(renewal, Ok(Change::Extend { .. })));
         let due = ledger.due(at(31), 1);
         ledger.done(&due[0]);
-        assert!(ledger.open(at(31), &bob, ports(&many)).is_ok());
+        assert!(ledger.try_open(at(31), &bob, ports(&many)).is_ok());
         assert_eq!(
-            ledger.open(
+            ledger.try_open(
                 at(31),
                 &request("bob", "192.0.2.8/32", 30),
                 ports(&["tcp/22"])
             ),
-            Err(Full)
+            Err(Full::Gate)
         );
     }
 
@@ -441,6 +497,45 @@ mod tests {
         };
         let mut ledger = Ledger::new(0, (0..u32::try_from(PORTS_MAX).unwrap()).map(grant));
         let bob = request("bob", HOME, 1);
-        assert_eq!(ledger.open(at(1), &bob, ports(&["tcp/22"])), Err(Full));
+        assert_eq!(
+            ledger.try_open(at(1), &bob, ports(&["tcp/22"])),
+            Err(Full::Gate)
+        );
+    }
+
+    #[test]
+    fn one_user_leaves_room_for_others() {
+        let mut ledger = Ledger::default();
+        let mut open = |now, user, services: &[&str]| {
+            ledger.open(at(now), &request(user, HOME, 30), ports(services), 2)
+        };
+        for (now, services) in [(1, &["tcp/22"][..]), (1, &["tcp/80"]), (2, &["tcp/22"])] {
+            assert!(open(now, "alice", services).is_ok(), "a renewal, too");
+        }
+        assert_eq!(open(2, "alice", &["tcp/443"]), Err(Full::User(2)));
+        assert!(open(2, "bob", &["tcp/443"]).is_ok());
+        let due = ledger.due(at(31), 1);
+        ledger.done(&due[0]);
+        let third = request("alice", HOME, 30);
+        assert!(ledger.open(at(31), &third, ports(&["tcp/443"]), 2).is_ok());
+        ledger
+            .close_where(|_| true)
+            .iter()
+            .for_each(|change| ledger.done(change));
+        assert!(ledger.by_user.is_empty());
+    }
+
+    #[test]
+    fn closing_looks_only_at_the_users_grants() {
+        let mut ledger = Ledger::default();
+        for n in 0..250 {
+            let allow = format!("10.0.0.{n}/32");
+            ledger.opens_for(1, &request("alice", &allow, 30), &["tcp/22"]);
+            ledger.opens_for(1, &request("bob", HOME, 30), &[&format!("tcp/{}", n + 1)]);
+        }
+        ledger.opens(1, "alice", 30, &["tcp/22"]);
+        let before = ledger.lookups();
+        assert_eq!(ledger.close(&close(&[]), &OpenPorts::default()).len(), 1);
+        assert_eq!(ledger.lookups() - before, 1);
     }
 }

@@ -68,6 +68,8 @@ pub struct Policy {
     /// The longest grant; a longer request is shortened to it.
     pub max_duration: Duration,
     pub quota: Quota,
+    /// The most grants that the user may have open at once.
+    pub max_grants: u16,
     pub end_connections: bool,
 }
 
@@ -90,6 +92,7 @@ impl Policy {
                 count: NonZeroU32::MIN.saturating_add(29),
                 per: Duration::from_secs(60),
             },
+            max_grants: 64,
             end_connections: false,
         }
     }

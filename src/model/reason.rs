@@ -42,6 +42,8 @@ pub enum Rule {
     Duration,
     /// No such user. Only the monitor refuses it.
     User,
+    /// The user has too many grants. Only the monitor refuses it: it knows which are open.
+    MaxGrants,
     Quota,
     Store,
     Firewall,
@@ -76,7 +78,7 @@ impl Drop {
             Self::TooNew => (6, 7, "too-new"),
             Self::Replay => (7, 8, "replay"),
             Self::Duplicate => (8, 8, "duplicate"),
-            Self::Malformed(rule) => (25 + rule as usize, 5, "malformed"),
+            Self::Malformed(rule) => (26 + rule as usize, 5, "malformed"),
         }
     }
 
@@ -116,9 +118,10 @@ impl Rule {
             Self::Code(CodeFault::Blocked) => (19, 9, "code", "the user sent too many wrong one-time codes; codes are not checked for now"),
             Self::Duration => (20, 9, "max_duration", "the duration exceeds the user's max_duration"),
             Self::User => (21, 9, "unknown-user", "the monitor has no such user"),
-            Self::Quota => (22, 10, "quota", "the user's quota is used up"),
-            Self::Store => (23, 11, "store", "the mark could not be stored"),
-            Self::Firewall => (24, 12, "firewall", "the firewall did not open the grant"),
+            Self::MaxGrants => (22, 9, "max_grants", "the user has as many grants as max_grants allows"),
+            Self::Quota => (23, 10, "quota", "the user's quota is used up"),
+            Self::Store => (24, 11, "store", "the mark could not be stored"),
+            Self::Firewall => (25, 12, "firewall", "the firewall did not open the grant"),
         }
     }
 
@@ -148,7 +151,7 @@ impl CodeFault {
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 25 + Malformed::ALL.len();
+    pub const COUNT: usize = 26 + Malformed::ALL.len();
 
     pub const fn step(self) -> u8 {
         match self {
@@ -178,7 +181,7 @@ impl Reason {
             Drop::Replay,
             Drop::Duplicate,
         ];
-        const RULES: [Rule; 16] = [
+        const RULES: [Rule; 17] = [
             Rule::Networks,
             Rule::Prefix,
             Rule::GrantTo,
@@ -192,6 +195,7 @@ impl Reason {
             Rule::Code(CodeFault::Blocked),
             Rule::Duration,
             Rule::User,
+            Rule::MaxGrants,
             Rule::Quota,
             Rule::Store,
             Rule::Firewall,

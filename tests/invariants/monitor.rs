@@ -32,7 +32,7 @@ fn open(ticket: u64, change: impl FnOnce(&mut OpenRequest)) -> Order {
 fn invariant_4_grants_end_without_an_engine() {
     let firewall = MemoryDriver::default();
     let mut executor = executor(&firewall);
-    for n in 0..100 {
+    for n in 0..64 {
         let allow = ipnet::IpNet::from(IpAddr::from([192, 0, 2, n]));
         let duration = Duration::from_secs(1 + u64::from(n));
         let order = open(1, |request| {

@@ -104,6 +104,17 @@ pub(crate) fn the_monitor_refuses_what_its_config_forbids() {
 }
 
 #[test]
+pub(crate) fn more_grants_than_max_grants_are_refused() {
+    let mut world = World::new(&format!("{ALICE}max_grants = 1\n{BOB}"));
+    world.alice_knocks();
+    let other = Knock::of("alice").allow("192.0.2.99").sealed(world.now);
+    world.refuses_behind_the_gate(other, Rule::MaxGrants);
+    world.opens(&Knock::of("bob"), HOME);
+    world.pass(seconds(31));
+    world.opens(&Knock::of("alice").allow("192.0.2.99"), HOME);
+}
+
+#[test]
 fn a_reload_closes_what_policy_forbids_now() {
     let mut world = World::of_alice();
     world.alice_knocks();

@@ -26,6 +26,7 @@ fn every_reason_is_given_in_a_scenario() {
     behind_the_gate::a_failing_disk_opens_nothing();
     behind_the_gate::a_failing_firewall_is_reported();
     behind_the_gate::the_monitor_refuses_what_its_config_forbids();
+    behind_the_gate::more_grants_than_max_grants_are_refused();
     let given = GIVEN.take();
     // The vectors have the other rules of bodies (`tests/vectors.rs`).
     let is_elsewhere = |reason: &Reason| matches!(reason, Reason::Drop(Drop::Malformed(_)));

@@ -9,7 +9,7 @@ use crate::model::policy::{GrantTo, MaxPrefix, Policy};
 use crate::model::service::Wanted;
 use crate::model::time;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "services",
     "targets",
@@ -19,9 +19,13 @@ const KEYS: [&str; 11] = [
     "duration",
     "max_duration",
     "quota",
+    "max_grants",
     "end_connections",
     "disabled",
 ];
+
+/// More do not fit into the firewall, see `PORTS_MAX` of the ledger.
+const MAX_GRANTS: u16 = 32_768;
 
 /// A user's policy; `None` if it is wrong. `main` is `None` if `posternd.toml` is not TOML.
 pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Policy> {
@@ -60,6 +64,8 @@ pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Pol
     }
     durations(fields, &mut policy);
     policy.quota = fields.text("quota", values::quota).unwrap_or(policy.quota);
+    let most = fields.number("max_grants", 1..=MAX_GRANTS);
+    policy.max_grants = most.unwrap_or(policy.max_grants);
     policy.end_connections = fields.flag("end_connections").unwrap_or_default();
     (name.is_some() && services.is_some()).then_some(policy)
 }

@@ -126,9 +126,12 @@ impl Asked<'_> {
             }
             Rule::UnknownService => self.unknown_services(),
             Rule::Code(fault) => code(fault, user),
-            Rule::Quota | Rule::Duration | Rule::User | Rule::Store | Rule::Firewall => {
-                rule.sentence().to_owned()
-            }
+            Rule::Quota
+            | Rule::Duration
+            | Rule::User
+            | Rule::MaxGrants
+            | Rule::Store
+            | Rule::Firewall => rule.sentence().to_owned(),
         }
     }
 

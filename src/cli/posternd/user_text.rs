@@ -60,6 +60,7 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
             format!("{}, at most {}", human(usual), human(most)),
         ),
         ("quota", policy.quota.to_string()),
+        ("max_grants", policy.max_grants.to_string()),
         ("connections", connections.to_owned()),
     ];
     if let KeyKind::Pair { public, .. } = &user.key {
@@ -97,7 +98,7 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
         "key": kind_word(&user.key), "public_key": public_key, "key_file": key_file, "psk": psk, "totp": user.totp, "old_key": old,
         "services": policy.services, "targets": policy.targets, "networks": policy.networks, "grant_to": policy.grant_to,
         "max_prefix": { "v4": policy.max_prefix.v4, "v6": policy.max_prefix.v6 },
-        "duration_s": policy.duration.as_secs(), "max_duration_s": policy.max_duration.as_secs(), "quota": policy.quota.to_string(), "end_connections": policy.end_connections,
+        "duration_s": policy.duration.as_secs(), "max_duration_s": policy.max_duration.as_secs(), "quota": policy.quota.to_string(), "max_grants": policy.max_grants, "end_connections": policy.end_connections,
     })
 }
 

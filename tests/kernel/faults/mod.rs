@@ -81,5 +81,5 @@ const NFTABLES: &[Test] = table![
 ];
 
 fn plan(backend: &str) -> GateConfig {
-    GateConfig::new(backend).member(USER, "quota = \"1000/min\"")
+    GateConfig::new(backend).member(USER, "quota = \"1000/min\"\nmax_grants = 1000")
 }

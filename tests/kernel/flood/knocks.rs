@@ -27,9 +27,10 @@ const MEMORY_GROWTH: u64 = 1024;
 
 /// Alice may let in anybody, as often as she likes.
 pub(crate) fn plan(backend: &str) -> GateConfig {
-    GateConfig::empty(backend)
-        .quiet()
-        .member("alice", "quota = \"1000000/min\"\ngrant_to = \"claimed\"")
+    GateConfig::empty(backend).quiet().member(
+        "alice",
+        "quota = \"1000000/min\"\nmax_grants = 32768\ngrant_to = \"claimed\"",
+    )
 }
 
 pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {

@@ -41,7 +41,7 @@ pub(crate) fn random_kills_fourth_run(backend: &'static str) {
 }
 
 fn moments(backend: &'static str, seed: u64) {
-    let plan = GateConfig::new(backend).member(USER, "quota = \"1000000/min\"");
+    let plan = GateConfig::new(backend).member(USER, "quota = \"1000000/min\"\nmax_grants = 32768");
     let mut world = World::start(&with_crowd(plan));
     let stream = KnockStream::start(&world, number("POSTERN_LOAD", 0));
     let mut dice = Random(seed * 7919);

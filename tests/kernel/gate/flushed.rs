@@ -82,7 +82,9 @@ fn rules(world: &World, backend: &'static str) -> String {
 }
 
 pub(crate) fn knock_into_flushed_firewall_is_reported_correctly(backend: &'static str) {
-    let world = World::start(&GateConfig::new(backend).member("bob", "quota = \"1000/min\""));
+    let world = World::start(
+        &GateConfig::new(backend).member("bob", "quota = \"1000/min\"\nmax_grants = 1000"),
+    );
     let command = if backend == "iptables" {
         "iptables -F; iptables -X"
     } else {

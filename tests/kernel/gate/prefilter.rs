@@ -13,7 +13,7 @@ const STEP_MS: u64 = 64_000;
 
 fn plan(backend: &str) -> GateConfig {
     GateConfig::empty(backend)
-        .member("alice", "quota = \"1000/min\"")
+        .member("alice", "quota = \"1000/min\"\nmax_grants = 1000")
         .quiet()
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn hint_filter_drops_and_counts_junk(backend: &'static str) {
 }
 
 pub(crate) fn hint_filter_reload_loses_no_knock(backend: &'static str) {
-    reload::lose_none(&plan(backend).member("bob", "quota = \"1000/min\""));
+    reload::lose_none(&plan(backend).member("bob", "quota = \"1000/min\"\nmax_grants = 1000"));
 }
 
 /// The map follows the hint table: knocks open in the step that the gate began in, and in the one that follows.

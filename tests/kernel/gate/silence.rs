@@ -24,7 +24,7 @@ pub(crate) fn gate_with_udp_socket_sends_no_frame(backend: &'static str) {
 }
 
 fn plan(backend: &str) -> GateConfig {
-    GateConfig::empty(backend).member("alice", "quota = \"1000000/s\"")
+    GateConfig::empty(backend).member("alice", "quota = \"1000000/s\"\nmax_grants = 32768")
 }
 
 /// Sends so many packets over each family. After each batch the gate is waited for, so that none is lost on the way.

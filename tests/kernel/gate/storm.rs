@@ -16,7 +16,7 @@ pub(crate) fn reloads_and_kills_end_in_one_engine(backend: &'static str) {
     let plan = |service: u16| {
         with_crowd(GateConfig::empty(backend).user(
             "alice",
-            &format!("services = [\"tcp/{service}\"]\nquota = \"1000/min\""),
+            &format!("services = [\"tcp/{service}\"]\nquota = \"1000/min\"\nmax_grants = 1000"),
         ))
     };
     let mut world = World::start(&plan(SERVICE));

@@ -41,7 +41,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
 
 fn end_on_time(driver: &'static str) {
     let user = format!(
-        "services = [\"tcp/{}\"]\nquota = \"1000000/min\"",
+        "services = [\"tcp/{}\"]\nquota = \"1000000/min\"\nmax_grants = 32768",
         attempts::PORT
     );
     let mut world = World::prepare(&GateConfig::empty(driver).user("alice", &user));

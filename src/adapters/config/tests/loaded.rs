@@ -52,8 +52,11 @@ fn every_key_reaches_the_settings() {
             "a@b Observed MaxPrefix { v4: 24, v6: 128 }",
         ),
         (
-            format!("{:?} {:?} {}", user.duration, user.max_duration, user.quota),
-            "600s 7200s 5/10s",
+            format!(
+                "{:?} {:?} {} {}",
+                user.duration, user.max_duration, user.quota, user.max_grants
+            ),
+            "600s 7200s 5/10s 9",
         ),
         (
             format!("{:?} {:?} {:?}", user.services, user.targets, user.networks),

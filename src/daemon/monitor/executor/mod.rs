@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
+use crate::core::ledger::Full;
 use crate::core::order::{Order, Report};
 use crate::daemon::monitor::boot_protection::BootProtection;
 use crate::daemon::monitor::grant_list;
@@ -148,7 +149,7 @@ impl Executor {
                 Ok(ports) => close_once(ticket, self.grants.ledger.close(&request, &ports)),
             },
             Order::End { ticket, which } => {
-                let ledger = &self.grants.ledger;
+                let ledger = &mut self.grants.ledger;
                 close_once(ticket, ledger.close_where(|grant| which.includes(grant)))
             }
             Order::Confirm { ticket } => Plan::Answer(Report::Confirmed {
@@ -185,10 +186,14 @@ impl Executor {
             duration: end.since(now),
             ..request
         };
-        match self.grants.ledger.open(now, &request, ports) {
+        let most = self.grants.clearance.max_grants(&request.user);
+        match self.grants.ledger.open(now, &request, ports, most) {
             Ok(change) => Plan::Open { ticket, change },
             Err(full) => {
-                let rule = Rule::Firewall;
+                let rule = match full {
+                    Full::Gate => Rule::Firewall,
+                    Full::User(_) => Rule::MaxGrants,
+                };
                 warn!(
                     user = request.user,
                     rule = rule.name(),

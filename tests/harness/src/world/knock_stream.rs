@@ -34,7 +34,7 @@ struct Shared {
 
 /// The config with the stream's user.
 pub fn with_crowd(plan: GateConfig) -> GateConfig {
-    plan.member(USER, "quota = \"1000000/min\"")
+    plan.member(USER, "quota = \"1000000/min\"\nmax_grants = 32768")
 }
 
 impl KnockStream {
