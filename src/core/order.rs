@@ -323,6 +323,8 @@ mod tests {
         let good = encode(&Order::Open { ticket, request }).unwrap();
         let good = String::from_utf8(good).unwrap();
         assert!(decode::<Order>(good.as_bytes()).is_ok());
+        let most = good.replace("\"tcp/22\"", &vec!["\"tcp/22\""; 15].join(","));
+        assert!(decode::<Order>(most.as_bytes()).is_ok());
         for bad in [
             good.replace("\"ticket\":1", "\"ticket\":1,\"root\":true"),
             good.replace("\"ticket\":1,", ""),
@@ -333,6 +335,7 @@ mod tests {
             format!("{good} {good}"),
             good[..good.len() - 1].to_owned(),
             String::new(),
+            good.replace("\"tcp/22\"", &vec!["\"tcp/22\""; 16].join(",")),
             " ".repeat(MESSAGE_MAX + 1),
             "[".repeat(5000),
         ] {

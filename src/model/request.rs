@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use postern_proto::limits::MAX_SERVICES;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::service::{self, Wanted};
 use crate::model::time;
@@ -33,6 +35,7 @@ pub struct OpenRequest {
     /// The host behind the gate; `None`: the gate itself.
     pub target: Option<IpAddr>,
     /// Services, as the knock names them.
+    #[serde(deserialize_with = "services_of_a_knock")]
     pub services: Vec<Wanted>,
     pub duration: Duration,
 }
@@ -47,7 +50,37 @@ pub struct CloseRequest {
     /// With services: the host behind the gate whose grants end; `None`: the gate itself.
     pub target: Option<IpAddr>,
     /// Empty: all grants of the user for that address.
+    #[serde(deserialize_with = "services_of_a_knock")]
     pub services: Vec<Wanted>,
+}
+
+/// No knock names more than [`MAX_SERVICES`], so more of them are a hostile engine's.
+fn services_of_a_knock<'de, D: Deserializer<'de>>(services: D) -> Result<Vec<Wanted>, D::Error> {
+    services.deserialize_seq(ServicesOfAKnock)
+}
+
+struct ServicesOfAKnock;
+
+impl<'de> Visitor<'de> for ServicesOfAKnock {
+    type Value = Vec<Wanted>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX_SERVICES} services")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Wanted>, A::Error> {
+        let mut services = Vec::new();
+        while let Some(service) = items.next_element()? {
+            if services.len() >= MAX_SERVICES {
+                return Err(A::Error::invalid_length(
+                    MAX_SERVICES.saturating_add(1),
+                    &self,
+                ));
+            }
+            services.push(service);
+        }
+        Ok(services)
+    }
 }
 
 /// For the log: `tcp/22 for 192.0.2.7/32 for 30s`.

@@ -258,7 +258,11 @@ impl World {
         let closes = orders
             .iter()
             .any(|order| matches!(order, Order::Close { .. } | Order::End { .. }));
-        for report in self.executor.serve(self.now, orders) {
+        let (before, most) = (self.executor.lookups(), self.budget(&orders));
+        let reports = self.executor.serve(self.now, orders);
+        let lookups = self.executor.lookups() - before;
+        assert!(lookups <= most, "{lookups} of at most {most} grants");
+        for report in reports {
             let bytes = encode(&report).expect("a report has room");
             assert!(bytes.len() <= MESSAGE_MAX);
             assert_eq!(decode::<Report>(&bytes).as_ref(), Ok(&report));
@@ -274,6 +278,24 @@ impl World {
                 assert!(closes || self.firewall.with(open), "not open: {report:?}");
             }
         }
+    }
+
+    /// How many grants these orders may make the monitor look at: those of the same user and address, or all if the
+    /// order may end any.
+    fn budget(&self, orders: &[Order]) -> u64 {
+        let count = |user: &str, allow: IpNet| {
+            let grants = self.executor.grants();
+            let own = grants.filter(|grant| grant.user == user && grant.allow == allow);
+            own.count() + orders.len()
+        };
+        let cost = |order: &Order| match order {
+            Order::Open { request, .. } => count(&request.user, request.allow),
+            Order::Close { request, .. } => count(&request.user, request.allow),
+            Order::End { .. } => self.executor.grants().count() + orders.len(),
+            _ => 0,
+        };
+        let cost: usize = orders.iter().map(cost).sum();
+        u64::try_from(cost).expect("few")
     }
 
     fn check(&mut self) {

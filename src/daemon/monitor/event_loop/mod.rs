@@ -2,6 +2,7 @@
 //!
 //! It waits only on descriptors and deadlines. It closes grants even if the engine fails.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,6 +25,9 @@ mod tests;
 
 const BATCH: usize = 256;
 
+/// After so much work on orders, the ends of grants and signals come first.
+const ORDERS_WITHIN: Duration = Duration::from_millis(100);
+
 const WAIT_WITHOUT_ENGINE: Duration = Duration::from_millis(100);
 
 const REMOVALS: u32 = 4;
@@ -35,6 +39,9 @@ pub(super) struct Monitor {
     executor: Executor,
     supervisor: Supervisor,
     reloads: ReloadRequests,
+    /// Orders that were read and not carried out yet.
+    orders: VecDeque<Order>,
+    orders_within: Duration,
     firewall_watch: FirewallWatch,
     reporter: StatusReporter,
 }
@@ -52,6 +59,8 @@ impl Monitor {
             executor,
             supervisor,
             reloads: ReloadRequests::default(),
+            orders: VecDeque::new(),
+            orders_within: ORDERS_WITHIN,
             firewall_watch: FirewallWatch::new(),
             reporter: StatusReporter::new(clock),
         }
@@ -97,9 +106,12 @@ impl Monitor {
             self.reloads.signal();
             self.reporter.reloading();
         }
-        let now = self.clock.now();
-        self.supervisor
-            .step(now, &mut self.executor, &mut self.reloads, buffer)?;
+        // Another engine would get the reports of the orders that are left.
+        if self.orders.is_empty() {
+            let now = self.clock.now();
+            self.supervisor
+                .step(now, &mut self.executor, &mut self.reloads, buffer)?;
+        }
         self.reload_if_due();
         self.publish_status();
         reap::orphans(&self.supervisor.process_ids());
@@ -116,15 +128,29 @@ impl Monitor {
     }
 
     fn carry_out_orders(&mut self, buffer: &mut [u8]) {
-        let orders = self.supervisor.orders(BATCH, buffer);
-        let (reloads, orders): (Vec<Order>, Vec<Order>) = orders
-            .into_iter()
-            .partition(|order| matches!(order, Order::Reload { .. }));
-        let mut reports = self.executor.serve(self.clock.now(), orders);
+        let start = clock::instant();
+        if self.orders.is_empty() {
+            self.read_orders(buffer);
+        }
+        loop {
+            let now = self.clock.now();
+            let reports = self.executor.serve_batch(now, &mut self.orders);
+            self.supervisor.send(&reports);
+            if self.orders.is_empty() || clock::elapsed(start) >= self.orders_within {
+                return;
+            }
+        }
+    }
+
+    fn read_orders(&mut self, buffer: &mut [u8]) {
+        let orders = self.supervisor.orders(BATCH, buffer).into_iter();
+        let (reloads, orders): (Vec<Order>, Vec<Order>) =
+            orders.partition(|order| matches!(order, Order::Reload { .. }));
+        self.orders.extend(orders);
         let is_busy = !self.supervisor.can_reload();
         let tickets = reloads.iter().filter_map(Order::ticket);
-        reports.extend(tickets.filter_map(|ticket| self.reloads.ask(ticket, is_busy)));
-        self.supervisor.send(&reports);
+        let reports = tickets.filter_map(|ticket| self.reloads.ask(ticket, is_busy));
+        self.supervisor.send(&reports.collect::<Vec<_>>());
     }
 
     fn reload_if_due(&mut self) {
@@ -168,6 +194,11 @@ impl Monitor {
         let due = [next_end, reload].into_iter().flatten();
         let others = [self.firewall_watch.due_in(), self.reporter.beat()];
         let time = due.chain(others).fold(longest, Duration::min);
+        let time = if self.orders.is_empty() {
+            time
+        } else {
+            Duration::ZERO
+        };
         // One millisecond more, so that the loop does not wake just before the deadline.
         let time = Timespec::try_from(time.saturating_add(Duration::from_millis(1))).ok();
         let signals = self.signals.streams();

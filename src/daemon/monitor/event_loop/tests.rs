@@ -7,7 +7,7 @@ use super::*;
 use crate::adapters::firewall::memory::MemoryDriver;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::core::fixture::{request, settings};
-use crate::core::order::{self, Reloaded, Report};
+use crate::core::order::{self, Reloaded, Report, Selection};
 use crate::daemon::monitor::rights::RunAs;
 use crate::daemon::monitor::supervisor::engine_process::{EngineProcess, Stage};
 use crate::daemon::monitor::supervisor::launcher::{BoundSockets, Launcher};
@@ -213,6 +213,24 @@ fn orders_before_the_engine_dies_are_carried_out() {
     scene.engine = ipc::pair().unwrap().0;
     scene.turn_until_the_engine_is_gone();
     assert_eq!(scene.open(), 400);
+}
+
+#[test]
+fn costly_orders_leave_time_for_the_rest() {
+    let mut scene = Scene::new();
+    scene.monitor.orders_within = Duration::ZERO;
+    for ticket in 0..5 {
+        scene.give(&open(2 * ticket, 1));
+        let (ticket, which) = (2 * ticket + 1, Selection::All);
+        scene.give(&Order::End { ticket, which });
+    }
+    for turn in 0..5 {
+        scene.turn();
+        let reports = scene.reports();
+        let tickets: Vec<_> = reports.iter().filter_map(Report::ticket).collect();
+        assert_eq!(tickets, [2 * turn, 2 * turn + 1], "one batch a turn");
+    }
+    assert!(scene.monitor.orders.is_empty() && scene.open() == 0);
 }
 
 #[test]

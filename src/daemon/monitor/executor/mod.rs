@@ -3,7 +3,7 @@
 //! The clearance checks each order again and does not trust the engine (invariant 5). Time is an argument, so tests run it under
 //! a virtual clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -80,21 +80,24 @@ impl Executor {
         })
     }
 
-    /// Carries out a batch of orders, and closes what has expired.
-    pub fn serve(&mut self, now: Timestamp, mut orders: Vec<Order>) -> Vec<Report> {
-        // If one order closes a grant and a later one opens it, the ledger must know of the close before it plans the other.
-        let first_close = orders.iter().position(closes).unwrap_or(orders.len());
-        let mut after = orders.iter().skip(first_close);
-        let open_after_close = after.position(|order| matches!(order, Order::Open { .. }));
-        let later = open_after_close.map(|at| orders.split_off(first_close.saturating_add(at)));
-        let mut reports = self.serve_batch(now, orders);
-        if let Some(later) = later {
-            reports.extend(self.serve(now, later));
+    /// Carries out orders, and closes what has expired.
+    pub fn serve(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
+        let mut orders = VecDeque::from(orders);
+        let mut reports = self.serve_batch(now, &mut orders);
+        while !orders.is_empty() {
+            reports.extend(self.serve_batch(now, &mut orders));
         }
         reports
     }
 
-    fn serve_batch(&mut self, now: Timestamp, orders: Vec<Order>) -> Vec<Report> {
+    /// Takes the first orders that make one batch, carries them out, and closes what has expired.
+    pub(crate) fn serve_batch(
+        &mut self,
+        now: Timestamp,
+        orders: &mut VecDeque<Order>,
+    ) -> Vec<Report> {
+        let count = batch(orders);
+        let orders: Vec<Order> = orders.drain(..count).collect();
         let is_due = self.next_end().is_some_and(|end| end <= now);
         let ready = if orders.is_empty() && !is_due {
             Ok(())
@@ -103,8 +106,8 @@ impl Executor {
         };
         let expired = self.expired(now);
         let mut closing: BTreeSet<GrantId> = expired.iter().map(Change::id).collect();
-        let orders = orders.into_iter();
-        let plans = orders.filter_map(|order| self.plan(now, order, &mut closing));
+        let plans = orders.into_iter();
+        let plans = plans.filter_map(|order| self.plan(now, order, &mut closing));
         let plans: Vec<Plan> = plans.collect();
         let planned = plans.iter().flat_map(Plan::changes);
         let changes: Vec<Change> = expired.iter().chain(planned).cloned().collect();
@@ -378,6 +381,11 @@ impl Executor {
         self.grants.ledger.grants()
     }
 
+    /// How many grants were looked at to find those of an order.
+    pub fn lookups(&self) -> u64 {
+        self.grants.ledger.lookups()
+    }
+
     pub fn tally(&self) -> MonitorCounters {
         MonitorCounters {
             grants: self.grants.ledger.len(),
@@ -448,6 +456,18 @@ fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {
     })
 }
 
-fn closes(order: &Order) -> bool {
-    matches!(order, Order::Close { .. } | Order::End { .. })
+/// How many of the first orders make one batch. If one order closes a grant and a later one opens it, the ledger must know
+/// of the close before it plans the other. An order that may close every grant is looked up among all of them, so it is the
+/// last one.
+fn batch(orders: &VecDeque<Order>) -> usize {
+    let mut closes = false;
+    for (before, order) in orders.iter().enumerate() {
+        match order {
+            Order::End { .. } => return before.saturating_add(1),
+            Order::Open { .. } if closes => return before,
+            Order::Close { .. } => closes = true,
+            _ => {}
+        }
+    }
+    orders.len()
 }
