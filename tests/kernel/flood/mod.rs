@@ -10,6 +10,7 @@
 
 use libtest_mimic::Trial;
 
+mod greedy;
 mod junk;
 mod knocks;
 mod soak;
@@ -57,6 +58,9 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         let needs = [Requirement::Program("ip"), Requirement::Program(program)];
         let test = move || soak::nothing_grows(driver);
         trials.push(machine.trial(format!("nothing_grows::{driver}"), &needs, test));
+        let test = move || greedy::leaves_others_their_knocks(driver);
+        let name = format!("one_user_leaves_others_their_knocks::{driver}");
+        trials.push(machine.trial(name, &needs, test));
     }
     trials
 }
