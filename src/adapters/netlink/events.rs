@@ -14,6 +14,9 @@ use super::socket::Messages;
 const NFNLGRP_NFTABLES: u32 = 7;
 const NFGENMSG_LEN: usize = 4;
 const TABLE: u16 = 1;
+// NFT_MSG_NEWGEN and NFTA_GEN_PROC_PID in linux/netfilter/nf_tables.h
+const NEW_GENERATION: u8 = 15;
+const PROCESS: u16 = 2;
 const BUFFER: usize = 64 * 1024;
 
 /// A socket that becomes readable with each change of nf_tables in the network namespace of the calling thread.
@@ -35,10 +38,16 @@ impl RulesetEvents {
         })
     }
 
-    /// Takes all waiting events; whether there was any. A lost event counts.
-    pub(crate) fn take(&mut self) -> bool {
+    /// Takes all waiting events; whether there was one of another process. A lost event counts.
+    pub(crate) fn take_foreign(&mut self) -> bool {
+        // The kernel knows the process by its number outside of all containers. In one, every event counts.
+        let own = rustix::process::getpid()
+            .as_raw_nonzero()
+            .get()
+            .cast_unsigned();
         let mut any = false;
-        self.each(|_| any = true) || any
+        self.each(|event| any |= event.is_end_of_transaction() && event.process() != Some(own))
+            || any
     }
 
     /// Takes all waiting events. Returns whether the kernel dropped some, or one is not readable.
@@ -87,6 +96,17 @@ impl Event<'_> {
     /// Whether it is about this table or a part of it.
     pub(crate) fn is_of(&self, family: u8, table: &str) -> bool {
         self.family == family && self.table().as_deref() == Some(table)
+    }
+
+    /// Each transaction ends with the new number of the ruleset.
+    fn is_end_of_transaction(&self) -> bool {
+        self.kind == NEW_GENERATION
+    }
+
+    /// The process that asked for a transaction, as its end tells.
+    fn process(&self) -> Option<u32> {
+        let number = find(self.attributes, PROCESS)?.try_into().ok()?;
+        Some(u32::from_be_bytes(number))
     }
 
     /// All events but the end of a transaction begin with the name of a table.

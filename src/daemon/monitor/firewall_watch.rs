@@ -80,7 +80,7 @@ impl FirewallWatch {
 
     pub(super) fn take_events(&mut self) {
         if let Some(events) = &mut self.events {
-            self.is_changed |= events.take();
+            self.is_changed |= events.take_foreign();
         }
         self.is_changed |= self.lock.as_ref().is_some_and(LockWatch::take);
     }
