@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::grant::{Grant, GrantId};
+use crate::model::harmless::harmless_json;
 use crate::model::reason::Rule;
 use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::self_test::FirewallState;
@@ -250,7 +251,18 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
     if bytes.len() > MESSAGE_MAX {
         return Err(NotAMessage(format!("{} bytes are too long", bytes.len())));
     }
-    serde_json::from_slice(bytes).map_err(|error| NotAMessage(error.to_string()))
+    let read = match std::str::from_utf8(bytes) {
+        // What is printable needs no other look.
+        Ok(text)
+            if text
+                .bytes()
+                .any(|byte| !matches!(byte, b' '..=b'[' | b']'..=b'~')) =>
+        {
+            serde_json::from_str(&harmless_json(text))
+        }
+        _ => serde_json::from_slice(bytes),
+    };
+    read.map_err(|error| NotAMessage(error.to_string()))
 }
 
 #[cfg(test)]
@@ -259,6 +271,26 @@ mod tests {
     use crate::core::fixture;
     use crate::model::counters::{CaptureCounters, ReasonCounters};
     use crate::model::time::Timestamp;
+
+    #[test]
+    fn engine_cannot_send_control_characters() {
+        let named = |user: &str| Order::Close {
+            ticket: 1,
+            request: CloseRequest {
+                user: user.to_owned(),
+                allow: "192.0.2.7/32".parse().unwrap(),
+                target: None,
+                services: Vec::new(),
+            },
+        };
+        let sent = encode(&named("\u{1b}[2Jal\u{202e}ice\u{9b}\r\u{200b}é")).unwrap();
+        let raw = String::from_utf8(sent.clone()).unwrap();
+        let escaped = raw.replace('\u{202e}', "\\u202E").into_bytes();
+        for bytes in [sent, escaped] {
+            let read: Order = decode(&bytes).unwrap();
+            assert_eq!(read, named(" [2Jal ice   é"));
+        }
+    }
 
     fn request() -> OpenRequest {
         fixture::request("alice", "192.0.2.7/32", &["tcp/22", "web"], 30)

@@ -16,6 +16,7 @@ pub mod grant;
 #[cfg(feature = "daemon")]
 pub(crate) mod grant_values;
 #[cfg(feature = "daemon")]
+pub mod harmless;
 pub mod host_set;
 #[cfg(feature = "daemon")]
 pub(crate) mod journal;

@@ -83,3 +83,24 @@ pub(crate) fn state_folder_with_other_files_is_refused() {
     let owner = |name| std::os::unix::fs::MetadataExt::uid(&gate.path(name).metadata().unwrap());
     assert_eq!([owner("state"), owner("state/passwd")], [0, 0]);
 }
+
+pub(crate) fn socket_folder_of_others_is_refused() {
+    let gate =
+        Gate::new(&good("", "", KEY).replace("FOLDER/control.sock", "FOLDER/run/control.sock"));
+    std::fs::create_dir(gate.path("run")).unwrap();
+    for mode in [0o777, 0o1777, 0o775] {
+        gate.mode("run", mode);
+        let line = gate.run("run").one_line(78);
+        says(
+            &line,
+            "control_socket: others may write to its folder …; run chown 0 … and chmod go-w …",
+        );
+        let check = gate.run("check");
+        assert_eq!(check.code, Some(78));
+        assert!(
+            check.out.contains(&format!("error: {line}\n")),
+            "{}",
+            check.out
+        );
+    }
+}

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         changing::link_to_user_file_stays_a_link,
         configs::config_error_has_file_line_fault_and_cure,
         configs::file_open_to_others_is_refused,
+        configs::socket_folder_of_others_is_refused,
         configs::state_folder_with_other_files_is_refused,
         explain::explain_uses_given_time_and_gate_name,
         explain::explain_reads_files_and_standard_input,

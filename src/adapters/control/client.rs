@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::question::{Answer, Question};
+use crate::model::harmless::harmless_json;
 
 const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 /// Longer than the server waits for an answer, so that it can report its own deadline.
@@ -60,64 +61,12 @@ pub(crate) fn ask_within(
             return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
         }
     }
-    serde_json::from_str(&without_control_characters(&answer)).map_err(io::Error::other)
-}
-
-/// Replaces control characters by spaces, except new lines and tabs. An engine may be hostile, and root's terminal shows its answers.
-/// A control character may be escaped, or literal where JSON allows that.
-fn without_control_characters(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    let mut letters = json.chars();
-    while let Some(letter) = letters.next() {
-        match (letter, if letter == '\\' { letters.next() } else { None }) {
-            ('\\', Some('b' | 'f' | 'r')) => plain.push(' '),
-            ('\\', Some('u')) => {
-                let digits: String = letters.by_ref().take(4).collect();
-                let meant = u32::from_str_radix(&digits, 16).ok();
-                match meant.and_then(char::from_u32) {
-                    Some(letter) if is_control(letter) => plain.push(' '),
-                    _ => plain.extend(["\\u", &digits]),
-                }
-            }
-            ('\\', Some(other)) => plain.extend(['\\', other]),
-            (letter, _) => plain.push(if is_control(letter) { ' ' } else { letter }),
-        }
-    }
-    plain
-}
-
-fn is_control(letter: char) -> bool {
-    letter.is_control() && !matches!(letter, '\n' | '\t')
+    serde_json::from_str(&harmless_json(&answer)).map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn answer_has_no_control_characters(text in r#"[\x00-\x1f\x7f-\u{9f}a"\\\\u0é🚪]{0,20}"#) {
-            let expected: String = text.chars().map(|letter| if is_control(letter) { ' ' } else { letter }).collect();
-            let digits: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
-            for json in [serde_json::to_string(&text).unwrap(), format!("\"{digits}\"")] {
-                let read: String = serde_json::from_str(&without_control_characters(&json)).unwrap();
-                prop_assert_eq!(&read, &expected, "{}", json);
-            }
-        }
-    }
-
-    #[test]
-    fn invalid_json_stays_invalid() {
-        for json in ["", "\\", "\"\\u00", "\"\\u+01b\"\\", "{\"a\u{1b}", "hello"] {
-            assert!(
-                serde_json::from_str::<serde_json::Value>(&without_control_characters(json))
-                    .is_err(),
-                "{json:?}"
-            );
-        }
-    }
 
     #[test]
     fn socket_is_private_and_replaces_an_old_one() {

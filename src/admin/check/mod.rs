@@ -18,6 +18,7 @@ use crate::adapters::firewall::command::program_fault;
 use crate::adapters::sandbox;
 use crate::adapters::store;
 use crate::admin::check::findings::{Finding, Findings};
+use crate::daemon::monitor::directories;
 use crate::daemon::monitor::{self, confinement, driver, rights, routing, state_folder};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
@@ -43,6 +44,9 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
         let (what, details) = warning.split_once(": ").unwrap_or((&warning, ""));
         let details = details.split("; ").filter(|detail| !detail.is_empty());
         findings.add(details.fold(Finding::warning("not-routing", what), Finding::detail));
+    }
+    if let Err(stop) = directories::check_control(&settings.gate.control_socket) {
+        findings.error("control-socket", &stop);
     }
     match rights::run_as(&settings.gate.run_as) {
         Ok(run_as) => {

@@ -42,6 +42,31 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), ExitError> {
     made.map_err(ExitError::system(doing))
 }
 
+/// Refuses a control socket in a folder where others could replace it. Its lock would not hold, and questions would go to them.
+pub(crate) fn check_control(control_socket: &Path) -> Result<(), ExitError> {
+    let Some(folder) = control_socket.parent() else {
+        return Ok(());
+    };
+    // A missing folder is made for this user alone.
+    let Ok(found) = fs::metadata(folder) else {
+        return Ok(());
+    };
+    let mode = found.mode() & 0o7777;
+    let is_ours = [0, geteuid().as_raw()].contains(&found.uid());
+    if mode & 0o022 == 0 && is_ours {
+        return Ok(());
+    }
+    let folder = folder.display();
+    let what = format!(
+        "control_socket: others may write to its folder {folder} (user {}, mode {mode:04o})",
+        found.uid()
+    );
+    let cure = format!(
+        "run chown 0 {folder} and chmod go-w {folder}, or name a socket in a folder of its own"
+    );
+    Err(ExitError::new(CONFIG, format!("{what}; {cure}")))
+}
+
 /// Locks the control socket's path for one daemon, as long as the returned file is open.
 pub(crate) fn lock(control_socket: &Path) -> Result<File, ExitError> {
     if let Some(folder) = control_socket.parent() {

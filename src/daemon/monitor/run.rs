@@ -35,6 +35,7 @@ fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitE
     drop(bundle);
     rights::check()?;
     let run_as = rights::run_as(&settings.gate.run_as)?;
+    directories::check_control(&settings.gate.control_socket)?;
     let _lock = directories::lock(&settings.gate.control_socket)?;
     state_folder::prepare(&settings.gate.state_dir, config, &run_as)?;
     let signals = Signals::catch().map_err(ExitError::system("catching signals"))?;

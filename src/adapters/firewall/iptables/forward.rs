@@ -28,7 +28,7 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
             reused_port(&matches, *ports)
         }));
     }
-    rules.extend(known.map(|(network, ports)| replies(network, *ports)));
+    rules.extend(known.flat_map(|(network, ports)| replies(family, network, *ports)));
     if protection.hide_behind {
         rules.extend(own.map(|(network, ports)| closed(family, network, *ports)));
     }
@@ -37,12 +37,20 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
 
 /// What hosts behind the gate answer from these ports. The host's own rules decide about all other forwarded packets, also
 /// those of clients whose grant is over.
-fn replies(network: &IpNet, ports: Ports) -> String {
+fn replies(family: Family, network: &IpNet, ports: Ports) -> [String; 2] {
     let port = port_match("--ctreplsrcport", ports);
     let protocol = ports.protocol();
-    format!(
-        "{FORWARD} -m conntrack --ctstate RELATED,ESTABLISHED --ctproto {protocol} --ctreplsrc {network}{port} --ctdir REPLY -j ACCEPT"
-    )
+    let icmp = family.pick("icmp", "ipv6-icmp");
+    // Only ICMP errors: other related packets open connections.
+    [("", "ESTABLISHED"), (icmp, "RELATED")].map(|(carried, state)| {
+        let carried = match carried {
+            "" => String::new(),
+            carried => format!("-p {carried} "),
+        };
+        format!(
+            "{FORWARD} {carried}-m conntrack --ctstate {state} --ctproto {protocol} --ctreplsrc {network}{port} --ctdir REPLY -j ACCEPT"
+        )
+    })
 }
 
 fn port_match(option: &str, ports: Ports) -> String {
@@ -85,4 +93,20 @@ pub(super) fn grant_rules(grant: &Grant, forward: &Forward, end: &str) -> Vec<St
         rules.push(format!("{SNAT} {inner} -j MASQUERADE"));
     }
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn related_replies_are_icmp_errors_only() {
+        let network = "10.0.0.0/24".parse().unwrap();
+        let [known, related] = replies(Family::V6, &network, "tcp/80".parse().unwrap());
+        assert!(known.contains("--ctstate ESTABLISHED --ctproto"), "{known}");
+        assert!(
+            related.contains("-p ipv6-icmp -m conntrack --ctstate RELATED "),
+            "{related}"
+        );
+    }
 }

@@ -83,7 +83,7 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         .filter(|ports| has_protocol(family, **ports))
         .flat_map(|ports| {
             let matches = format!("{INPUT} {}", service(family, *ports));
-            let known = "-m conntrack --ctstate ESTABLISHED,RELATED -j RETURN";
+            let known = "-m conntrack --ctstate ESTABLISHED -j RETURN";
             let rules = [format!("{matches} {known}"), format!("{matches} -j DROP")];
             reused_port(&matches, *ports).into_iter().chain(rules)
         });

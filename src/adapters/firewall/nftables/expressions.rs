@@ -13,6 +13,8 @@ pub(super) type Expression = Attributes;
 
 pub(super) const UDP: u8 = 17;
 const TCP: u8 = 6;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 pub(super) const NF_ACCEPT: u32 = 1;
 
 const NF_DROP: u32 = 0;
@@ -110,11 +112,12 @@ fn original_port(to: u32) -> Expression {
     named("ct", &data)
 }
 
-/// Packets of known connections, and of connections that belong to a known one, such as ICMP errors.
+/// Packets of known connections, and ICMP errors about them. Other related packets would open a new connection, such as one that
+/// a helper of the kernel expects.
 ///
 /// To the kernel a packet that asks for a new TCP connection is established too if its addresses and ports are those of
 /// a connection that it has not forgotten.
-pub(super) fn established() -> [Vec<Expression>; 3] {
+pub(super) fn established() -> [Vec<Expression>; 4] {
     let in_state = |state: u32| {
         [
             ct(CT_STATE),
@@ -126,7 +129,8 @@ pub(super) fn established() -> [Vec<Expression>; 3] {
     [
         [&tcp_request(NOT_EQUAL)[..], &in_state(CT_ESTABLISHED)].concat(),
         [&other_protocol[..], &in_state(CT_ESTABLISHED)].concat(),
-        in_state(CT_RELATED).to_vec(),
+        [&protocol(ICMP)[..], &in_state(CT_RELATED)].concat(),
+        [&protocol(ICMPV6)[..], &in_state(CT_RELATED)].concat(),
     ]
 }
 

@@ -102,13 +102,13 @@ fn another_format_is_refused() {
     let path = dir.path().join(FILE);
     let db = Database::open(&path).unwrap();
     let write = db.begin_write().unwrap();
-    let format = (NAME_FORMAT, 2);
+    let format = (NAME_FORMAT, 3);
     let mut numbers = write.open_table(NUMBERS).unwrap();
     numbers.insert(format.0, format.1).unwrap();
     drop(numbers);
     write.commit().unwrap();
     drop(db);
-    assert!(refused(dir.path()).contains("format 2"));
+    assert!(refused(dir.path()).contains("format 3"));
     for other in ["numbers", "others"] {
         std::fs::remove_file(&path).unwrap();
         let db = Database::create(&path).unwrap();
