@@ -39,6 +39,7 @@ pub(super) struct FirewallWatch {
     /// The lock of legacy iptables, whose changes the kernel does not report.
     lock: Option<LockWatch>,
     is_changed: bool,
+    has_repaired: bool,
 }
 
 impl FirewallWatch {
@@ -55,6 +56,7 @@ impl FirewallWatch {
                 .ok(),
             lock: host::watch_lock(),
             is_changed: false,
+            has_repaired: false,
         }
     }
 
@@ -97,8 +99,9 @@ impl FirewallWatch {
         }
         self.checked = clock::instant();
         self.took = clock::elapsed(start);
-        // A repair must not wait, and the driver limits them.
-        let counted = Some(self.took).filter(|_| executor.repairs() == repairs);
+        // A repair must not wait, nor the check after it, which the repair itself causes.
+        let had_repaired = std::mem::replace(&mut self.has_repaired, executor.repairs() != repairs);
+        let counted = Some(self.took).filter(|_| !self.has_repaired && !had_repaired);
         self.spent = left.saturating_add(counted.unwrap_or_default());
         self.pause = match self.took {
             took if took < EXPENSIVE => PAUSE_MIN,

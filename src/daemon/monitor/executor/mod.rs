@@ -294,9 +294,10 @@ impl Executor {
         self.grants.backend.opens()
     }
 
-    /// How often rules were put back into the host's own chains.
+    /// How often rules were put back, Postern's own or those in the host's chains.
     pub(crate) fn repairs(&self) -> u64 {
-        self.grants.backend.repairs()
+        let in_host = self.grants.backend.repairs();
+        in_host.saturating_add(self.grants.restored)
     }
 
     fn log_obstacle(&mut self) {

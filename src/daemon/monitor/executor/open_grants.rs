@@ -42,6 +42,8 @@ pub(super) struct OpenGrants {
     are_ends_stale: bool,
     /// The last installation failed, and a part of it may be in force.
     is_incomplete: bool,
+    /// How often everything was restored.
+    pub(super) restored: u64,
 }
 
 impl OpenGrants {
@@ -88,6 +90,7 @@ impl OpenGrants {
             connections,
             are_ends_stale: false,
             is_incomplete: false,
+            restored: 0,
         };
         grants.end_connections_of(&lost);
         Ok(grants)
@@ -231,6 +234,7 @@ impl OpenGrants {
         let was_incomplete = self.is_incomplete;
         let protection = self.protection.clone();
         self.install(&protection, &live)?;
+        self.restored = self.restored.saturating_add(1);
         self.is_kept = false;
         let grants = live.len();
         if std::mem::take(&mut self.are_ends_stale) {
