@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::service::{self, Ports};
+use crate::model::service::Ports;
 
 const FAMILIES: [&str; 3] = ["inet", "ip", "ip6"];
 
@@ -75,13 +75,14 @@ pub struct ServiceSets {
     pub sets: Vec<HostSet>,
 }
 
+#[cfg(feature = "daemon")]
 impl ServiceSets {
     /// Whether these ports have the whole service. A part of it adds nothing: the set may open all of it.
     pub(crate) fn is_covered_by(&self, open: &[Ports]) -> bool {
-        let open = service::joined(open.to_vec());
+        let open = crate::model::service::joined(open.to_vec());
         self.ports
             .iter()
-            .all(|ports| service::covered(&open, *ports))
+            .all(|ports| crate::model::service::covered(&open, *ports))
     }
 
     /// Whether every grant of these ports is in the sets.
