@@ -80,7 +80,10 @@ pub(crate) fn marked_packets_pass_a_drop_policy(kind: &'static str) {
         world.gate.sh(&format!(
             "{program} -A FORWARD -m mark --mark 0x2400/0x3c00 -j ACCEPT; {program} -P FORWARD DROP"
         ));
-        world.install(&protection(&[], &[(side.inside, "tcp/22")]), &[]);
+        let mut protection = protection(&[], &[(side.inside, "tcp/22")]);
+        // The host accepts no established packets itself.
+        protection.marking.established_behind = true;
+        world.install(&protection, &[]);
         assert!(!strange.lives(), "the host's own rules decide");
         world.apply(Change::Open(to_inner(side)));
         let mut session = world

@@ -132,7 +132,7 @@ impl Rig {
 
 pub(crate) fn batch_of_grants_ends_in_one_call() {
     for (orders, now) in [(vec![end(None)], NOW), (Vec::new(), NOW.plus(LATER))] {
-        let mut rig = rig(ENDS);
+        let mut rig = rig(&format!("{ENDS}\nmax_grants = 200"));
         rig.open_grants(&["alice"], 200);
         assert_eq!(rig.calls_and_open(), (0, 200));
         rig.executor.serve(now, orders);
