@@ -73,13 +73,7 @@ pub(crate) fn state_folder_with_other_files_is_refused() {
         &line,
         "…/state: it contains passwd, which is not Postern's; set state_dir to …",
     );
-    let check = gate.run("check");
-    assert_eq!(check.code, Some(78));
-    assert!(
-        check.out.contains(&format!("error: {line}\n")),
-        "{}",
-        check.out
-    );
+    check_says_the_same(&gate, &line);
     let owner = |name| std::os::unix::fs::MetadataExt::uid(&gate.path(name).metadata().unwrap());
     assert_eq!([owner("state"), owner("state/passwd")], [0, 0]);
 }
@@ -95,12 +89,13 @@ pub(crate) fn socket_folder_of_others_is_refused() {
             &line,
             "control_socket: others may write to its folder …; run chown 0 … and chmod go-w …",
         );
-        let check = gate.run("check");
-        assert_eq!(check.code, Some(78));
-        assert!(
-            check.out.contains(&format!("error: {line}\n")),
-            "{}",
-            check.out
-        );
+        check_says_the_same(&gate, &line);
     }
+}
+
+fn check_says_the_same(gate: &Gate, line: &str) {
+    let check = gate.run("check");
+    assert_eq!(check.code, Some(78));
+    let says_it = check.out.contains(&format!("error: {line}\n"));
+    assert!(says_it, "{}", check.out);
 }
