@@ -160,17 +160,17 @@ fn firewall_lines(state: &FirewallState) -> String {
         .map(|why| format!("NO GRANT OPENS: {why}\n"))
         .collect();
     text.extend(state.warnings.iter().map(|why| format!("WRONG: {why}\n")));
-    // A service that fares alike over both families has one line.
+    // A service with the same outcome over both families has one line.
     let mut tests: Vec<(&SelfTest, Vec<Family>)> = Vec::new();
     for test in &state.tests {
-        let fares_alike = |(other, _): &&mut (&SelfTest, _)| {
+        let has_same_outcome = |(other, _): &&mut (&SelfTest, _)| {
             let family = other.family;
             SelfTest {
                 family,
                 ..test.clone()
             } == **other
         };
-        match tests.iter_mut().find(fares_alike) {
+        match tests.iter_mut().find(has_same_outcome) {
             Some((_, families)) => families.push(test.family),
             None => tests.push((test, vec![test.family])),
         }

@@ -200,7 +200,7 @@ impl Gate {
                 }
             })
             .map_err(|rule| {
-                // Whoever sends a refused packet again must not fill the log, nor open anything after a reload.
+                // A refused packet that is sent again must not fill the log, nor open anything after a reload.
                 self.replay.forget_refused(user.number);
                 let moved = self.replay.remember_refused(user.number, &record);
                 self.unsaved

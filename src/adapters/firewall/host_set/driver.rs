@@ -31,7 +31,7 @@ pub(crate) struct WithHostSets<D> {
     /// Elements of others that a grant needs; they may end before the grant.
     shared: BTreeSet<SetElement>,
     now: Timestamp,
-    /// A change that failed could not be taken back, so the wrapped driver has what nobody was told of.
+    /// A failed change could not be taken back, so the wrapped driver has a change that was reported as failed.
     is_doubtful: bool,
 }
 
@@ -249,7 +249,7 @@ impl<D: FirewallDriver> WithHostSets<D> {
             }
         }
         self.removed.extend(removed);
-        // what others held is gone, and the grants are still open
+        // the elements of others are gone, and the grants are still open
         self.write(others)
     }
 

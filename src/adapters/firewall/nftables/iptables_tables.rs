@@ -198,7 +198,7 @@ fn delete_created(kernel: &mut Kernel, forget: bool) -> Result<(), FirewallError
                 continue;
             }
             let is_empty = rules(kernel, place, &chain.name)?.is_empty();
-            // A chain that drops is in use, whoever created it.
+            // A chain that drops is in use, no matter who created it.
             if is_empty && !chain.drops {
                 deletions.push(messages::delete_chain_of(number, place.1, &chain.name));
                 left = left.saturating_sub(1);
