@@ -24,6 +24,8 @@ pub(super) struct Side {
     pub(super) programs: Pair,
     pub(super) state: State,
     pub(super) time_match: TimeMatch,
+    /// What the last check found wrong, and at which generation.
+    pub(super) found: Option<(u32, Tables)>,
 }
 
 #[derive(Default)]
@@ -92,6 +94,7 @@ impl Side {
             programs,
             state: State::NotInstalled,
             time_match: TimeMatch::Untested,
+            found: None,
         }
     }
 
@@ -128,7 +131,10 @@ impl Side {
         let nat = NeededChains::new(self.family, protection, live).nat;
         self.note_missing(run, nat)?;
         self.probe(run)?;
-        let tables = run.save(&self.programs)?;
+        let tables = match self.found_now(run, nat) {
+            Some(tables) => tables,
+            None => run.save(&self.programs)?,
+        };
         let (family, kernel_ends) = (self.family, self.kernel_ends());
         let text = input::installation(family, &tables, protection, live, kernel_ends);
         let text = text.map_err(|error| RunFailure::new(Effect::Refused, error))?;
@@ -137,6 +143,13 @@ impl Side {
         // This learns how the kernel prints the rules. If it fails, the next listing is assumed to be right.
         let _ = self.verify(run);
         Ok(())
+    }
+
+    /// What the last check read, if nothing has changed since and it read all tables that are needed now.
+    fn found_now(&mut self, run: &mut Runner, nat: bool) -> Option<Tables> {
+        let (generation, tables) = self.found.take()?;
+        let has_nat = self.state.installed().is_some_and(Installed::has_nat);
+        (has_nat == nat && run.generation.now() == Some(generation)).then_some(tables)
     }
 
     pub(super) fn try_out(&mut self, run: &mut Runner) -> Result<(), FirewallError> {
@@ -183,8 +196,11 @@ impl Side {
         let Some(installed) = self.state.installed_mut() else {
             return Ok(true);
         };
+        let generation = run.generation.now();
         let tables = run.save_own(&self.programs, installed.has_nat())?;
-        Ok(installed.is_in(&tables))
+        let is_whole = installed.is_in(&tables);
+        self.found = generation.filter(|_| !is_whole).map(|at| (at, tables));
+        Ok(is_whole)
     }
 
     /// Rules of others in Postern's chains are no grants; the installation removes them.

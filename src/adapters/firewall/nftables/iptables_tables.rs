@@ -142,25 +142,32 @@ pub(crate) fn remove() -> Result<(), FirewallError> {
     delete_created(&mut kernel, true)
 }
 
-/// Notes what does not exist yet, before iptables creates it.
+/// Notes what does not exist yet, before iptables creates it. A note that is there costs no transaction: the kernel
+/// would make the repair of a flushed table wait for it.
 pub(crate) fn note_missing(family: Family, with_nat: bool) -> Result<(), FirewallError> {
     let mut kernel = Kernel::open()?;
     let tables = tables(&mut kernel)?;
     let chains = chains(&mut kernel)?;
+    let noted = notes(&mut kernel)?;
     let mut missing = Vec::new();
+    let mut miss = |place, chain| {
+        if !noted.contains(&note_name(place, chain)) {
+            missing.extend(note(place, chain));
+        }
+    };
     for (table, built_in) in TABLES
         .iter()
         .filter(|(name, _)| with_nat || *name == "filter")
     {
         let place = (family, *table);
         if !tables.contains(&place) {
-            missing.extend(note(place, None));
+            miss(place, None);
         }
         let known = chains.get(&place);
         let exists =
             |name: &str| known.is_some_and(|known| known.iter().any(|one| one.name == name));
         let absent = built_in.iter().filter(|one| !exists(one.0));
-        missing.extend(absent.flat_map(|one| note(place, Some(one.0))));
+        absent.for_each(|one| miss(place, Some(one.0)));
     }
     commit(&mut kernel, missing, "noting what iptables creates")
 }
@@ -172,18 +179,7 @@ pub(crate) fn delete_created_tables() -> Result<(), FirewallError> {
 
 /// What is in use belongs to those who use it; `forget` deletes the notes about it too.
 fn delete_created(kernel: &mut Kernel, forget: bool) -> Result<(), FirewallError> {
-    let notes: BTreeSet<String> = kernel
-        .dump(
-            &messages::get_chains(messages::NFPROTO_INET),
-            |all: &mut Vec<_>, object| {
-                if find(object, 1).map(text).as_deref() == Some(NOTES) {
-                    all.extend(find(object, 3).map(text));
-                }
-            },
-        )
-        .map_err(failed)?
-        .into_iter()
-        .collect();
+    let notes = notes(kernel)?;
     if notes.is_empty() {
         return Ok(());
     }
@@ -218,6 +214,16 @@ fn delete_created(kernel: &mut Kernel, forget: bool) -> Result<(), FirewallError
         deletions.push(messages::delete_table_of(messages::NFPROTO_INET, NOTES));
     }
     commit(kernel, deletions, "deleting what iptables created")
+}
+
+fn notes(kernel: &mut Kernel) -> Result<BTreeSet<String>, FirewallError> {
+    let question = messages::get_chains(messages::NFPROTO_INET);
+    let names = kernel.dump(&question, |all: &mut Vec<_>, object| {
+        if find(object, 1).map(text).as_deref() == Some(NOTES) {
+            all.extend(find(object, 3).map(text));
+        }
+    });
+    Ok(names.map_err(failed)?.into_iter().collect())
 }
 
 fn note_name((family, table): Place, chain: Option<&str>) -> String {
