@@ -14,7 +14,7 @@ use crate::client::profile::{list, quoted};
 use crate::client::token::{ADDRESSES_MAX, LineError, SERVICES_MAX, Token, TokenKey};
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::exit::{ExitError, FAILED, USAGE};
-use crate::model::policy::{GrantTo, Policy};
+use crate::model::policy::Policy;
 use crate::model::service::Wanted;
 use crate::model::settings::Gate;
 use crate::model::time;
@@ -99,7 +99,8 @@ pub(super) fn token(
         addresses,
         services: policy.services.iter().take(SERVICES_MAX).cloned().collect(),
         duration,
-        source_only: policy.grant_to == GrantTo::Observed,
+        grant_to: policy.grant_to,
+        quota: policy.quota,
         code: false,
         profile,
         key,

@@ -13,6 +13,7 @@ pub(crate) mod endpoint;
 pub(crate) mod exit;
 #[cfg(feature = "daemon")]
 pub mod grant;
+pub mod grant_to;
 #[cfg(feature = "daemon")]
 pub(crate) mod grant_values;
 #[cfg(feature = "daemon")]
@@ -26,6 +27,7 @@ pub mod mark;
 pub mod packet_mark;
 #[cfg(feature = "daemon")]
 pub mod policy;
+pub mod quota;
 pub mod reason;
 pub mod request;
 #[cfg(feature = "daemon")]

@@ -3,34 +3,18 @@
 //! The gate checks a knock (`proto/README.md`, section 6, step 9); the monitor checks the order again with its
 //! own copy of the policy (invariant 5).
 
-use std::fmt;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 use crate::model::address::{self, Family};
 use crate::model::catalog::{self, Catalog};
+pub use crate::model::grant_to::GrantTo;
+pub use crate::model::quota::Quota;
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::time;
-
-/// Which address a grant may go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GrantTo {
-    /// Only the address inside the knock, which nobody on the way can change. A client that asked for it may have got a lie.
-    Claimed,
-    /// Only the source address of the packet.
-    Observed,
-    /// Only the address inside the knock, and only if the packet came from it.
-    Same,
-    /// The one that the knock asks for.
-    #[default]
-    Either,
-}
 
 /// The widest network of one grant: the shortest prefix length of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,15 +23,6 @@ pub struct MaxPrefix {
     pub v4: u8,
     /// 0 to 128.
     pub v6: u8,
-}
-
-/// Admitted knocks in a time, like `30/min`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Quota {
-    /// The most in each `per`, also at once.
-    pub count: NonZeroU32,
-    /// The time in which the count is restored.
-    pub per: Duration,
 }
 
 /// What one user may open.
@@ -88,10 +63,7 @@ impl Policy {
             max_prefix: MaxPrefix { v4: 32, v6: 128 },
             duration: Duration::from_secs(30),
             max_duration: Duration::from_secs(3600),
-            quota: Quota {
-                count: NonZeroU32::MIN.saturating_add(29),
-                per: Duration::from_secs(60),
-            },
+            quota: Quota::default(),
             max_grants: 64,
             end_connections: false,
         }
@@ -210,18 +182,6 @@ pub(crate) fn ports_of(wanted: &[Wanted], catalog: &Catalog) -> Option<Vec<Ports
         }
     }
     Some(all)
-}
-
-impl fmt::Display for Quota {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.per.as_secs() {
-            1 => write!(f, "{}/s", self.count),
-            60 => write!(f, "{}/min", self.count),
-            3600 => write!(f, "{}/h", self.count),
-            86_400 => write!(f, "{}/day", self.count),
-            other => write!(f, "{}/{other}s", self.count),
-        }
-    }
 }
 
 #[cfg(test)]

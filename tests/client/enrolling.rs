@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use postern::client::token::{EnrollRequest, Token, TokenKey};
+use postern::model::grant_to::GrantTo;
+use postern::model::quota::Quota;
 use postern_proto::{
     GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,
 };
@@ -17,7 +19,8 @@ fn token(gate: &FakeGate, key: TokenKey) -> Token {
         addresses: vec![gate.address().to_string().parse().unwrap()],
         services: vec!["tcp/22".parse().unwrap()],
         duration: None,
-        source_only: false,
+        grant_to: GrantTo::Either,
+        quota: Quota::default(),
         code: false,
         profile: None,
         key,

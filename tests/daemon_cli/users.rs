@@ -126,6 +126,8 @@ pub(crate) fn every_option_reaches_file_and_profile() {
     assert_eq!(addresses(&profile), expected);
     assert_eq!(profile.allow, profile::AllowSetting::Source);
     assert_eq!(profile.duration, Some(std::time::Duration::from_secs(600)));
+    let limits = (profile.grant_to.name(), profile.quota.to_string());
+    assert_eq!(limits, ("observed", "5/10s".to_owned()));
 }
 
 pub(crate) fn wrong_user_arguments_write_nothing() {

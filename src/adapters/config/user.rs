@@ -42,12 +42,7 @@ pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Pol
     if let Some(targets) = fields.texts("targets", values::network) {
         policy.targets = targets.into_iter().map(|(_, network)| network).collect();
     }
-    let kinds = [
-        ("claimed", GrantTo::Claimed),
-        ("observed", GrantTo::Observed),
-        ("same", GrantTo::Same),
-        ("either", GrantTo::Either),
-    ];
+    let kinds = GrantTo::ALL.map(|kind| (kind.name(), kind));
     policy.grant_to = fields.word("grant_to", &kinds).unwrap_or(policy.grant_to);
     if let Some(networks) = fields.texts("networks", values::network) {
         if networks.is_empty() {

@@ -3,7 +3,6 @@
 //! A message shows a text only through `quoted`, because it could be a key in the wrong place.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::key;
 use super::problem::{Refusal, is_not, quoted, refusal};
 use crate::model::address;
 use crate::model::endpoint::Endpoint;
-use crate::model::policy::Quota;
+use crate::model::quota::{Quota, QuotaError};
 use crate::model::service::{Ports, Wanted};
 use crate::model::time::{self, Timestamp};
 use crate::model::user_name::is_user_name;
@@ -23,8 +22,6 @@ use crate::model::user_name::is_user_name;
 const WINDOW: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(300);
 const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 const DURATION_CURE: &str = "write it like 30s, 10m or 1h 30m";
-const QUOTA_CURE: &str = "write knocks in a time, like 30/min, 1/s, 100/h, 10/day or 5/10s";
-const DAY: u64 = 86_400;
 /// The kernel's IFNAMSIZ without the closing zero.
 const INTERFACE_MAX: usize = 15;
 const SYSTEM_USER_MAX: usize = 32;
@@ -91,42 +88,10 @@ pub(super) fn point_in_time(text: &str) -> Result<Timestamp, Refusal> {
 
 /// Knocks in a time: `30/min`, `5/10s`.
 pub(super) fn quota(text: &str) -> Result<Quota, Refusal> {
-    let wrong = || is_not("a quota", text, QUOTA_CURE);
-    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
-    let count = digits(count).ok_or_else(wrong)?;
-    let unit_at = per.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (units, unit) = per.split_at(unit_at);
-    let unit = match unit {
-        "s" => 1,
-        "min" => 60,
-        "h" => 3_600,
-        "day" => DAY,
-        _ => return Err(wrong()),
-    };
-    let units = match units {
-        "" => 1,
-        units => digits(units).ok_or_else(wrong)?,
-    };
-    if count > 1_000_000 {
-        return Err(refusal("the quota is over 1,000,000 knocks", QUOTA_CURE));
-    }
-    let count = u32::try_from(count).ok().and_then(NonZeroU32::new);
-    let count = count.ok_or_else(|| {
-        let cure = "remove the user, or write 1/day or more";
-        refusal("a quota of 0 admits no knock", cure)
-    })?;
-    let seconds = units.saturating_mul(unit);
-    if !(1..=DAY).contains(&seconds) {
-        let what = "the time of the quota is not 1s to 1day";
-        return Err(refusal(what, QUOTA_CURE));
-    }
-    let per = Duration::from_secs(seconds);
-    Ok(Quota { count, per })
-}
-
-fn digits(text: &str) -> Option<u64> {
-    let only_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    only_digits.then(|| text.parse().ok())?
+    text.parse().map_err(|error: QuotaError| match error {
+        QuotaError::Form => is_not("a quota", text, error.cure()),
+        _ => refusal(error.to_string(), error.cure()),
+    })
 }
 
 pub(super) fn gate_name(text: &str) -> Result<GateName, Refusal> {
@@ -347,26 +312,6 @@ mod tests {
         );
         let wrong = ",9162,:9162,localhost:9162,127.0.0.1,127.0.0.1:0,[::1]:65536,0.0.0.0:9162,[::]:9162,192.0.2.1:9162,[::ffff:192.0.2.1]:9162";
         check(loopback, &[], &wrong.split(',').collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn quotas_are_a_count_in_a_time() {
-        for (text, count, seconds) in [
-            ("30/min", 30, 60),
-            ("1/s", 1, 1),
-            ("100/h", 100, 3_600),
-            ("10/day", 10, DAY),
-            ("5/10s", 5, 10),
-            ("1000000/day", 1_000_000, DAY),
-        ] {
-            let quota = quota(text).unwrap();
-            assert_eq!((quota.count.get(), quota.per.as_secs()), (count, seconds));
-            assert_eq!(quota.to_string(), text);
-        }
-        let wrong = ",30,/min,30/,30/m,30/minute,-1/s,+1/s,1.5/s,0/s,1/0s,1000001/s,99999999999/s,1/2day,1/90000s";
-        for text in wrong.split(',') {
-            assert!(quota(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::arguments::NamedGate;
 use crate::client;
 use crate::client::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
 use crate::model::exit::{CONFIG, ExitError, IO, USAGE};
+use crate::model::grant_to::GrantTo;
+use crate::model::quota::Quota;
 
 const KEY_VARIABLE: &str = "POSTERN_KEY";
 
@@ -93,6 +95,8 @@ fn without_config(gate: &GateName, named: &NamedGate) -> Result<Profile, ExitErr
         target: None,
         code: None,
         time_offset: TimeOffset::default(),
+        grant_to: GrantTo::default(),
+        quota: Quota::default(),
     })
 }
 

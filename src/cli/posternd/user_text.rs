@@ -2,7 +2,6 @@
 
 use crate::adapters::config::{KeyKind, Listed};
 use crate::cli::columns::columns;
-use crate::model::policy::GrantTo;
 use crate::model::service;
 use crate::model::time::{Timestamp, human};
 
@@ -50,7 +49,7 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
         ("services", service::list(&policy.services)),
         ("targets", list(&policy.targets, "the gate itself")),
         ("networks", list(&policy.networks, "none")),
-        ("grant_to", grant_to_text(policy.grant_to).to_owned()),
+        ("grant_to", policy.grant_to.name().to_owned()),
         (
             "max_prefix",
             format!("/{} for IPv4, /{} for IPv6", prefix.v4, prefix.v6),
@@ -119,14 +118,5 @@ fn kind_word(kind: &KeyKind) -> &'static str {
         KeyKind::Shared => "shared",
         KeyKind::SharedFile(_) => "shared-file",
         KeyKind::Pair { .. } => "pair",
-    }
-}
-
-fn grant_to_text(grant_to: GrantTo) -> &'static str {
-    match grant_to {
-        GrantTo::Claimed => "claimed",
-        GrantTo::Observed => "observed",
-        GrantTo::Same => "same",
-        GrantTo::Either => "either",
     }
 }

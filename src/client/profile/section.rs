@@ -9,13 +9,15 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use crate::client::token::{Token, TokenKey};
+use crate::model::grant_to::GrantTo;
+use crate::model::quota::Quota;
 use crate::model::time;
 
 /// More than the longest token needs as a section; its parts are bounded.
 const SECTION_MAX: usize = 8192;
 
 /// What [`section`] writes.
-const WRITTEN: [&str; 9] = [
+const WRITTEN: [&str; 11] = [
     "gate",
     "address",
     "key",
@@ -25,6 +27,8 @@ const WRITTEN: [&str; 9] = [
     "psk",
     "services",
     "duration",
+    "grant_to",
+    "quota",
 ];
 
 /// Why a section cannot be put into a config, or taken from a text.
@@ -58,7 +62,7 @@ pub(crate) fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<St
         }
     }
     line(&["services = ", &list(&token.services)]);
-    if token.source_only {
+    if token.grant_to == GrantTo::Observed {
         line(&["allow = \"source\""]);
     }
     if token.code {
@@ -66,6 +70,12 @@ pub(crate) fn section(name: &str, token: &Token, key_file: &str) -> Zeroizing<St
     }
     if let Some(duration) = token.duration {
         line(&["duration = ", &quoted(&time::human(duration))]);
+    }
+    if token.grant_to != GrantTo::default() {
+        line(&["grant_to = ", &quoted(token.grant_to.name())]);
+    }
+    if token.quota != Quota::default() {
+        line(&["quota = ", &quoted(&token.quota.to_string())]);
     }
     headed(name, &format!(" # for user {}", token.user), &text)
 }
@@ -246,7 +256,8 @@ mod tests {
                     .to_vec(),
                 services: ["tcp/22", "web"].map(|a| a.parse().unwrap()).to_vec(),
                 duration: Some(Duration::from_secs(5400)),
-                source_only: true,
+                grant_to: GrantTo::Observed,
+                quota: "5/10s".parse().unwrap(),
                 code: true,
                 profile: None,
                 key,
@@ -254,7 +265,7 @@ mod tests {
             let head = "[h-2] # for user alice\ngate = 'a \"gate\"\\ of ours'\n\
                         address = [\"192.0.2.1:62201\", \"[2001:db8::1]:5\"]\n";
             let tail = "services = [\"tcp/22\", \"web\"]\nallow = \"source\"\ncode = \"ask\"\n\
-                        duration = \"1h 30m\"\n";
+                        duration = \"1h 30m\"\ngrant_to = \"observed\"\nquota = \"5/10s\"\n";
             let expected = [head, &key_text, tail].concat();
             assert_eq!(*section("h-2", &token, "h-2.key"), expected);
         }

@@ -6,16 +6,21 @@ use postern_proto::limits::{KEY_LEN, MAX_SERVICES};
 use postern_proto::{GateName, PresharedKey, PrivateKey, PublicKey, SharedKey};
 use zeroize::Zeroizing;
 
-use super::line::{FieldReader, Fields, LineError, LineKind, open};
+use super::line::{FieldReader, Fields, LineError, LineKind, canonical, open};
 use super::name::is_profile_name;
 use super::tag;
 use crate::model::endpoint::Endpoint;
+use crate::model::grant_to::GrantTo;
+use crate::model::quota::Quota;
 use crate::model::service::Wanted;
 use crate::model::user_name::is_user_name;
 
 pub(crate) const ADDRESSES_MAX: usize = 4;
 /// The most services of a profile: what one knock can carry.
 pub(crate) const SERVICES_MAX: usize = MAX_SERVICES;
+
+/// The kinds that have a field of their own: `Observed` has its tag, `Either` has none.
+const IN_WORDS: [GrantTo; 2] = [GrantTo::Claimed, GrantTo::Same];
 
 /// Everything that a client's profile needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,8 +35,10 @@ pub struct Token {
     pub services: Vec<Wanted>,
     /// For how long to ask, in whole seconds; `None` for the gate's default.
     pub duration: Option<Duration>,
-    /// Whether the gate allows only the source of a knock.
-    pub source_only: bool,
+    /// Which address the gate allows.
+    pub grant_to: GrantTo,
+    /// How many knocks the gate admits in a time.
+    pub quota: Quota,
     /// Whether each knock needs a one-time code.
     pub code: bool,
     /// The client's name for the profile.
@@ -91,7 +98,7 @@ impl Token {
                 u32::try_from(duration.as_secs()).map_err(|_| LineError::Content("duration"))?;
             fields.add(tag::DURATION, "duration", &seconds.to_be_bytes())?;
         }
-        if self.source_only {
+        if self.grant_to == GrantTo::Observed {
             fields.add(tag::SOURCE_ONLY, "allow", &[])?;
         }
         fields.list(tag::PROFILE, "profile", &self.profile)?;
@@ -108,6 +115,13 @@ impl Token {
         }
         if self.code {
             fields.add(tag::CODE, "code", &[])?;
+        }
+        // Older clients refuse tags that they do not know, so the usual values are left out.
+        if IN_WORDS.contains(&self.grant_to) {
+            fields.add(tag::GRANT_TO, "grant_to", self.grant_to.name().as_bytes())?;
+        }
+        if self.quota != Quota::default() {
+            fields.list(tag::QUOTA, "quota", [&self.quota])?;
         }
         fields.into_line(if self.is_secret() {
             LineKind::Secret
@@ -135,7 +149,10 @@ impl Token {
             addresses: fields.many(tag::ADDRESS, ADDRESSES_MAX, "address")?,
             services: fields.many(tag::SERVICE, SERVICES_MAX, "services")?,
             duration: fields.optional(tag::DURATION, duration, "duration")?,
-            source_only: flag(tag::SOURCE_ONLY, "allow")?,
+            grant_to: grant_to(&fields, flag(tag::SOURCE_ONLY, "allow")?)?,
+            quota: fields
+                .optional(tag::QUOTA, quota, "quota")?
+                .unwrap_or_default(),
             code: flag(tag::CODE, "code")?,
             profile: fields.text(tag::PROFILE, is_profile_name, "profile")?,
             key: key(&fields)?,
@@ -185,6 +202,24 @@ fn key(fields: &FieldReader<'_>) -> Result<TokenKey, LineError> {
         }),
         _ => Err(LineError::Content("key")),
     }
+}
+
+fn grant_to(fields: &FieldReader<'_>, source_only: bool) -> Result<GrantTo, LineError> {
+    let named = |bytes: &[u8]| {
+        let mut all = IN_WORDS.into_iter();
+        all.find(|kind| kind.name().as_bytes() == bytes)
+    };
+    match fields.optional(tag::GRANT_TO, named, "grant_to")? {
+        Some(_) if source_only => Err(LineError::Content("grant_to")),
+        Some(kind) => Ok(kind),
+        None if source_only => Ok(GrantTo::Observed),
+        None => Ok(GrantTo::Either),
+    }
+}
+
+fn quota(bytes: &[u8]) -> Option<Quota> {
+    let quota = canonical(bytes)?;
+    (quota != Quota::default()).then_some(quota)
 }
 
 /// Terminals show the name, so it must not contain control characters.

@@ -175,6 +175,13 @@ fn check(kind: LineKind, fields: &[u8]) -> [u8; CHECK_LEN] {
     [a, b, c, d]
 }
 
+/// The value of a text that is written in its one way.
+pub(super) fn canonical<T: FromStr + Display>(bytes: &[u8]) -> Option<T> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let value: T = text.parse().ok()?;
+    (value.to_string() == text).then_some(value)
+}
+
 pub(super) struct FieldReader<'a>(Vec<(u8, &'a [u8])>);
 
 impl<'a> FieldReader<'a> {
@@ -242,17 +249,11 @@ impl<'a> FieldReader<'a> {
         most: usize,
         what: &'static str,
     ) -> Result<Vec<T>, LineError> {
-        let read = |bytes: &[u8]| -> Option<T> {
-            let text = std::str::from_utf8(bytes).ok()?;
-            text.parse()
-                .ok()
-                .filter(|value: &T| value.to_string() == text)
-        };
         let values = self
             .0
             .iter()
             .filter(|(found, _)| *found == tag)
-            .map(|(_, bytes)| read(bytes).ok_or(LineError::Content(what)));
+            .map(|(_, bytes)| canonical(bytes).ok_or(LineError::Content(what)));
         let values: Vec<T> = values.collect::<Result<_, _>>()?;
         if (1..=most).contains(&values.len()) {
             Ok(values)

@@ -14,4 +14,6 @@ pub(super) const PUBLIC_KEY: u8 = 10;
 pub(super) const GATE_KEY: u8 = 11;
 pub(super) const PSK: u8 = 12;
 pub(super) const CODE: u8 = 13;
-pub(super) const LAST: u8 = CODE;
+pub(super) const GRANT_TO: u8 = 14;
+pub(super) const QUOTA: u8 = 15;
+pub(super) const LAST: u8 = QUOTA;

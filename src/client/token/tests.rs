@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::line::Fields;
 use super::*;
+use crate::model::grant_to::GrantTo;
+use crate::model::quota::Quota;
 
 fn private(byte: u8) -> PrivateKey {
     PrivateKey::from_bytes([byte; KEY_LEN])
@@ -26,7 +28,8 @@ fn token(key: TokenKey) -> Token {
             .map(|service| service.parse().unwrap())
             .to_vec(),
         duration: Some(Duration::from_secs(600)),
-        source_only: true,
+        grant_to: GrantTo::Observed,
+        quota: "5/10s".parse().unwrap(),
         code: true,
         profile: Some("home".to_owned()),
         key,
@@ -74,12 +77,18 @@ fn lines_read_back_and_tell_if_secret() {
     let least = Token {
         addresses: vec!["g".parse().unwrap()],
         duration: None,
-        source_only: false,
+        grant_to: GrantTo::Either,
+        quota: Quota::default(),
         code: false,
         profile: None,
         ..shared()
     };
+    let claimed = Token {
+        grant_to: GrantTo::Claimed,
+        ..shared()
+    };
     for (token, word) in [
+        (claimed, "postern-secret-1."),
         (least, "postern-secret-1."),
         (shared(), "postern-secret-1."),
         (pair(None), "postern-secret-1."),
@@ -185,6 +194,11 @@ fn invalid_content_is_refused_despite_checksum() {
         and((tag::DURATION, b"\0\0\0\0")),
         and((tag::DURATION, b"\0\x01")),
         and((tag::SOURCE_ONLY, b"\x01")),
+        and((tag::GRANT_TO, b"observed")),
+        and((tag::GRANT_TO, b"either")),
+        and((tag::QUOTA, b"30/min")),
+        and((tag::QUOTA, b"5/1min")),
+        and((tag::QUOTA, b"0/min")),
         and((tag::PROFILE, b"../home")),
         and((tag::PROFILE, b".home")),
         and((tag::PRIVATE_KEY, key)),
@@ -257,7 +271,7 @@ fn profile_name_comes_from_the_gate() {
 
 proptest! {
     #[test]
-    fn valid_line_is_canonical(fields in proptest::collection::vec((0_u8..14, proptest::collection::vec(any::<u8>(), 0..40)), 0..8)) {
+    fn valid_line_is_canonical(fields in proptest::collection::vec((0_u8..16, proptest::collection::vec(any::<u8>(), 0..40)), 0..8)) {
         let fields: Vec<(u8, &[u8])> = fields.iter().map(|(tag, value)| (*tag, value.as_slice())).collect();
         for kind in LineKind::ALL {
             let line = line(kind, &fields);

@@ -16,6 +16,8 @@ use super::key::{KeySource, PrivateSource, in_toml};
 use super::offset::TimeOffset;
 use super::one_or_many::OneOrMany;
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
+use crate::model::grant_to::GrantTo;
+use crate::model::quota::Quota;
 use crate::model::service::Wanted;
 use crate::model::time::parse_duration;
 
@@ -42,6 +44,10 @@ pub struct Profile {
     pub code: Option<CodeSource>,
     /// The correction of this machine's clock.
     pub time_offset: TimeOffset,
+    /// Which address the gate allows, as far as its administrator has said.
+    pub grant_to: GrantTo,
+    /// How many knocks the gate admits in a time.
+    pub quota: Quota,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +77,10 @@ struct RawProfile {
     code_command: Option<Vec<String>>,
     #[serde(default)]
     time_offset: TimeOffset,
+    #[serde(default)]
+    grant_to: GrantTo,
+    #[serde(default)]
+    quota: Quota,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +152,8 @@ impl RawProfile {
             target: self.target,
             code,
             time_offset: self.time_offset,
+            grant_to: self.grant_to,
+            quota: self.quota,
         })
     }
 

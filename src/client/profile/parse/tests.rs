@@ -24,7 +24,8 @@ fn addresses(profile: &Profile) -> Vec<String> {
 fn every_key_is_read() {
     let profile = profile(&format!(
         "address = [\"192.0.2.1\", \"[2001:db8::1]:1000\"]\nkey = \"{KEY}\"\nservices = [\"tcp/22\", \"web\"]\n\
-         allow = \"source/24\"\nduration = \"10m\"\ntarget = \"10.0.0.5\"\ncode = \"ask\"\ntime_offset = \"-30s\""
+         allow = \"source/24\"\nduration = \"10m\"\ntarget = \"10.0.0.5\"\ncode = \"ask\"\ntime_offset = \"-30s\"\n\
+         grant_to = \"claimed\"\nquota = \"5/10s\""
     ));
     assert_eq!(profile.gate.as_str(), "gate.example.org");
     let expected = ["192.0.2.1:62201", "[2001:db8::1]:1000"];
@@ -41,6 +42,8 @@ fn every_key_is_read() {
         profile.time_offset,
         TimeOffset::Earlier(Duration::from_secs(30))
     );
+    assert_eq!(profile.grant_to, GrantTo::Claimed);
+    assert_eq!(profile.quota.to_string(), "5/10s");
 }
 
 #[test]
@@ -59,6 +62,8 @@ fn missing_keys_have_defaults() {
     assert_eq!(profile.allow, AllowSetting::Auto);
     assert!(profile.key.is_none() && profile.services.is_empty() && profile.code.is_none());
     assert!(profile.duration.is_none() && profile.target.is_none());
+    assert_eq!(profile.grant_to, GrantTo::Either);
+    assert_eq!(profile.quota.to_string(), "30/min");
 }
 
 #[test]
@@ -96,6 +101,8 @@ gate = "again" => :3:1: duplicate key;
 allow = ["auto"] => :3:9: "auto" is not a STUN server; write stun:HOST
 allow = [] => :3:9: 0 STUN servers are named; name 1 to 8
 allow = 5 => :3:9: invalid type: integer `5`, expected a text in quotes, or a list
+quota = "0/min" => :3:9: "0/min" is not a quota; write knocks in a time
+grant_to = "all" => :3:12: unknown variant `all`, expected one of
 time_offset = "30" => :3:15: "30" is not a time offset; write +30s
 code = "123456" => :3:8: code can only be "ask"; write that
 code = "ask"\ncode_command = ["x"] => profile home: code and code_command are both there; keep one
