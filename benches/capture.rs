@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postern::adapters::capture::hint_filter::{HintFilter, Hints};
-use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::adapters::capture::packet::{self, CapturedInterface, PacketCapture};
 use postern::adapters::capture::{Capture, Caught};
 use postern::core::gate::HintTable;
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
@@ -94,7 +94,9 @@ fn measure(gate: &Namespace, peer: &Namespace, with_hints: bool, flood: Duration
             hints.update(&table).unwrap();
             hints
         });
-        let interface = Some("gate0".to_owned());
+        let inside = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let index = rustix::net::netdevice::name_to_index(&inside, "gate0").unwrap();
+        let interface = Some(CapturedInterface::new("gate0".to_owned(), index));
         let mut capture = PacketCapture::new(socket, interface, vec![PORT]).unwrap();
         thread::spawn(move || {
             let _hints = hints;

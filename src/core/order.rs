@@ -110,6 +110,11 @@ pub enum Report {
     Finish,
     /// Report the engine's counters. Asked regularly: an engine that does not answer hangs.
     Measure,
+    /// The named interface of a capture has this index now; 0: it is missing.
+    Interface {
+        name: String,
+        index: u32,
+    },
     /// The firewall opened the grant.
     Opened {
         ticket: u64,
@@ -182,6 +187,8 @@ pub enum CaptureSpec {
     Packet {
         /// `None`: every interface.
         interface: Option<String>,
+        /// The interface's index; 0 if it is missing or none is named.
+        index: u32,
     },
     Udp {
         port: u16,
@@ -194,8 +201,11 @@ impl fmt::Display for CaptureSpec {
         match self {
             Self::Packet {
                 interface: Some(name),
+                ..
             } => f.write_str(name),
-            Self::Packet { interface: None } => f.write_str("any"),
+            Self::Packet {
+                interface: None, ..
+            } => f.write_str("any"),
             Self::Udp { port } => write!(f, "udp/{port}"),
         }
     }
@@ -224,7 +234,7 @@ impl Order {
 impl Report {
     pub fn ticket(&self) -> Option<u64> {
         match self {
-            Self::Go | Self::Finish | Self::Measure => None,
+            Self::Go | Self::Finish | Self::Measure | Self::Interface { .. } => None,
             Self::Opened { ticket, .. }
             | Self::Closed { ticket, .. }
             | Self::Refused { ticket, .. } => Some(*ticket),

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use caps::Capability;
 use postern::adapters::capture::hint_filter::HintFilter;
-use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::adapters::capture::packet::{self, CapturedInterface, PacketCapture};
 use postern::adapters::sandbox;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::disk::DiskStore;
@@ -113,7 +113,12 @@ fn needs(state: &Path, packets: OwnedFd, control: &UnixListener, mut client: Uni
     );
     tell(
         "bind its packet socket",
-        PacketCapture::new(packets, Some("lo".to_owned()), vec![62201]),
+        // The monitor has looked up lo.
+        PacketCapture::new(
+            packets,
+            Some(CapturedInterface::new("lo".to_owned(), 1)),
+            vec![62201],
+        ),
     );
 }
 

@@ -1,17 +1,18 @@
 //! Passive capture on a packet socket that the monitor opened and filtered.
 //!
 //! pnet waits for a packet; further packets are then taken in one call. Opening needs privilege. `PacketCapture` binds
-//! and reads without it. Its system calls are poll, recvfrom, recvmmsg, bind, getsockopt, fcntl, close, nanosleep, and
-//! an ioctl for an interface's index. It must not spin: every path without a packet waits or pauses.
+//! and reads without it. Its system calls are poll, recvfrom, recvmmsg, bind, getsockopt, fcntl, close and nanosleep. It
+//! must not spin: every path without a packet waits or pauses.
 
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
 use pnet::datalink::{Channel, ChannelType, Config, DataLinkReceiver, NetworkInterface};
 use rustix::io::Errno;
-use rustix::net::netdevice::name_to_index;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, socket_error};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -51,12 +52,33 @@ pub fn attach_classic_filter(socket: &impl AsFd, ports: &[u16]) -> io::Result<()
     SockRef::from(socket).attach_filter(&filter::program(ports)?)
 }
 
+/// The interface of a capture. Its owner keeps the index up to date, because an engine cannot look it up.
+#[derive(Debug, Clone)]
+pub struct CapturedInterface {
+    /// As the config names it.
+    pub name: String,
+    /// 0 while there is no such interface.
+    pub index: Arc<AtomicU32>,
+}
+
+impl CapturedInterface {
+    /// An interface that has this index now.
+    pub fn new(name: String, index: u32) -> Self {
+        let index = Arc::new(AtomicU32::new(index));
+        Self { name, index }
+    }
+
+    fn index(&self) -> u32 {
+        self.index.load(Ordering::Relaxed)
+    }
+}
+
 /// Reads datagrams from one interface, which may come and go, or from all of them.
 pub struct PacketCapture {
     /// To bind again and to read errors. pnet gets duplicates, because it closes its descriptor.
     socket: OwnedFd,
     /// `None` for every interface, also a later one.
-    interface: Option<String>,
+    interface: Option<CapturedInterface>,
     ports: Vec<u16>,
     state: State,
     burst: Burst,
@@ -77,8 +99,12 @@ struct BoundSocket {
 
 impl PacketCapture {
     /// Binds a socket from [`open`], for the same ports. A missing interface is no error: `next` reports it.
-    pub fn new(socket: OwnedFd, interface: Option<String>, ports: Vec<u16>) -> io::Result<Self> {
-        let state = match bind(&socket, interface.as_deref()) {
+    pub fn new(
+        socket: OwnedFd,
+        interface: Option<CapturedInterface>,
+        ports: Vec<u16>,
+    ) -> io::Result<Self> {
+        let state = match bind(&socket, interface.as_ref()) {
             Ok(bound) => State::Listening(bound),
             Err(error) if interface.is_some() && is_missing(&error) => State::Lost(Some(error)),
             Err(error) => return Err(error),
@@ -94,20 +120,17 @@ impl PacketCapture {
         })
     }
 
-    /// Checks, after a wait without a packet, that the bound interface still has its name.
-    fn idle(&mut self) -> Caught {
-        self.failures = 0;
-        let (Some(name), State::Listening(bound)) = (&self.interface, &self.state) else {
-            return Caught::Nothing;
+    /// Releases the bound interface if another one is to be captured, or none.
+    fn released(&mut self) -> Option<Caught> {
+        let (Some(interface), State::Listening(bound)) = (&self.interface, &self.state) else {
+            return None;
         };
-        let why = match name_to_index(&self.socket, name) {
-            Ok(index) if index == bound.index => return Caught::Nothing,
-            Ok(_) => Errno::NODEV,
-            Err(error) => error,
-        };
+        if interface.index() == bound.index {
+            return None;
+        }
         // the old interface may exist under another name, and its packets would wait in the socket
         let _ = receiver(&self.socket, bound.index, NO_TRAFFIC);
-        self.lost(why.into())
+        Some(self.lost(Errno::NODEV.into()))
     }
 
     /// Handles an error of the socket. It must be read in any case: until then the socket fails again at once.
@@ -127,18 +150,23 @@ impl PacketCapture {
     fn lost(&mut self, why: io::Error) -> Caught {
         self.state = State::Lost(None);
         Caught::Lost {
-            interface: self.interface.clone().unwrap_or_default(),
+            interface: self.interface_name(),
             why: why.to_string(),
         }
     }
 
+    fn interface_name(&self) -> String {
+        let interface = self.interface.as_ref();
+        interface.map_or(String::new(), |one| one.name.clone())
+    }
+
     fn bind_again(&mut self) -> Caught {
         sleep(WAIT);
-        match bind(&self.socket, self.interface.as_deref()) {
+        match bind(&self.socket, self.interface.as_ref()) {
             Ok(bound) => {
                 self.state = State::Listening(bound);
                 Caught::Back {
-                    interface: self.interface.clone().unwrap_or_default(),
+                    interface: self.interface_name(),
                 }
             }
             Err(_) => Caught::Nothing,
@@ -162,6 +190,9 @@ impl Capture for PacketCapture {
         if let Some(packet) = self.burst.next() {
             return Ok(caught(packet, &self.ports));
         }
+        if let Some(lost) = self.released() {
+            return Ok(lost);
+        }
         let error = match &mut self.state {
             State::Lost(unreported) => match unreported.take() {
                 Some(why) => return Ok(self.lost(why)),
@@ -177,7 +208,10 @@ impl Capture for PacketCapture {
             },
         };
         match error.kind() {
-            io::ErrorKind::TimedOut => Ok(self.idle()),
+            io::ErrorKind::TimedOut => {
+                self.failures = 0;
+                Ok(Caught::Nothing)
+            }
             io::ErrorKind::Interrupted => Ok(Caught::Nothing),
             _ => self.failed(error),
         }
@@ -196,14 +230,17 @@ fn caught(packet: &[u8], ports: &[u16]) -> Caught {
     frame::parse(packet, ports).map_or(Caught::Nothing, Caught::Datagram)
 }
 
-fn bind(socket: &OwnedFd, interface: Option<&str>) -> io::Result<BoundSocket> {
-    let Some(name) = interface else {
+fn bind(socket: &OwnedFd, interface: Option<&CapturedInterface>) -> io::Result<BoundSocket> {
+    let Some(interface) = interface else {
         return Ok(BoundSocket {
             receiver: receiver(socket, 0, ETH_P_ALL)?,
             index: 0,
         });
     };
-    let index = name_to_index(socket, name)?;
+    let index = interface.index();
+    if index == 0 {
+        return Err(Errno::NODEV.into());
+    }
     // an earlier error must not count
     let _ = pending_error(socket);
     // to bind again for the same device and protocol does nothing; after another protocol, the kernel checks the device

@@ -22,8 +22,8 @@ use crate::model::user_name::is_user_name;
 const WINDOW: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(300);
 const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
 const DURATION_CURE: &str = "write it like 30s, 10m or 1h 30m";
-/// The kernel's IFNAMSIZ without the closing zero.
-const INTERFACE_MAX: usize = 15;
+/// An alternative name may be longer than others: the kernel's ALTIFNAMSIZ without the closing zero.
+const INTERFACE_MAX: usize = 127;
 const SYSTEM_USER_MAX: usize = 32;
 /// The kernel's UNIX_PATH_MAX without the closing zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -122,7 +122,7 @@ pub(super) fn interface(text: &str) -> Result<&str, Refusal> {
     if right && !text.contains(bad) {
         return Ok(text);
     }
-    let cure = "write 1 to 15 characters without slash, colon or space, as ip link shows them";
+    let cure = "write a name or an altname as ip link shows it, without slash, colon or space";
     Err(is_not("an interface name", text, cure))
 }
 
@@ -280,12 +280,12 @@ mod tests {
                 assert!(read(text).is_err(), "{text}");
             }
         }
-        let long = "a".repeat(108);
-        let (name15, name16, name33) = (&long[..15], &long[..16], &long[..33]);
+        let long = "a".repeat(128);
+        let (altname, name33) = (&long[..127], &long[..33]);
         check(
             |text| interface(text).map(drop),
-            &["eth0", "br-lan.10", "wg_0", name15],
-            &["", ".", "..", "a/b", "a b", "a:b", "a\0", name16],
+            &["eth0", "br-lan.10", "wg_0", altname],
+            &["", ".", "..", "a/b", "a b", "a:b", "a\0", &long],
         );
         check(
             |text| service_name(text).map(drop),

@@ -1,11 +1,11 @@
-//! Netlink sockets, which the nftables driver and the conntrack adapter share.
-//!
-//! Neither file knows what a message means to the kernel.
+//! Netlink sockets, which the nftables driver and the conntrack adapter share, and the interfaces of the host.
 
 pub(crate) mod attributes;
 mod events;
+mod links;
 mod socket;
 
 pub(crate) use events::{Event, RulesetEvents};
+pub(crate) use links::{Link, Links};
 
 pub(crate) use socket::{Message, Netlink, NetlinkError, Refusal};

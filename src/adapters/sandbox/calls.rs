@@ -183,8 +183,6 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 // linux/bpf.h: look up, update and delete an element of a map, and read what kind of map it is.
 const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
-// linux/sockios.h: the index of an interface.
-const SIOCGIFINDEX: u64 = 0x8933;
 /// The last of the descriptors that an engine shares with the monitor: its link, and the log.
 const SHARED: u64 = 2;
 
@@ -244,8 +242,6 @@ pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
     rules.insert(libc::SYS_mmap, vec![no_new_code.clone()]);
     rules.insert(libc::SYS_mprotect, vec![no_new_code]);
     rules.insert(libc::SYS_clone, vec![threads_only]);
-    let index = SeccompRule::new(vec![own()?, is(1, SIOCGIFINDEX)?])?;
-    rules.insert(libc::SYS_ioctl, vec![index]);
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
     // Only for wake-ups between threads.
     rules.insert(libc::SYS_socketpair, one_of(0, &[number(libc::AF_UNIX)])?);

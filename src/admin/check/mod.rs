@@ -15,6 +15,7 @@ use crate::adapters::clock;
 use crate::adapters::config::disk;
 use crate::adapters::control::{self, Answer, Question};
 use crate::adapters::firewall::command::program_fault;
+use crate::adapters::netlink::Links;
 use crate::adapters::sandbox;
 use crate::adapters::store;
 use crate::admin::check::findings::{Finding, Findings};
@@ -103,8 +104,7 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
     }
     check_hooks(settings, findings);
     if let Interfaces::Named(names) = &settings.gate.interfaces {
-        let is_missing = |name: &&String| !Path::new("/sys/class/net").join(name).exists();
-        for name in names.iter().filter(is_missing) {
+        for name in missing(names) {
             let what = format!("interface {name} does not exist");
             let finding = Finding::warning("interface-missing", what)
                 .detail("posternd receives knocks on it once it appears")
@@ -112,6 +112,15 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
             findings.add(finding);
         }
     }
+}
+
+/// The names that no interface has, as its name or as an alternative one.
+fn missing(names: &[String]) -> Vec<&String> {
+    let Ok(mut links) = Links::open() else {
+        return Vec::new();
+    };
+    let is_missing = |name: &&String| matches!(links.index(name), Ok(None));
+    names.iter().filter(is_missing).collect()
 }
 
 /// A clock that was far ahead when a knock was admitted.

@@ -1,6 +1,7 @@
 //! Live datagrams, from a packet socket of its own with the running gate's filter. The running gate still receives every datagram.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -8,9 +9,10 @@ use std::time::Duration;
 use caps::{CapSet, Capability};
 
 use super::rights::drop_rights;
-use crate::adapters::capture::packet::{self, PacketCapture};
+use crate::adapters::capture::packet::{self, CapturedInterface, PacketCapture};
 use crate::adapters::capture::{Capture, Caught};
 use crate::adapters::clock;
+use crate::adapters::netlink::{Link, Links};
 use crate::model::datagram::Datagram;
 use crate::model::exit::{ExitError, FAILED, PERMISSION};
 use crate::model::service;
@@ -60,12 +62,22 @@ impl Live {
             return Err(ExitError::new(PERMISSION, what));
         }
         let (caught, queue) = sync_channel(QUEUE);
-        let open = |interface| {
+        let links = Links::open();
+        let mut links =
+            links.map_err(ExitError::system("opening a socket to look up interfaces"))?;
+        let mut followed = Vec::new();
+        let mut open = |interface: Option<String>| {
+            let interface = interface.map(|name| {
+                let link = links.follow(&name, Link::Missing);
+                let interface = CapturedInterface::new(name, link.index());
+                followed.push((interface.clone(), link));
+                interface
+            });
             packet::open(&gate.ports)
                 .map(|socket| (interface, socket))
                 .map_err(ExitError::system("opening the packet socket"))
         };
-        let sockets = self.interfaces(gate).into_iter().map(open);
+        let sockets = self.interfaces(gate).into_iter().map(&mut open);
         let sockets: Vec<_> = sockets.collect::<Result<_, _>>()?;
         drop_rights(None)?;
         for (interface, socket) in sockets {
@@ -95,6 +107,10 @@ impl Live {
             });
             if left.is_zero() {
                 return Ok(());
+            }
+            for (interface, link) in &mut followed {
+                *link = links.follow(&interface.name, *link);
+                interface.index.store(link.index(), Ordering::Relaxed);
             }
             match queue.recv_timeout(left) {
                 Ok((at, Ok(Caught::Datagram(datagram)))) => {

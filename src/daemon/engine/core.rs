@@ -247,7 +247,11 @@ impl Core {
             Report::Measured { tally, .. } => Answer::Metrics(self.metrics(tally)),
             Report::Firewall { state, .. } => Answer::Firewall(state),
             Report::Refused { why, .. } => Answer::Failed(why),
-            Report::Opened { .. } | Report::Go | Report::Finish | Report::Measure => {
+            Report::Opened { .. }
+            | Report::Go
+            | Report::Finish
+            | Report::Measure
+            | Report::Interface { .. } => {
                 Answer::Failed("the monitor answered something else".to_owned())
             }
         };

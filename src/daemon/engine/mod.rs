@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use crate::adapters::capture::packet::CapturedInterface;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
 use crate::core::order::{Order, Report};
@@ -43,6 +44,7 @@ struct Engine {
     tables: SyncSender<RangeInclusive<u64>>,
     is_table_being_built: bool,
     captures: usize,
+    interfaces: Vec<CapturedInterface>,
     finish: Arc<AtomicBool>,
     control: Option<ControlThread>,
 }
@@ -89,6 +91,7 @@ fn start_threads(
         tables,
         is_table_being_built: false,
         captures,
+        interfaces: parts.interfaces,
         finish,
         control,
     };
@@ -158,6 +161,11 @@ impl Engine {
             Event::Report(Report::Measure) => {
                 let figures = Box::new(self.core.figures());
                 self.send_order(Order::Measured(figures));
+            }
+            Event::Report(Report::Interface { name, index }) => {
+                for interface in self.interfaces.iter().filter(|one| one.name == name) {
+                    interface.index.store(index, Ordering::Relaxed);
+                }
             }
             Event::CaptureEnded => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => self.core.reported(report),

@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use zeroize::Zeroizing;
 
 use crate::adapters::capture::Capture;
-use crate::adapters::capture::packet::PacketCapture;
+use crate::adapters::capture::packet::{CapturedInterface, PacketCapture};
 use crate::adapters::capture::udp::UdpCapture;
 use crate::adapters::clock;
 use crate::adapters::config::bundle::Bundle;
@@ -35,6 +35,8 @@ pub(super) struct EngineParts {
     pub(super) core: Core,
     pub(super) store: DiskStore,
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
+    /// Those of the captures. The monitor reports their indexes.
+    pub(super) interfaces: Vec<CapturedInterface>,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
     pub(super) prefilter: Option<Prefilter>,
@@ -84,8 +86,11 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     install_table(&mut gate, prefilter.as_mut())?;
     // After the hint table is in the kernel, so that no knock is lost.
     let captures = start.captures.into_iter().zip(sockets);
-    let captures =
-        captures.map(|(spec, socket)| Ok((spec.to_string(), capture(spec, socket, &ports)?)));
+    let mut interfaces = Vec::new();
+    let captures = captures.map(|(spec, socket)| {
+        let name = spec.to_string();
+        Ok((name, capture(spec, socket, &ports, &mut interfaces)?))
+    });
     let captures = captures.collect::<Result<_, ExitError>>()?;
     if !wait_for_go(link)? {
         return Ok(None);
@@ -101,6 +106,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         core,
         store,
         captures,
+        interfaces,
         control: UnixListener::from(control),
         metrics: metrics.map(TcpListener::from),
         prefilter,
@@ -178,12 +184,17 @@ fn capture(
     spec: CaptureSpec,
     descriptor: OwnedFd,
     ports: &[u16],
+    interfaces: &mut Vec<CapturedInterface>,
 ) -> Result<Box<dyn Capture>, ExitError> {
     Ok(match spec {
-        CaptureSpec::Packet { interface } => Box::new(
-            PacketCapture::new(descriptor, interface, ports.to_vec())
-                .map_err(ExitError::system("listening on the packet socket"))?,
-        ),
+        CaptureSpec::Packet { interface, index } => {
+            let interface = interface.map(|name| CapturedInterface::new(name, index));
+            interfaces.extend(interface.clone());
+            Box::new(
+                PacketCapture::new(descriptor, interface, ports.to_vec())
+                    .map_err(ExitError::system("listening on the packet socket"))?,
+            )
+        }
         CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
     })
 }

@@ -14,6 +14,7 @@ mod firewall_watch;
 mod flush;
 mod grant_list;
 pub(crate) mod hooks;
+pub(crate) mod interfaces;
 mod protect;
 mod reap;
 mod reset_clock;

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::boot_protection::{self, BootProtection};
 use super::event_loop::Monitor;
 use super::executor::Executor;
+use super::interfaces::InterfaceTable;
 use super::rights::{self, RunAs};
 use super::signals::Signals;
 use super::supervisor::Supervisor;
@@ -114,6 +115,7 @@ fn start(
         backend,
         clock,
         bound: BoundSockets::default(),
+        interfaces: InterfaceTable::default(),
         prefilter_line: None,
     };
     let supervisor = Supervisor::start(launcher, settings)?;

@@ -14,6 +14,7 @@ use crate::adapters::capture;
 use crate::adapters::control;
 use crate::adapters::metrics;
 use crate::core::order::CaptureSpec;
+use crate::daemon::monitor::interfaces::InterfaceTable;
 use crate::model::exit::ExitError;
 use crate::model::settings::{CaptureKind, Gate, Interfaces};
 
@@ -63,11 +64,14 @@ pub(super) fn metrics_listener(
 pub(super) fn captures(
     gate: &Gate,
     bound: &[(CaptureSpec, OwnedFd)],
+    interfaces: &mut InterfaceTable,
 ) -> Result<Vec<(CaptureSpec, OwnedFd)>, ExitError> {
-    let packet = |interface: Option<String>| {
+    let mut packet = |interface: Option<String>| {
         let socket = capture::packet::open(&gate.ports)
             .map_err(ExitError::system("opening the packet socket"))?;
-        Ok((CaptureSpec::Packet { interface }, socket))
+        let index = interface.as_ref().map(|name| interfaces.index(name));
+        let index = index.transpose()?.unwrap_or_default();
+        Ok((CaptureSpec::Packet { interface, index }, socket))
     };
     match (gate.capture, &gate.interfaces) {
         (CaptureKind::Packet, Interfaces::Any) => packet(None).map(|one| vec![one]),

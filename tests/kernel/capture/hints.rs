@@ -10,7 +10,7 @@ use postern_harness::packets::{RawLink, Tun, framed, udp4, udp6, with};
 use postern_harness::{Namespace, wait_until};
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 
-use super::{END, PORT, PORTS, delivered, gate_and_peer, mutated};
+use super::{END, PORT, PORTS, delivered, gate_and_peer, mutated, named};
 
 /// A socket under the hint filter, and the engine's half of the filter.
 struct Filtered {
@@ -26,7 +26,9 @@ fn filtered(gate: &Namespace, interface: Option<&'static str>, room: u32) -> Fil
         let filter = HintFilter::load(&PORTS, room).unwrap();
         filter.attach(socket.as_fd()).unwrap();
         let [hints, counters] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
-        let (duplicate, interface) = (socket.try_clone().unwrap(), interface.map(str::to_owned));
+        let inside = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let interface = interface.map(|name| named(&inside, name));
+        let duplicate = socket.try_clone().unwrap();
         Filtered {
             socket,
             _capture: PacketCapture::new(duplicate, interface, PORTS.to_vec()).unwrap(),

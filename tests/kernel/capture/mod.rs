@@ -10,14 +10,16 @@
 use std::io::Read;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use postern::adapters::capture::packet::{self, PacketCapture};
+use postern::adapters::capture::packet::{self, CapturedInterface, PacketCapture};
 use postern::adapters::capture::{Capture, Caught};
 use postern::model::datagram::Datagram;
 use postern_harness::packets::{udp4, udp6, with};
 use postern_harness::{Machine, Namespace, Random, Requirement, join, trials};
+use rustix::net::netdevice::name_to_index;
 
 mod filter;
 mod hints;
@@ -65,19 +67,50 @@ fn gate_and_peer() -> (Namespace, Namespace) {
     (gate, peer)
 }
 
-fn capture(namespace: &Namespace, interface: Option<&str>) -> PacketCapture {
+/// A capture whose owner looks the interface up before each read.
+struct Followed {
+    capture: PacketCapture,
+    interface: Option<CapturedInterface>,
+    inside: UdpSocket,
+}
+
+impl Capture for Followed {
+    fn next(&mut self) -> std::io::Result<Caught> {
+        if let Some(interface) = &self.interface {
+            let index = name_to_index(&self.inside, &interface.name);
+            interface.index.store(index.unwrap_or(0), Ordering::Relaxed);
+        }
+        self.capture.next()
+    }
+}
+
+fn capture(namespace: &Namespace, interface: Option<&str>) -> Followed {
     bound(namespace, interface).1
 }
 
 /// A packet socket, and the capture that bound it.
-fn bound(namespace: &Namespace, interface: Option<&str>) -> (OwnedFd, PacketCapture) {
+fn bound(namespace: &Namespace, interface: Option<&str>) -> (OwnedFd, Followed) {
     let interface = interface.map(str::to_owned);
     namespace.run(move || {
-        let socket = packet::open(&PORTS).unwrap();
+        let (socket, inside) = (
+            packet::open(&PORTS).unwrap(),
+            UdpSocket::bind("0.0.0.0:0").unwrap(),
+        );
+        let interface = interface.map(|name| named(&inside, &name));
         let duplicate = socket.try_clone().unwrap();
-        let capture = PacketCapture::new(duplicate, interface, PORTS.to_vec()).unwrap();
-        (socket, capture)
+        let capture = PacketCapture::new(duplicate, interface.clone(), PORTS.to_vec()).unwrap();
+        let followed = Followed {
+            capture,
+            interface,
+            inside,
+        };
+        (socket, followed)
     })
+}
+
+/// An interface of the namespace that this socket is in.
+fn named(inside: &UdpSocket, name: &str) -> CapturedInterface {
+    CapturedInterface::new(name.to_owned(), name_to_index(inside, name).unwrap())
 }
 
 /// Sends a datagram from an ordinary socket.

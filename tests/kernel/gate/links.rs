@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use etherparse::PacketBuilder;
+use rustix::process::Signal;
 
 use postern_harness::packets::Tun;
 use postern_harness::{FAMILIES, Family, GateConfig, KNOCK, World};
@@ -35,6 +36,53 @@ fn out_of_the_tunnel(family: Family, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     packet.udp(40000, KNOCK).write(&mut bytes, payload).unwrap();
     bytes
+}
+
+/// The config names an altname, longer than the kernel lets a name be.
+pub(crate) fn altname_is_captured(backend: &'static str) {
+    const NAME: &str = "uplink-of-the-gate-1";
+    let world = World::start(&GateConfig::new(backend).gate(&format!("interfaces = [\"{NAME}\"]")));
+    let missing = format!("listening on {NAME} is not possible now");
+    world.daemon.wait_for_lines(1, &[&missing]);
+    let finding = format!("interface {NAME} does not exist");
+    assert!(world.at_gate(&["check"]).contains(&finding));
+    let end = world.first.gate_end();
+    let add = format!("link property add dev {end} altname {NAME}");
+    world.gate.ip(&add);
+    let back = format!("listening on {NAME}");
+    world.daemon.wait_for_lines(1, &[&back, "INFO"]);
+    assert!(!world.at_gate(&["check"]).contains(NAME));
+    world.first.open("alice", Family::V4, &[]);
+    world.gate.ip(&add.replace("add", "del"));
+    // Nothing has the name now, but the interface is the same.
+    world.daemon.wait_for_lines(1, &["WARN", NAME, &end]);
+    world.first.open("alice", Family::V6, &[]);
+}
+
+/// A renamed interface is captured until a new one has the name of the config.
+pub(crate) fn renamed_interface_is_still_captured(backend: &'static str) {
+    let names = "interfaces = [\"late0\"]";
+    let world = World::prepare(&GateConfig::new(backend).gate(names));
+    let (end, mut world) = (world.first.gate_end(), world);
+    world.gate.ip(&format!("link set {end} name late0"));
+    world.start_again();
+    world.gate.ip("link set late0 name other0");
+    let renamed = ["WARN", "interface late0 is called other0 now"];
+    world.daemon.wait_for_lines(1, &renamed);
+    world.daemon.signal(Signal::HUP);
+    world.daemon.wait_for_lines(2, &["the engine serves"]);
+    world.first.open("alice", Family::V4, &[]);
+    let (here, there) = (["10.78.0.1/24"], ["10.78.0.2/24"]);
+    let space = &world.second.space;
+    world.gate.link(space, "late0", &here, &there);
+    world
+        .daemon
+        .wait_for_lines(1, &["listening on late0", "INFO"]);
+    let claimed = ["--allow", "10.77.0.3"];
+    let knock = world.second.packet("alice", Family::V4, &claimed);
+    let gate = SocketAddr::new([10, 78, 0, 1].into(), KNOCK);
+    world.second.send_to(gate, &knock);
+    world.second.expect_let_in(Family::V4);
 }
 
 /// Only `late0` is listened to, and it is not there yet; packets on the other link are ignored.

@@ -127,6 +127,8 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: status::status_counts_kernel_drops,
     TUN: links::knock_from_a_tunnel_opens,
     NONE: links::late_interface_is_captured,
+    NONE: links::altname_is_captured,
+    NONE: links::renamed_interface_is_still_captured,
     PYTHON: codes::one_time_code_opens_once,
     PYTHON: codes::wrong_codes_are_throttled,
     NONE: command::command_opens_and_closes,

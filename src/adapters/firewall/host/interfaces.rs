@@ -6,6 +6,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::adapters::files;
+use crate::adapters::netlink::Links;
 use crate::model::settings::Interfaces;
 
 /// How the host is connected.
@@ -55,8 +56,23 @@ pub(crate) fn read(configured: &Interfaces) -> Network {
         }
         names.push(interface.name);
     }
-    network.interfaces = outer(names, configured);
+    network.interfaces = outer(names, &kernel_names(configured));
     network
+}
+
+/// Rules compare the name that an interface has, never an alternative one.
+fn kernel_names(configured: &Interfaces) -> Interfaces {
+    let (Interfaces::Named(names), Ok(mut links)) = (configured, Links::open()) else {
+        return configured.clone();
+    };
+    let mut kernel_name = |name: &String| {
+        let index = links.index(name).ok().flatten();
+        index.and_then(|index| links.name(index))
+    };
+    let names = names
+        .iter()
+        .map(|name| kernel_name(name).unwrap_or_else(|| name.clone()));
+    Interfaces::Named(names.collect())
 }
 
 /// The interfaces of the config, else those of the default routes, else all.

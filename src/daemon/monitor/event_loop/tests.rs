@@ -50,6 +50,7 @@ impl Scene {
             backend: "memory",
             clock,
             bound: BoundSockets::default(),
+            interfaces: Default::default(),
             prefilter_line: None,
         };
         let process = EngineProcess::new(idle(), ours).at(stage);

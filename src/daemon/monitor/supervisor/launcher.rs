@@ -16,6 +16,7 @@ use crate::core::order::{CaptureSpec, Start};
 use crate::daemon::monitor::confinement;
 use crate::daemon::monitor::directories;
 use crate::daemon::monitor::driver;
+use crate::daemon::monitor::interfaces::InterfaceTable;
 use crate::daemon::monitor::rights::RunAs;
 use crate::daemon::monitor::sockets;
 use crate::daemon::monitor::state_folder;
@@ -31,6 +32,7 @@ pub(in crate::daemon::monitor) struct Launcher {
     pub(in crate::daemon::monitor) backend: &'static str,
     pub(in crate::daemon::monitor) clock: Steady,
     pub(in crate::daemon::monitor) bound: BoundSockets,
+    pub(in crate::daemon::monitor) interfaces: InterfaceTable,
     /// The last log line about the prefilter, to log each only once.
     pub(in crate::daemon::monitor) prefilter_line: Option<String>,
 }
@@ -59,7 +61,8 @@ impl Launcher {
         if confinement::runs_config_programs(&settings) {
             directories::prepare_monitor(&settings.gate.state_dir)?;
         }
-        let captures = sockets::captures(&settings.gate, &self.bound.captures)?;
+        let captures =
+            sockets::captures(&settings.gate, &self.bound.captures, &mut self.interfaces)?;
         let metrics =
             sockets::metrics_listener(settings.metrics.listen, self.bound.metrics.as_ref())?;
         let filter = prefilter::attach(&settings, &captures);

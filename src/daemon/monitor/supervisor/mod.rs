@@ -153,6 +153,11 @@ impl Supervisor {
         }
     }
 
+    fn send_interfaces(&mut self, interfaces: Vec<(String, u32)>) {
+        let report = |(name, index)| Report::Interface { name, index };
+        self.send(&interfaces.into_iter().map(report).collect::<Vec<_>>());
+    }
+
     pub(super) fn ask_figures(&mut self) {
         self.engine.iter_mut().for_each(EngineProcess::ask_figures);
     }
@@ -166,6 +171,8 @@ impl Supervisor {
     ) -> Result<(), ExitError> {
         self.ending
             .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let moved = self.launcher.interfaces.moved(&self.settings.gate);
+        self.send_interfaces(moved);
         if self.engine.is_some() {
             self.check_engine(reloads)?;
         } else {
@@ -340,6 +347,9 @@ impl Supervisor {
             info!(users, "the config is in force: {}", count(users, "user"));
         }
         self.engine = Some(successor.engine);
+        // It has the indexes of its launch.
+        let known = self.launcher.interfaces.known();
+        self.send_interfaces(known);
         self.launcher.keep(successor.bound);
         reloads.forget_tickets();
         self.started = clock::instant();
