@@ -18,6 +18,7 @@ pub enum GrantTo {
 }
 
 impl GrantTo {
+    #[cfg(feature = "daemon")]
     pub(crate) const ALL: [Self; 4] = [Self::Claimed, Self::Observed, Self::Same, Self::Either];
 
     /// Its name in a config.

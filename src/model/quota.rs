@@ -34,6 +34,7 @@ pub enum QuotaError {
     Time,
 }
 
+#[cfg(feature = "daemon")]
 impl QuotaError {
     /// What to write instead.
     pub(crate) fn cure(self) -> &'static str {
