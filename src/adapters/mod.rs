@@ -19,10 +19,15 @@ pub(crate) mod ipc;
 pub(crate) mod log;
 #[cfg(feature = "daemon")]
 pub(crate) mod metrics;
-#[cfg(feature = "daemon")]
+// A client asks one question at a time.
+#[cfg_attr(
+    not(feature = "daemon"),
+    allow(dead_code, unreachable_pub, unused_imports)
+)]
 pub(crate) mod netlink;
 pub mod process;
 pub mod random;
+pub(crate) mod routes;
 #[cfg(feature = "daemon")]
 pub mod sandbox;
 #[cfg(feature = "daemon")]

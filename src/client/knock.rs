@@ -10,14 +10,16 @@ use std::thread;
 use postern_proto::{Allow, Request, Sealed, UserKeys, limits, seal};
 
 use super::KnockRequest;
-use super::allow;
+use super::allow::{self, Way};
 use super::keys::no_random_bytes;
+use super::nat64::PrefixQuestion;
 use super::public_address::{self, Unseen};
 use super::resolve::{self, Families};
 use super::route::Route;
 use super::spoof::SpoofedSender;
 use crate::adapters::clock;
 use crate::adapters::random;
+use crate::adapters::routes::Routes;
 use crate::client::profile::{AllowSetting, Endpoint, StunServers};
 use crate::model::address;
 use crate::model::exit::{ExitError, NO_HOST, PERMISSION, UNAVAILABLE, USAGE};
@@ -60,6 +62,7 @@ pub(crate) fn prepare(
     let families = destination.families()?;
     let spoofed = destination.spoofed_source.map(SpoofedSender::new);
     let mut spoofed = spoofed.transpose()?;
+    let prefixes = PrefixQuestion::ask(&destination.addresses);
     let gates = resolve::destinations(&destination.addresses, families)?.into_iter();
     let targets = asked
         .target
@@ -74,6 +77,7 @@ pub(crate) fn prepare(
         _ => Vec::new(),
     };
     let mut seen = seen.into_iter();
+    let prefixes = prefixes.answer();
     let now = asked.time_offset.applied_to(clock::wall());
     let mut knocks = Vec::new();
     for (to, route) in routes {
@@ -85,32 +89,40 @@ pub(crate) fn prepare(
                 continue;
             }
         };
-        let allow = allow::claim(&asked.allow, to.ip(), own);
-        destination.check_allow(allow)?;
-        let in_ipv4 = allows_ipv4(allow, to.ip());
-        // A packet filter matches client and target in one rule, so both are of one family.
-        let target = match &targets {
-            None => None,
-            Some(targets) => match targets.iter().find(|target| target.is_ipv4() == in_ipv4) {
-                None => continue,
-                Some(target) => Some(address::to_knock(target.ip())),
-            },
+        let way = Way {
+            gate: to.ip(),
+            local: own,
+            is_near: is_near(own, to.ip()),
+            is_nat64: prefixes.translate(to.ip()),
         };
-        let request = Request {
-            action: asked.action,
-            allow,
-            timestamp_ms: now.as_millis(),
-            duration_s: asked.seconds(),
-            target,
-            items: items.clone(),
-        };
-        let packet = seal_at_random(keys, &request)?;
-        let sealed = Ok(SealedKnock {
-            request,
-            packet,
-            route,
-        });
-        knocks.push(PreparedKnock { to, sealed });
+        let mut route = Some(route);
+        for allow in allow::claims(&asked.allow, asked.grant_to, &way, asked.code.is_some()) {
+            destination.check_allow(allow)?;
+            let in_ipv4 = allows_ipv4(allow, to.ip());
+            // A packet filter matches client and target in one rule, so both are of one family.
+            let target = match &targets {
+                None => None,
+                Some(targets) => match targets.iter().find(|target| target.is_ipv4() == in_ipv4) {
+                    None => continue,
+                    Some(target) => Some(address::to_knock(target.ip())),
+                },
+            };
+            let request = Request {
+                action: asked.action,
+                allow,
+                timestamp_ms: now.as_millis(),
+                duration_s: asked.seconds(),
+                target,
+                items: items.clone(),
+            };
+            let packet = seal_at_random(keys, &request)?;
+            let sealed = Ok(SealedKnock {
+                request,
+                packet,
+                route: route.take().unwrap_or_else(|| Route::to(to, None)),
+            });
+            knocks.push(PreparedKnock { to, sealed });
+        }
     }
     let errors = knocks.iter();
     let mut errors = errors.filter_map(|knock| Some((knock.to, knock.sealed.as_ref().err()?)));
@@ -138,10 +150,16 @@ fn own_address(
             Ok((seen?, Ok(route)))
         }
         (Ok(route), _) => Ok((route.local(), Ok(route))),
-        (Err(error), AllowSetting::Auto | AllowSetting::Stun(_)) => Err(error),
+        (Err(error), AllowSetting::Auto | AllowSetting::Both | AllowSetting::Stun(_)) => Err(error),
         // The other settings do not use the address, so the packet can still be printed.
         (Err(error), _) => Ok((gate.ip(), Err(error))),
     }
+}
+
+/// Whether the gate is in a network of the interface that has a private address. In doubt it is not.
+fn is_near(own: IpAddr, gate: IpAddr) -> bool {
+    let near = || Routes::open().ok()?.shares_network(own, gate).ok();
+    !allow::is_public(own) && near().unwrap_or_default()
 }
 
 /// For each usable route, in their order, the address that STUN servers see. Asks over all routes at once.

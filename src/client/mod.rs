@@ -9,6 +9,7 @@ mod enroll;
 mod file_error;
 mod keys;
 mod knock;
+mod nat64;
 mod open_grant;
 mod open_packet;
 pub mod profile;

@@ -8,6 +8,7 @@ use postern_proto::{Action, Code, GateName, Item, ServiceName, limits::MAX_SERVI
 
 use crate::client::profile::{AllowSetting, Host, TimeOffset};
 use crate::model::exit::{ExitError, USAGE};
+use crate::model::grant_to::GrantTo;
 use crate::model::service::Wanted;
 
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct KnockRequest {
     pub(crate) action: Action,
     pub(crate) services: Vec<Wanted>,
     pub(crate) allow: AllowSetting,
+    /// Which address the gate allows.
+    pub(crate) grant_to: GrantTo,
     /// For how long; `None` for the gate's default.
     pub(crate) duration: Option<Duration>,
     /// The host to reach; `None` for the gate itself.
@@ -85,6 +88,7 @@ mod tests {
             action,
             services: services.iter().map(|text| text.parse().unwrap()).collect(),
             allow: AllowSetting::Auto,
+            grant_to: GrantTo::default(),
             duration: Some(Duration::from_secs(30)),
             target: None,
             code: None,

@@ -41,7 +41,7 @@ complete -c postern -n "__fish_postern_using_subcommand knock" -l gate -d 'Use t
 complete -c postern -n "__fish_postern_using_subcommand knock" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
 complete -c postern -n "__fish_postern_using_subcommand knock" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
 complete -c postern -n "__fish_postern_using_subcommand knock" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
-complete -c postern -n "__fish_postern_using_subcommand knock" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand knock" -l allow -d 'Allow this address: auto, both, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
 complete -c postern -n "__fish_postern_using_subcommand knock" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
 complete -c postern -n "__fish_postern_using_subcommand knock" -l target -d 'Reach this host behind the gate' -r
 complete -c postern -n "__fish_postern_using_subcommand knock" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r
@@ -60,7 +60,7 @@ complete -c postern -n "__fish_postern_using_subcommand close" -l gate -d 'Use t
 complete -c postern -n "__fish_postern_using_subcommand close" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
 complete -c postern -n "__fish_postern_using_subcommand close" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
 complete -c postern -n "__fish_postern_using_subcommand close" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
-complete -c postern -n "__fish_postern_using_subcommand close" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand close" -l allow -d 'Allow this address: auto, both, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
 complete -c postern -n "__fish_postern_using_subcommand close" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
 complete -c postern -n "__fish_postern_using_subcommand close" -l target -d 'Reach this host behind the gate' -r
 complete -c postern -n "__fish_postern_using_subcommand close" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
@@ -72,7 +72,7 @@ complete -c postern -n "__fish_postern_using_subcommand close" -l dry-run -d 'Sh
 complete -c postern -n "__fish_postern_using_subcommand close" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand close" -s h -l help -d 'Print help'
 complete -c postern -n "__fish_postern_using_subcommand connect" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
-complete -c postern -n "__fish_postern_using_subcommand connect" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand connect" -l allow -d 'Allow this address: auto, both, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
 complete -c postern -n "__fish_postern_using_subcommand connect" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
 complete -c postern -n "__fish_postern_using_subcommand connect" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r
 complete -c postern -n "__fish_postern_using_subcommand connect" -l wait -d 'Wait this long for the port to open; exit with status 3 if it does not' -r
@@ -87,7 +87,7 @@ complete -c postern -n "__fish_postern_using_subcommand run" -l gate -d 'Use thi
 complete -c postern -n "__fish_postern_using_subcommand run" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
 complete -c postern -n "__fish_postern_using_subcommand run" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
 complete -c postern -n "__fish_postern_using_subcommand run" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
-complete -c postern -n "__fish_postern_using_subcommand run" -l allow -d 'Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand run" -l allow -d 'Allow this address: auto, both, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
 complete -c postern -n "__fish_postern_using_subcommand run" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
 complete -c postern -n "__fish_postern_using_subcommand run" -l target -d 'Reach this host behind the gate' -r
 complete -c postern -n "__fish_postern_using_subcommand run" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r

@@ -200,7 +200,7 @@ pub(super) struct RequestOptions {
     /// Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable
     #[arg(short, long = "service", value_name = "SERVICE")]
     pub(super) services: Vec<Wanted>,
-    /// Allow this address: auto, source, source/24, an address, a network, or stun:HOST to ask a STUN server
+    /// Allow this address: auto, both, source, source/24, an address, a network, or stun:HOST to ask a STUN server
     #[arg(long, value_name = "ADDRESS")]
     pub(super) allow: Option<AllowSetting>,
     /// Knock over IPv4 only

@@ -115,6 +115,7 @@ mod tests {
 
     use super::*;
     use crate::client::profile::{AllowSetting, TimeOffset};
+    use crate::model::grant_to::GrantTo;
 
     #[test]
     fn services_that_cover_the_port_are_kept() {
@@ -130,6 +131,7 @@ mod tests {
                 action: Action::Open,
                 services: services.iter().map(|text| text.parse().unwrap()).collect(),
                 allow: AllowSetting::Auto,
+                grant_to: GrantTo::default(),
                 duration: None,
                 target: None,
                 code: None,

@@ -47,6 +47,7 @@ impl Plan {
                 action,
                 services,
                 allow: options.allow.unwrap_or(profile.allow),
+                grant_to: profile.grant_to,
                 duration: duration.or(profile.duration),
                 target: target.or(profile.target),
                 code: None,

@@ -1,4 +1,4 @@
-//! The setting `allow` as people write it: `auto`, `source`, `source/24`, an address, a network, or `stun:host`.
+//! The setting `allow` as people write it: `auto`, `both`, `source`, `source/24`, an address, a network, or `stun:host`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,6 +17,8 @@ use crate::model::address;
 pub enum AllowSetting {
     /// The client's own address if the gate will see it, else the source of the knock.
     Auto,
+    /// The client's own address with one knock, and the source of the knock with another.
+    Both,
     /// The source address of the knock.
     Source,
     /// An IPv4 network around that address: a prefix of 1 to 32. A knock over IPv6 asks for its source address only.
@@ -32,7 +34,7 @@ pub enum AllowSetting {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowError {
     #[error(
-        "\"{0}\" is no address to allow; write auto, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST"
+        "\"{0}\" is no address to allow; write auto, both, source, source/24, an address, a network such as 192.0.2.0/24, or stun:HOST"
     )]
     Unknown(String),
     #[error("\"{0}\" has bits beyond its prefix; write {1} for the network or {2} for the address")]
@@ -50,6 +52,7 @@ impl FromStr for AllowSetting {
         let unknown = || AllowError::Unknown(text.to_owned());
         match text {
             "auto" => return Ok(Self::Auto),
+            "both" => return Ok(Self::Both),
             "source" => return Ok(Self::Source),
             _ if text.starts_with(SCHEME) => return Ok(Self::Stun(text.parse()?)),
             _ => {}
@@ -90,6 +93,7 @@ impl fmt::Display for AllowSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
+            Self::Both => f.write_str("both"),
             Self::Source => f.write_str("source"),
             Self::SourceV4(prefix) | Self::SourceV6(prefix) => write!(f, "source/{prefix}"),
             Self::Network(network) if network.prefix_len() == network.max_prefix_len() => {
@@ -123,6 +127,7 @@ mod tests {
     fn valid_settings_read_back() {
         for text in [
             "auto",
+            "both",
             "source",
             "source/24",
             "source/32",

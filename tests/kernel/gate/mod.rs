@@ -19,6 +19,7 @@ mod flushed;
 mod hooks;
 mod knock_port;
 mod links;
+mod networks;
 mod observer;
 mod peer;
 mod prefilter;
@@ -48,6 +49,21 @@ const FAKE: &[Requirement] = &[Requirement::Root, Program("iptables"), Program("
 const IPTABLES: &[Requirement] = &[Program("iptables"), Program("ip6tables")];
 const BOTH: &[Requirement] = &[Program("iptables"), Program("ip6tables"), Program("nft")];
 const IPSET: &[Requirement] = &[Program("ipset"), Program("iptables"), Program("ip6tables")];
+const ROUTER: &[Requirement] = &[
+    Requirement::Root,
+    Program("unshare"),
+    Program("mount"),
+    Program("iptables"),
+    Program("sysctl"),
+];
+const NAT64: &[Requirement] = &[
+    Requirement::Root,
+    Program("unshare"),
+    Program("mount"),
+    Program("tayga"),
+    Program("ip6tables"),
+    Program("sysctl"),
+];
 const STUN: &[Requirement] = &[
     Requirement::Root,
     Program("turnserver"),
@@ -123,6 +139,10 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: trial::confirm_keeps_the_rules,
     PEER: peer::peer_opens_with_every_kind_of_key,
     STUN: stun::knock_opens_for_the_outer_address,
+    ROUTER: networks::translated_client_opens_without_an_option,
+    ROUTER: networks::routed_client_claims_as_its_policy_says,
+    ROUTER: networks::both_addresses_open_with_two_knocks,
+    NAT64: networks::client_behind_nat64_opens,
     NONE: explain::explain_live_beside_the_gate,
     NONE: status::status_counts_kernel_drops,
     TUN: links::knock_from_a_tunnel_opens,
