@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// 2025-10-01, before this program was written. A system whose clock says less has not been set since its start.
+    pub const OLDEST: Self = Self(1_759_276_800_000);
+
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }

@@ -23,7 +23,7 @@ use crate::daemon::monitor::directories;
 use crate::daemon::monitor::{self, confinement, driver, rights, routing, state_folder};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
-use crate::model::time;
+use crate::model::time::{self, Timestamp};
 
 pub(crate) fn check(config: &Path) -> Findings {
     let mut findings = Findings::default();
@@ -125,11 +125,18 @@ fn missing(names: &[String]) -> Vec<&String> {
 
 /// A clock that was far ahead when a knock was admitted.
 fn check_clock(settings: &Settings, findings: &mut Findings) {
-    let gate = &settings.gate;
+    let (gate, now) = (&settings.gate, clock::wall());
+    if now < Timestamp::OLDEST {
+        let what = format!("the system's clock says {now}, so it is not set yet");
+        let finding = Finding::warning("clock-unset", what)
+            .detail("knocks are dropped until it is set; then no restart is needed");
+        findings.add(finding);
+        return;
+    }
     let ahead = match control::ask(&gate.control_socket, &Question::Status) {
         Ok(Answer::Status(status)) => Duration::from_millis(status.clock_ahead_ms),
         _ => match store::disk::read_times(&gate.state_dir) {
-            Ok(times) => times.floor.since(clock::wall()),
+            Ok(times) => times.floor.since(now),
             // The start says it.
             Err(_) => return,
         },
@@ -139,8 +146,7 @@ fn check_clock(settings: &Settings, findings: &mut Findings) {
         let what =
             format!("the gate's clock is {ahead} ahead of the system's, so no knock is admitted");
         let why = "the system's clock was ahead when a knock was admitted";
-        let cure =
-            "if the system's clock is right now, stop posternd and run: posternd reset-clock";
+        let cure = "set the system's clock; if it is right now, stop posternd and run: posternd reset-clock";
         findings.add(
             Finding::warning("clock-ahead", what)
                 .detail(why)

@@ -22,7 +22,7 @@ use crate::model::datagram::Datagram;
 use crate::model::grant::Grant;
 use crate::model::mark::StoredMarks;
 use crate::model::reason::{Drop, Reason, Rule};
-use crate::model::time::{Timestamp, human, millis};
+use crate::model::time::{ClockStep, Timestamp, human, millis};
 
 /// Knocks between the gate and the firewall, of all users. If there are more, the store or the monitor hangs.
 const PENDING_MAX: usize = 4096;
@@ -54,11 +54,19 @@ pub struct Core {
     /// The commit of refused knocks alone that is being stored, and when the next may start.
     refusals: Option<u64>,
     next_refusals: Timestamp,
-    is_clock_ahead: bool,
+    clock_fault: Option<ClockFault>,
     ordered: HashMap<u64, Waiting>,
     health: Health,
     dropped_lines: Sampler,
     refused_lines: Sampler,
+}
+
+/// Why no knock of a client with a right clock is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClockFault {
+    Unset,
+    /// A knock was admitted at a later time.
+    Behind,
 }
 
 #[derive(Debug)]
@@ -80,7 +88,7 @@ impl Core {
             committing: HashMap::new(),
             refusals: None,
             next_refusals: Timestamp::default(),
-            is_clock_ahead: false,
+            clock_fault: None,
             ordered: HashMap::new(),
             health: Health::default(),
             dropped_lines: Sampler::new(8),
@@ -117,17 +125,34 @@ impl Core {
         None
     }
 
-    /// Says once that the clock was far ahead at an admission, and nobody is admitted until that time.
+    /// Says once that the system's clock keeps everybody out, and when that is over.
     pub(crate) fn watch_clock(&mut self, now: Timestamp) {
-        let ahead = self.gate.clock_ahead(now);
-        if let Some(ahead) = ahead.filter(|_| !self.is_clock_ahead) {
-            error!(
-                "the gate's clock is {} ahead of the system's, so no knock is admitted; if the system's clock is right, stop posternd \
-                 and run: posternd reset-clock",
-                human(ahead)
-            );
+        let fault = if now < Timestamp::OLDEST {
+            Some(ClockFault::Unset)
+        } else {
+            self.gate.clock_ahead(now).map(|_| ClockFault::Behind)
+        };
+        if fault == self.clock_fault {
+            return;
         }
-        self.is_clock_ahead = ahead.is_some();
+        let over = "then no restart is needed";
+        match fault {
+            Some(ClockFault::Unset) => warn!(
+                "the system's clock says {now}, so it is not set yet; knocks are dropped until it is, and {over}"
+            ),
+            Some(ClockFault::Behind) => error!(
+                "the gate's clock is {} ahead of the system's, so no knock is admitted until the system's clock is set, and {over}; \
+                 if it is right now, stop posternd and run: posternd reset-clock",
+                human(self.gate.clock_ahead(now).unwrap_or_default())
+            ),
+            None => info!("the system's clock says {now}; knocks are admitted again"),
+        }
+        self.clock_fault = fault;
+    }
+
+    /// The system's clock was set.
+    pub(crate) fn clock_was_set(&mut self, step: ClockStep) {
+        self.started = self.started.stepped(step);
     }
 
     /// The marks of refused knocks, so that none opens after a restart. A flood of them costs few commits: admitted knocks wait for

@@ -102,6 +102,7 @@ fn start_threads(
 
 impl Engine {
     fn serve(mut self, inbox: &Receiver<Event>) -> Result<(), ExitError> {
+        let mut steady = clock::Steady::new();
         loop {
             let event = inbox.recv_timeout(if self.captures == 0 { LAST_TICK } else { TICK });
             let now = clock::wall();
@@ -117,6 +118,9 @@ impl Engine {
                     let what = "every thread of the engine has ended";
                     return Err(ExitError::new(FAILED, what));
                 }
+            }
+            if let Some(step) = steady.follow() {
+                self.core.clock_was_set(step);
             }
             self.core.watch_clock(now);
             if let Some(commit) = self.core.refused(now) {

@@ -7,7 +7,7 @@ use crate::adapters::clock;
 use crate::adapters::config::disk;
 use crate::adapters::store::disk::DiskStore;
 use crate::daemon::engine::privileges;
-use crate::model::exit::{ExitError, IO};
+use crate::model::exit::{ExitError, FAILED, IO};
 use crate::model::mark::StoredTimes;
 use crate::model::time::Timestamp;
 
@@ -20,6 +20,11 @@ pub(crate) struct ClockReset {
 
 /// Works only while no daemon runs: an engine has the times in memory.
 pub(crate) fn reset_clock(config: &Path) -> Result<ClockReset, ExitError> {
+    let now = clock::wall();
+    if now < Timestamp::OLDEST {
+        let what = format!("the system's clock says {now}, so it is not set yet; set it first");
+        return Err(ExitError::new(FAILED, what));
+    }
     let (bundle, settings) = disk::load(config)?;
     drop(bundle);
     rights::check()?;
@@ -31,7 +36,6 @@ pub(crate) fn reset_clock(config: &Path) -> Result<ClockReset, ExitError> {
     privileges::drop_rights(run_as.ids)?;
     let failed = |error| ExitError::new(IO, error);
     let mut store = DiskStore::open(state_dir).map_err(failed)?;
-    let now = clock::wall();
     let before = store.reset_clock(now).map_err(failed)?;
     Ok(ClockReset { before, now })
 }

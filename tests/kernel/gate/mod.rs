@@ -9,6 +9,7 @@ use postern_harness::{Machine, world::by_backend};
 mod behind;
 mod broken;
 mod bypass;
+mod clocks;
 mod codes;
 mod command;
 mod connect;
@@ -45,6 +46,7 @@ const SYSCTL: &[Requirement] = &[Program("sysctl")];
 const NMAP: &[Requirement] = &[Program("nmap")];
 const SETPRIV: &[Requirement] = &[Requirement::Root, Program("setpriv")];
 const MOUNT: &[Requirement] = &[Requirement::Root, Program("unshare"), Program("mount")];
+const CC: &[Requirement] = &[Requirement::Root, Program("cc"), Program("mount")];
 const FAKE: &[Requirement] = &[Requirement::Root, Program("iptables"), Program("mount")];
 const IPTABLES: &[Requirement] = &[Program("iptables"), Program("ip6tables")];
 const BOTH: &[Requirement] = &[Program("iptables"), Program("ip6tables"), Program("nft")];
@@ -149,6 +151,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: links::late_interface_is_captured,
     NONE: links::altname_is_captured,
     NONE: links::renamed_interface_is_still_captured,
+    CC: clocks::gate_heals_when_the_clock_is_set,
     PYTHON: codes::one_time_code_opens_once,
     PYTHON: codes::wrong_codes_are_throttled,
     NONE: command::command_opens_and_closes,
