@@ -91,6 +91,64 @@ fn files_open_to_others_are_refused() {
     assert!(files::read_private(&path).is_ok(), "sticky");
 }
 
+/// Runs this with a file system of the kernel mounted on a folder, in a mount namespace of its own.
+fn with_mounted(kind: &'static str, test: impl FnOnce(&Path) + Send + 'static) {
+    use nix::mount::{MsFlags, mount};
+    let inside = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let none = None::<&str>;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(none, "/", none, private, none).unwrap();
+        let there = folder();
+        mount(Some(kind), there.path(), Some(kind), MsFlags::empty(), none).unwrap();
+        test(there.path());
+    };
+    if rustix::process::geteuid().is_root() {
+        std::thread::spawn(inside).join().unwrap();
+    }
+}
+
+fn make_read_only(folder: &Path) {
+    use nix::mount::{MsFlags, mount};
+    let (none, flags) = (None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+    mount(none, folder, none, flags | MsFlags::MS_BIND, none).unwrap();
+}
+
+/// Kubernetes and Docker give secrets so, with the mode 0444 or 0440.
+#[test]
+fn read_only_secrets_in_memory_are_read() {
+    with_mounted("tmpfs", |there| {
+        let [open, written, other] = [0o444, 0o464, 0o400].map(|bits| {
+            let path = file(there, &format!("{bits:o}"), KEY);
+            mode(&path, bits);
+            path
+        });
+        chown(&other, Some(12_345), None).unwrap();
+        assert!(
+            refused(&open).1.contains("; run chmod 600 "),
+            "still writable"
+        );
+        make_read_only(there);
+        assert_eq!(files::read_private(&open).unwrap().as_str(), KEY);
+        for path in [written, other] {
+            let (_, message) = refused(&path);
+            let copy = format!("run install -m 600 {} ~/ and name the copy", path.display());
+            let cure = format!("; it is mounted read-only: {copy}");
+            assert!(message.ends_with(&cure), "{message}");
+        }
+    });
+}
+
+#[test]
+fn text_of_windows_is_read() {
+    let folder = folder();
+    let path = file(folder.path(), "key", format!("\u{feff}{KEY}\r\n"));
+    assert_eq!(files::read_private(&path).unwrap().trim(), KEY);
+    let text = "[gate]\r\nname = \"gate\"\r\n[[user]]\r\nname = \"alice\"\r\nservices = [\"tcp/22\"]\r\nkey_file = \"key\"\r\n";
+    let path = file(folder.path(), "posternd.toml", format!("\u{feff}{text}"));
+    assert_eq!(disk::load(&path).unwrap().1.policies.len(), 1);
+}
+
 #[test]
 fn links_are_checked_at_their_target() {
     let (here, there) = (folder(), folder());

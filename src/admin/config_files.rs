@@ -114,7 +114,7 @@ impl ConfigFiles {
 }
 
 pub(super) fn public_key_of(text: &str, path: &Path) -> Result<PublicKey, ExitError> {
-    let key = PrivateKey::from_base64(text.strip_suffix('\n').unwrap_or(text));
+    let key = PrivateKey::from_base64(config::line_of(text));
     key.map(|key| key.public()).map_err(|error| {
         let cure = "move it away and make another with posternd init; users with key pairs then need new tokens";
         ExitError::new(CONFIG, format!("{}: {error}; {cure}", path.display()))

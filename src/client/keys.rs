@@ -43,7 +43,8 @@ pub(crate) fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys,
 
 /// A shared key from its text; `place` names the source of the text in errors.
 pub(crate) fn shared_key(text: &str, place: &str) -> Result<SharedKey, ExitError> {
-    SharedKey::from_base64(text.trim()).map_err(|error| not_a_key(place, error))
+    let text = text.trim_start_matches('\u{feff}').trim();
+    SharedKey::from_base64(text).map_err(|error| not_a_key(place, error))
 }
 
 pub(crate) fn no_random_bytes(error: std::io::Error) -> ExitError {

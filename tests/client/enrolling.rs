@@ -241,7 +241,8 @@ fn toml_profile_is_imported_and_renamed() {
         gate.address(),
         key(1)
     );
-    import(&home, &["-", "--profile", "home"], &profile).ok();
+    let from_windows = format!("\u{feff}{profile}");
+    import(&home, &["-", "--profile", "home"], &from_windows).ok();
     assert!(config(&home).starts_with("[home] # for you\ngate = "));
     home.line("knock home").ok();
     gate.request(&shared(&key(1)));

@@ -89,7 +89,7 @@ impl<'a> KeyFiles<'a> {
             let what = format!("was not read, but {named_at} names it");
             return Err(Problem::of_file(path, what, "load the config again"));
         };
-        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = line_of(text);
         key(text, decode).map_err(|Refusal { what, cure }| {
             Problem::of_file(path, format!("{what} (named at {named_at})"), cure)
         })
@@ -148,6 +148,12 @@ impl<P: Clone> SeenKeys<P> {
         }
         before
     }
+}
+
+/// A text of one line without the end of it, which may be that of Windows.
+pub(crate) fn line_of(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod values;
 
 pub(crate) use edit::{Edit, edited, text_of};
 pub(crate) use gate::CONTROL_SOCKET;
+pub(crate) use key::line_of;
 pub(crate) use key_files::gate_key_file;
 pub use key_files::key_files;
 pub(crate) use listed::{KeyKind, Listed};

@@ -1,13 +1,14 @@
 //! Who can read, change or replace a file.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::FileError;
+use super::medium::Medium;
 
 /// Permission bits of everyone but the owner.
-const OTHERS: u32 = 0o077;
+pub(super) const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
@@ -37,16 +38,41 @@ pub(super) fn check_kind(path: &Path, metadata: &Metadata, max: u64) -> Result<(
     Ok(())
 }
 
-pub(super) fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+/// Others may read a file that root mounted read-only in memory: a container's secret, whose permissions its user cannot
+/// change.
+pub(super) fn check_mode(path: &Path, file: &File, metadata: &Metadata) -> Result<(), FileError> {
     if metadata.mode() & OTHERS == 0 {
         return Ok(());
     }
-    let mode = metadata.mode() & 0o7777;
-    Err(FileError::exposed(
-        path,
-        &format!("can be used by more than its owner (mode {mode:04o})"),
-        &format!("run chmod 600 {}", path.display()),
-    ))
+    let (mode, medium) = (metadata.mode() & 0o7777, Medium::of_file(file));
+    if medium == Medium::ReadOnlyMemory && metadata.uid() == 0 && mode & OTHERS_WRITE == 0 {
+        return Ok(());
+    }
+    let what = format!("can be used by more than its owner (mode {mode:04o})");
+    let cure = if may_change(metadata) {
+        cure(path, medium, &format!("chmod 600 {}", path.display()))
+    } else {
+        copy(path)
+    };
+    Err(FileError::exposed(path, &what, &cure))
+}
+
+/// Whether the caller may change the permissions, and can still read the file after that.
+fn may_change(metadata: &Metadata) -> bool {
+    let me = rustix::process::geteuid();
+    me.is_root() || metadata.uid() == me.as_raw()
+}
+
+/// The command that makes a file private, or a copy where it would change nothing.
+fn cure(path: &Path, medium: Medium, command: &str) -> String {
+    match medium.obstacle() {
+        None => format!("run {command}"),
+        Some(why) => format!("{why}: {}", copy(path)),
+    }
+}
+
+fn copy(path: &Path) -> String {
+    format!("run install -m 600 {} ~/ and name the copy", path.display())
 }
 
 pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
@@ -55,11 +81,20 @@ pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileEr
     if owner == 0 || owner == me {
         return Ok(());
     }
-    Err(FileError::exposed(
-        path,
-        &format!("belongs to user {owner}, who could change it"),
-        &format!("run chown {me} {}", path.display()),
-    ))
+    let command = format!("chown {me} {}", path.display());
+    let cure = match Medium::of(path) {
+        medium if metadata.is_file() => cure(path, medium, &command),
+        medium => folder_cure(medium, &command),
+    };
+    let what = format!("belongs to user {owner}, who could change it");
+    Err(FileError::exposed(path, &what, &cure))
+}
+
+fn folder_cure(medium: Medium, command: &str) -> String {
+    match medium.obstacle() {
+        None => format!("run {command}"),
+        Some(why) => format!("{why}: use a folder on another file system"),
+    }
 }
 
 pub(super) fn check_folders(path: &Path) -> Result<(), FileError> {
@@ -86,7 +121,10 @@ pub(super) fn check_folder(folder: &Path) -> Result<(), FileError> {
         return Err(FileError::exposed(
             folder,
             &format!("is a folder that others may write to (mode {mode:04o})"),
-            &format!("run chmod go-w {}", folder.display()),
+            &folder_cure(
+                Medium::of(folder),
+                &format!("chmod go-w {}", folder.display()),
+            ),
         ));
     }
     Ok(())

@@ -9,6 +9,7 @@ mod error;
 mod journal;
 #[cfg(feature = "daemon")]
 mod lock_watch;
+mod medium;
 mod read;
 mod system;
 mod write;
@@ -19,9 +20,11 @@ pub use error::{FileError, FileErrorKind};
 pub use journal::JournalFile;
 #[cfg(feature = "daemon")]
 pub(crate) use lock_watch::LockWatch;
-pub(crate) use read::files_in;
+#[cfg(feature = "daemon")]
+pub(crate) use medium::Medium;
 #[cfg(feature = "daemon")]
 pub(crate) use read::read_config;
+pub(crate) use read::{files_in, without_mark};
 pub use read::{read_open, read_private};
 #[cfg(feature = "daemon")]
 pub(crate) use system::{create_log, open_input, open_lock, write_system};

@@ -33,7 +33,7 @@ pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError
     let file = open_to_read(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     check_kind(path, &metadata, PRIVATE_MAX)?;
-    let private = check_mode(path, &metadata);
+    let private = check_mode(path, &file, &metadata);
     Ok((read_text(path, file, metadata.len())?, private))
 }
 
@@ -43,7 +43,7 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError
     let metadata = file.metadata().map_err(failed)?;
     check_kind(path, &metadata, max)?;
     check_owner(path, &metadata)?;
-    check_mode(path, &metadata)?;
+    check_mode(path, &file, &metadata)?;
     check_folders(path)?;
     read_text(path, file, metadata.len())
 }
@@ -81,9 +81,17 @@ fn read_text(path: &Path, mut file: File, len: u64) -> Result<Zeroizing<String>,
         return Err(failed(io::Error::other("it grew while it was read")));
     }
     String::from_utf8(std::mem::take(&mut *bytes))
-        .map(Zeroizing::new)
+        .map(|text| without_mark(Zeroizing::new(text)))
         .map_err(|error| {
             error.into_bytes().zeroize();
             FileError::other(path, "is not UTF-8 text", "save it as UTF-8")
         })
+}
+
+/// The text without the byte order mark that editors of Windows put before it. It stays in its buffer.
+pub(crate) fn without_mark(mut text: Zeroizing<String>) -> Zeroizing<String> {
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    text
 }

@@ -1,14 +1,15 @@
 //! Writes whole files and folders. A file appears under its name in one step, whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
-use super::checks::{check_folder, folder_of};
+use super::checks::{OTHERS, check_folder, folder_of};
 use super::error::FileError;
 use super::system::{create, open_to_read};
 
@@ -36,6 +37,10 @@ pub fn write_private(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), F
         .map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => {
                 FileError::other(path, "is not the name of a file", "name a file to write to")
+            }
+            ErrorKind::Unsupported => {
+                let what = "would not be private: its file system keeps no permissions";
+                FileError::exposed(path, what, "name a file on another file system")
             }
             ErrorKind::AlreadyExists => {
                 let cure = "name another file, or move this one away";
@@ -70,11 +75,14 @@ fn write_whole(path: &Path, bytes: &[u8], readers: Readers, overwrite: bool) -> 
     // A killed process with the same number may have left it.
     let _ = fs::remove_file(&hidden);
     let mut file = create(&hidden, OpenOptions::new().write(true))?;
-    let written = file.write_all(bytes).and_then(|()| match readers {
-        Readers::Owner => file.sync_all(),
-        // Here, because the umask may narrow the mode at creation.
-        Readers::Everyone => file.set_permissions(Permissions::from_mode(0o644)),
-    });
+    let written = check_private(&file, readers);
+    let written = written
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| match readers {
+            Readers::Owner => file.sync_all(),
+            // Here, because the umask may narrow the mode at creation.
+            Readers::Everyone => file.set_permissions(Permissions::from_mode(0o644)),
+        });
     let placed = written.and_then(|()| {
         if overwrite {
             fs::rename(&hidden, path)
@@ -87,12 +95,26 @@ fn write_whole(path: &Path, bytes: &[u8], readers: Readers, overwrite: bool) -> 
     placed
 }
 
+/// Fails, before anything is written, where a new file is not its owner's alone.
+fn check_private(file: &File, readers: Readers) -> io::Result<()> {
+    if readers == Readers::Owner && file.metadata()?.mode() & OTHERS != 0 {
+        return Err(ErrorKind::Unsupported.into());
+    }
+    Ok(())
+}
+
 fn place_new(hidden: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(hidden, path) {
         // Some file systems, such as FAT, have no hard links, and others, such as NFS, not this kind of rename.
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            let flags = RenameFlags::NOREPLACE;
-            Ok(renameat_with(CWD, hidden, CWD, path, flags)?)
+            match renameat_with(CWD, hidden, CWD, path, RenameFlags::NOREPLACE) {
+                // Drives of Windows in WSL, and those of FUSE, have neither.
+                Err(Errno::INVAL) => {
+                    drop(create(path, OpenOptions::new().write(true))?);
+                    fs::rename(hidden, path)
+                }
+                placed => Ok(placed?),
+            }
         }
         result => result,
     }

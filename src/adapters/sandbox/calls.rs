@@ -157,8 +157,9 @@ const MONITOR: &[libc::c_long] = &[
     // Changes of legacy iptables, which the kernel does not report, are seen by its lock file.
     libc::SYS_inotify_init1,
     libc::SYS_inotify_add_watch,
-    // The programs of iptables.
+    // The programs of iptables; whether a file's permissions can be changed.
     libc::SYS_statfs,
+    libc::SYS_fstatfs,
 ];
 
 #[cfg(target_arch = "x86_64")]

@@ -9,6 +9,7 @@ use postern_proto::{GateName, UserKeys};
 use zeroize::Zeroizing;
 
 use super::arguments::NamedGate;
+use crate::adapters::files;
 use crate::client;
 use crate::client::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
 use crate::model::exit::{CONFIG, ExitError, IO, USAGE};
@@ -125,5 +126,5 @@ pub(super) fn read_input(max: usize) -> Result<Zeroizing<String>, ExitError> {
         return Err(failed(&format!("more than {max} bytes")));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| failed("it is not text"))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok(files::without_mark(Zeroizing::new(text.to_owned())))
 }

@@ -53,7 +53,7 @@ impl LineKind {
 
     /// The kind that the start of a text tells, if any.
     pub fn of(text: &str) -> Option<Self> {
-        let text = text.trim_start();
+        let text = bare(text);
         Self::ALL.into_iter().find(|kind| {
             text.strip_prefix(kind.word())
                 .is_some_and(|rest| rest.starts_with('-'))
@@ -130,7 +130,13 @@ impl Fields {
     }
 }
 
+/// Without space and a byte order mark before it.
+fn bare(text: &str) -> &str {
+    text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+}
+
 pub(super) fn open(text: &str) -> Result<(LineKind, Zeroizing<Vec<u8>>), LineError> {
+    let text = bare(text);
     let kind = LineKind::of(text).ok_or(LineError::Kind)?;
     if text.len() > LINE_MAX {
         return Err(LineError::Damaged);

@@ -4,6 +4,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::adapters::files::Medium;
+
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
@@ -13,10 +15,10 @@ pub(crate) enum ProgramFault {
     Missing(PathBuf, String),
     #[error("{path} is not an executable file; run chmod 755 {path}, or name another program", path = .0.display())]
     NotExecutable(PathBuf),
-    #[error("{path} could be changed by others than root (user {1}, mode {2:04o}); run chown root {path} and chmod go-w {path}", path = .0.display())]
-    Writable(PathBuf, u32, u32),
-    #[error("{path} could be replaced by others than root: {folder} belongs to user {2}, mode {3:04o}; run chown root {folder} and chmod go-w {folder}, or move the program", path = .0.display(), folder = .1.display())]
-    Replaceable(PathBuf, PathBuf, u32, u32),
+    #[error("{path} could be changed by others than root (user {1}, mode {2:04o}); {cure}", path = .0.display(), cure = cure(.0, .0, *.3))]
+    Writable(PathBuf, u32, u32, Medium),
+    #[error("{path} could be replaced by others than root: {folder} belongs to user {2}, mode {3:04o}; {cure}, or move the program", path = .0.display(), folder = .1.display(), cure = cure(.0, .1, *.4))]
+    Replaceable(PathBuf, PathBuf, u32, u32, Medium),
 }
 
 pub(crate) fn program_fault(program: &Path) -> Option<ProgramFault> {
@@ -31,7 +33,8 @@ pub(crate) fn program_fault(program: &Path) -> Option<ProgramFault> {
         return Some(ProgramFault::NotExecutable(path()));
     }
     if mode & OTHERS_WRITE != 0 || has_other_owner(&found) {
-        return Some(ProgramFault::Writable(path(), found.uid(), mode));
+        let medium = Medium::of(program);
+        return Some(ProgramFault::Writable(path(), found.uid(), mode, medium));
     }
     let folder = program.parent().unwrap_or(program);
     let found = match fs::metadata(folder) {
@@ -41,7 +44,21 @@ pub(crate) fn program_fault(program: &Path) -> Option<ProgramFault> {
     let mode = found.mode() & 0o7777;
     let is_replaceable =
         (mode & OTHERS_WRITE != 0 && mode & STICKY == 0) || has_other_owner(&found);
-    is_replaceable.then(|| ProgramFault::Replaceable(path(), folder.to_owned(), found.uid(), mode))
+    let fault = || {
+        let (medium, folder) = (Medium::of(folder), folder.to_owned());
+        ProgramFault::Replaceable(path(), folder, found.uid(), mode, medium)
+    };
+    is_replaceable.then(fault)
+}
+
+fn cure(program: &Path, exposed: &Path, medium: Medium) -> String {
+    let (program, exposed) = (program.display(), exposed.display());
+    match medium.obstacle() {
+        None => format!("run chown root {exposed} and chmod go-w {exposed}"),
+        Some(why) => {
+            format!("{why}: run install -m 755 {program} /usr/local/sbin/ and name the copy")
+        }
+    }
 }
 
 fn has_other_owner(found: &Metadata) -> bool {
