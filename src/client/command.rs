@@ -1,21 +1,21 @@
-//! Runs the command of `postern run`: waits for the port, starts the command, forwards signals, and calls for renewals.
+//! Runs the command of `postern run`: starts it after the wait for the port, forwards signals, and calls for renewals.
 //!
-//! One loop over events: the port, the end of the command, signals and the clock. Sends no knock.
+//! One loop over events: the end of the command, signals and the clock. Sends no knock.
 
 use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::connect::{OpenPort, wait_for};
+use super::wake::{Alarm, Waker};
 use crate::adapters::clock;
 use crate::adapters::files;
 use crate::adapters::process::user_command;
@@ -29,13 +29,8 @@ const FROM_TERMINAL: [i32; 2] = [SIGINT, SIGQUIT];
 pub(crate) struct CommandRunner {
     sender: Sender<Event>,
     events: Receiver<Event>,
-}
-
-#[derive(Debug)]
-pub(crate) enum PortWait {
-    Open(OpenPort),
-    Closed,
-    Signal(i32),
+    /// What a signal interrupts.
+    waker: Arc<Mutex<Option<Waker>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +43,6 @@ pub(crate) struct CommandExit {
 #[derive(Debug)]
 enum Event {
     Signal(i32),
-    PortWaited(Option<OpenPort>),
     CommandEnded,
 }
 
@@ -60,30 +54,44 @@ impl CommandRunner {
         let is_handled = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
         let mut signals = Signals::new(SIGNALS.into_iter().filter(is_handled))?;
         let forward = sender.clone();
+        let waker = Arc::new(Mutex::new(None::<Waker>));
+        let interrupted = Arc::clone(&waker);
         thread::spawn(move || {
             let mut signals = signals.forever();
-            signals.try_for_each(|signal| forward.send(Event::Signal(signal)))
+            signals.try_for_each(|signal| {
+                forward.send(Event::Signal(signal))?;
+                let waker = interrupted.lock().unwrap_or_else(PoisonError::into_inner);
+                waker.iter().for_each(Waker::stop);
+                Ok::<_, SendError<Event>>(())
+            })
         });
-        Ok(Self { sender, events })
+        Ok(Self {
+            sender,
+            events,
+            waker,
+        })
     }
 
-    pub(crate) fn wait_for_port(&self, addresses: Vec<SocketAddr>, limit: Duration) -> PortWait {
-        let sender = self.sender.clone();
-        thread::spawn(move || sender.send(Event::PortWaited(wait_for(&addresses, limit))));
-        loop {
-            match self.events.recv() {
-                Ok(Event::PortWaited(Some(port))) => return PortWait::Open(port),
-                Ok(Event::Signal(signal)) => return PortWait::Signal(signal),
-                Ok(Event::PortWaited(None)) | Err(_) => return PortWait::Closed,
-                Ok(Event::CommandEnded) => {}
-            }
+    /// Calls `wait`, which ends early if this alarm is stopped. A signal stops it. Returns the first one, too.
+    pub(crate) fn during<T>(&self, alarm: &Alarm, wait: impl FnOnce() -> T) -> (T, Option<i32>) {
+        self.interrupt(Some(alarm.waker()));
+        let early = self.pending_signal();
+        if early.is_some() {
+            alarm.waker().stop();
         }
+        let outcome = wait();
+        self.interrupt(None);
+        (outcome, early.or_else(|| self.pending_signal()))
+    }
+
+    fn interrupt(&self, waker: Option<Waker>) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
     }
 
     pub(crate) fn pending_signal(&self) -> Option<i32> {
         self.events.try_iter().find_map(|event| match event {
             Event::Signal(signal) => Some(signal),
-            Event::PortWaited(_) | Event::CommandEnded => None,
+            Event::CommandEnded => None,
         })
     }
 
@@ -111,7 +119,6 @@ impl CommandRunner {
             };
             match event {
                 Ok(Event::Signal(signal)) => forward(&child, signal),
-                Ok(Event::PortWaited(_)) => {}
                 Ok(Event::CommandEnded) | Err(RecvTimeoutError::Disconnected) => {
                     return child.wait().map(CommandExit::from);
                 }

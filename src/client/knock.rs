@@ -1,26 +1,26 @@
-//! From a request to sealed packets, one for each address family, and onto the network
+//! From a request to sealed packets, one for each address of the gate, and onto the network
 //! (`proto/README.md`, sections 4 and 5).
 //!
-//! One family that cannot be reached is no failure while another can.
+//! One address that cannot be reached is no failure while another can.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::thread;
 
-use postern_proto::{Allow, Request, Sealed, UserKeys, limits, seal};
+use postern_proto::{Allow, Item, Request, Sealed, UserKeys, limits, seal};
 
 use super::KnockRequest;
-use super::allow::{self, Way};
+use super::allow;
 use super::keys::no_random_bytes;
-use super::nat64::PrefixQuestion;
-use super::public_address::{self, Unseen};
+use super::names::{ADDRESSES_MAX, Names};
+use super::own_address::OwnAddresses;
+use super::request::Targets;
 use super::resolve::{self, Families};
 use super::route::Route;
 use super::spoof::SpoofedSender;
+use super::wake::{Alarm, no_alarm};
 use crate::adapters::clock;
 use crate::adapters::random;
-use crate::adapters::routes::Routes;
-use crate::client::profile::{AllowSetting, Endpoint, StunServers};
+use crate::client::profile::{Endpoint, Host};
 use crate::model::address;
 use crate::model::exit::{ExitError, NO_HOST, PERMISSION, UNAVAILABLE, USAGE};
 
@@ -44,68 +44,95 @@ pub(crate) struct SealedKnock {
     route: io::Result<Route>,
 }
 
+/// What went to one address of the gate.
 #[derive(Debug)]
 pub(crate) struct SentKnock {
     pub(crate) to: SocketAddr,
     /// Its content; `None` if it could not be made.
     pub(crate) request: Option<Request>,
     pub(crate) outcome: io::Result<()>,
+    /// How many knocks went there.
+    pub(crate) count: usize,
 }
 
-/// Resolves the gate and makes at most one knock for each family. Sends only DNS and STUN questions.
+impl SentKnock {
+    /// Whether it went to the same address and asked for the same.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let allow = |knock: &Self| knock.request.as_ref().map(|request| request.allow);
+        self.to == other.to && allow(self) == allow(other)
+    }
+}
+
+/// Resolves the gate and makes a knock for each of its addresses. Sends only DNS and STUN questions.
 pub(crate) fn prepare(
     asked: &KnockRequest,
     destination: &Destination,
     keys: &UserKeys,
 ) -> Result<Vec<PreparedKnock>, ExitError> {
-    let items = asked.items()?;
+    let hosts = destination.hosts().chain(asked.target.clone());
+    let mut names = Names::new(hosts, Alarm::new().map_err(no_alarm)?.waker());
+    names.ask();
+    let mut own = OwnAddresses::new(&destination.addresses);
+    while names.is_pending() {
+        names.wait();
+    }
     let families = destination.families()?;
-    let spoofed = destination.spoofed_source.map(SpoofedSender::new);
-    let mut spoofed = spoofed.transpose()?;
-    let prefixes = PrefixQuestion::ask(&destination.addresses);
-    let gates = resolve::destinations(&destination.addresses, families)?.into_iter();
-    let targets = asked
-        .target
-        .as_ref()
-        .map(|target| resolve::look_up(target, 0));
-    let targets = targets.transpose()?;
-    let routes: Vec<_> = gates
-        .map(|gate| (gate, Route::to(gate, spoofed.take())))
-        .collect();
-    let seen = match &asked.allow {
-        AllowSetting::Stun(servers) => public_addresses(servers, &routes)?,
-        _ => Vec::new(),
-    };
-    let mut seen = seen.into_iter();
-    let prefixes = prefixes.answer();
+    let gates = destination.known(&names, families);
+    let targets = asked.targets(&names)?;
+    if gates.is_empty() {
+        return Err(destination.unresolved(&names, families, None));
+    }
+    let items = asked.items()?;
+    let knocks = make(asked, items, destination, keys, &gates, &targets, &mut own)?;
+    let errors = knocks.iter();
+    let mut errors = errors.filter_map(|knock| Some((knock.to, knock.sealed.as_ref().err()?)));
+    if errors.clone().count() == knocks.len() {
+        return Err(no_route(&mut errors));
+    }
+    Ok(knocks)
+}
+
+/// Makes a knock for each of these addresses, all of one time.
+pub(super) fn make(
+    asked: &KnockRequest,
+    items: Vec<Item>,
+    destination: &Destination,
+    keys: &UserKeys,
+    gates: &[SocketAddr],
+    targets: &Targets,
+    own: &mut OwnAddresses,
+) -> Result<Vec<PreparedKnock>, ExitError> {
+    let mut routes = Vec::new();
+    for gate in gates {
+        let spoofed = destination.spoofed_source.map(SpoofedSender::new);
+        routes.push((*gate, Route::to(*gate, spoofed.transpose()?)));
+    }
+    own.ask(&asked.allow, &routes)?;
+    let has_code = items.iter().any(|item| matches!(item, Item::Code(_)));
     let now = asked.time_offset.applied_to(clock::wall());
     let mut knocks = Vec::new();
     for (to, route) in routes {
-        let (own, route) = match own_address(to, route, &asked.allow, &mut seen) {
-            Ok(own) => own,
+        let (way, route) = match own.way(to, route, &asked.allow) {
+            Ok(way) => way,
             Err(error) => {
                 let sealed = Err(error);
                 knocks.push(PreparedKnock { to, sealed });
                 continue;
             }
         };
-        let way = Way {
-            gate: to.ip(),
-            local: own,
-            is_near: is_near(own, to.ip()),
-            is_nat64: prefixes.translate(to.ip()),
-        };
         let mut route = Some(route);
-        for allow in allow::claims(&asked.allow, asked.grant_to, &way, asked.code.is_some()) {
+        for allow in allow::claims(&asked.allow, asked.grant_to, &way, has_code) {
             destination.check_allow(allow)?;
             let in_ipv4 = allows_ipv4(allow, to.ip());
             // A packet filter matches client and target in one rule, so both are of one family.
-            let target = match &targets {
-                None => None,
-                Some(targets) => match targets.iter().find(|target| target.is_ipv4() == in_ipv4) {
-                    None => continue,
-                    Some(target) => Some(address::to_knock(target.ip())),
-                },
+            let target = match targets {
+                Targets::Gate => None,
+                Targets::Hosts(hosts) => {
+                    match hosts.iter().find(|host| host.is_ipv4() == in_ipv4) {
+                        None => continue,
+                        Some(host) => Some(address::to_knock(host.ip())),
+                    }
+                }
             };
             let request = Request {
                 action: asked.action,
@@ -124,69 +151,49 @@ pub(crate) fn prepare(
             knocks.push(PreparedKnock { to, sealed });
         }
     }
-    let errors = knocks.iter();
-    let mut errors = errors.filter_map(|knock| Some((knock.to, knock.sealed.as_ref().err()?)));
     match &asked.target {
         Some(target) if knocks.is_empty() => {
             let what = format!("the target {target} has no address of the family to allow");
             let cure = "name a target of the same family, or choose the family with -4 or -6";
             Err(ExitError::new(NO_HOST, format!("{what}; {cure}")))
         }
-        _ if errors.clone().count() == knocks.len() => Err(no_route(&mut errors)),
         _ => Ok(knocks),
     }
 }
 
-/// The client's own address, as the knock over this route may claim it.
-fn own_address(
-    gate: SocketAddr,
-    route: io::Result<Route>,
-    allow: &AllowSetting,
-    seen: &mut impl Iterator<Item = io::Result<IpAddr>>,
-) -> io::Result<(IpAddr, io::Result<Route>)> {
-    match (route, allow) {
-        (Ok(route), AllowSetting::Stun(_)) => {
-            let seen = seen.next().unwrap_or(Err(io::ErrorKind::NotFound.into()));
-            Ok((seen?, Ok(route)))
-        }
-        (Ok(route), _) => Ok((route.local(), Ok(route))),
-        (Err(error), AllowSetting::Auto | AllowSetting::Both | AllowSetting::Stun(_)) => Err(error),
-        // The other settings do not use the address, so the packet can still be printed.
-        (Err(error), _) => Ok((gate.ip(), Err(error))),
-    }
-}
-
-/// Whether the gate is in a network of the interface that has a private address. In doubt it is not.
-fn is_near(own: IpAddr, gate: IpAddr) -> bool {
-    let near = || Routes::open().ok()?.shares_network(own, gate).ok();
-    !allow::is_public(own) && near().unwrap_or_default()
-}
-
-/// For each usable route, in their order, the address that STUN servers see. Asks over all routes at once.
-fn public_addresses(
-    servers: &StunServers,
-    routes: &[(SocketAddr, io::Result<Route>)],
-) -> Result<Vec<io::Result<IpAddr>>, ExitError> {
-    let usable = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
-    thread::scope(|scope| {
-        let asked: Vec<_> = usable
-            .map(|route| scope.spawn(|| public_address::seen_by(servers, route.local())))
-            .collect();
-        let answers = asked.into_iter().map(|asked| match asked.join() {
-            Ok(Ok(seen)) => Ok(Ok(seen)),
-            Ok(Err(Unseen::Disagreement(what))) => {
-                let cure = "name servers that you trust, or the address itself with --allow";
-                Err(ExitError::new(UNAVAILABLE, format!("{what}; {cure}")))
-            }
-            Ok(Err(Unseen::NoAnswer(what))) => Ok(Err(io::Error::other(what))),
-            Err(_) => Ok(Err(io::Error::other("the STUN question failed"))),
-        });
-        answers.collect()
-    })
-}
-
 impl Destination {
-    fn families(&self) -> Result<Families, ExitError> {
+    /// The hosts of the gate, to look up.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = Host> {
+        self.addresses.iter().map(|endpoint| endpoint.host.clone())
+    }
+
+    /// The addresses of the gate that are known, in the order in which to use them.
+    pub(super) fn known(&self, names: &Names, families: Families) -> Vec<SocketAddr> {
+        let each = self.addresses.iter();
+        let all = each.flat_map(|endpoint| names.addresses(&endpoint.host, endpoint.port));
+        let mut usable = resolve::in_turns(all.filter(|at| families.contain(at.ip())).collect());
+        usable.truncate(ADDRESSES_MAX);
+        usable
+    }
+
+    /// Why no address of the gate or of this target is known.
+    pub(super) fn unresolved(
+        &self,
+        names: &Names,
+        families: Families,
+        target: Option<&Host>,
+    ) -> ExitError {
+        if let Some(host) = names.pending() {
+            return resolve::no_answer(host);
+        }
+        let mut hosts = self.hosts().chain(target.cloned());
+        let failure = hosts.find_map(|host| names.failure(&host).cloned());
+        let hosts: Vec<&str> = self.addresses.iter().map(|at| at.host.as_str()).collect();
+        let none = || resolve::no_address(&hosts.join(", "), families);
+        failure.map_or_else(none, ExitError::from)
+    }
+
+    pub(super) fn families(&self) -> Result<Families, ExitError> {
         match (self.spoofed_source, self.families) {
             (None, families) => Ok(families),
             (Some(source), families) if !families.contain(source) => {
@@ -233,7 +240,8 @@ pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     }
 }
 
-pub(crate) fn send(knocks: Vec<PreparedKnock>) -> Result<Vec<SentKnock>, ExitError> {
+/// Sends each knock. A failure is in its outcome.
+pub(super) fn send(knocks: Vec<PreparedKnock>) -> Vec<SentKnock> {
     let send = |PreparedKnock { to, sealed }| {
         let (request, outcome) = match sealed {
             Ok(knock) => {
@@ -246,18 +254,19 @@ pub(crate) fn send(knocks: Vec<PreparedKnock>) -> Result<Vec<SentKnock>, ExitErr
         };
         SentKnock {
             to,
+            count: usize::from(outcome.is_ok()),
             request,
             outcome,
         }
     };
-    let sent: Vec<SentKnock> = knocks.into_iter().map(send).collect();
+    knocks.into_iter().map(send).collect()
+}
+
+/// The error if nothing was sent.
+pub(super) fn unsent(sent: &[SentKnock]) -> Option<ExitError> {
     let errors = sent.iter();
     let mut errors = errors.filter_map(|sent| Some((sent.to, sent.outcome.as_ref().err()?)));
-    if errors.clone().count() == sent.len() {
-        Err(no_route(&mut errors))
-    } else {
-        Ok(sent)
-    }
+    (errors.clone().count() == sent.len()).then(|| no_route(&mut errors))
 }
 
 fn no_route(errors: &mut dyn Iterator<Item = (SocketAddr, &io::Error)>) -> ExitError {

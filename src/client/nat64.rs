@@ -25,7 +25,10 @@ const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
 
 /// A question for the network's own prefixes.
 #[derive(Debug)]
-pub(super) struct PrefixQuestion(Option<Receiver<Vec<Ipv6Net>>>);
+pub(super) enum PrefixQuestion {
+    Open(Receiver<Vec<Ipv6Net>>),
+    Answered(OwnPrefixes),
+}
 
 /// What is known when a knock is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,18 +44,23 @@ impl PrefixQuestion {
         let is_name = |gate: &Endpoint| gate.host.as_str().parse::<IpAddr>().is_err();
         let [anywhere, _] = ITS_ADDRESSES;
         if !gates.iter().any(is_name) || Route::to(SocketAddr::from((anywhere, 9)), None).is_ok() {
-            return Self(None);
+            return Self::Answered(OwnPrefixes::Known(Vec::new()));
         }
         let (sender, answer) = channel();
         thread::spawn(move || sender.send(look_up()));
-        Self(Some(answer))
+        Self::Open(answer)
     }
 
-    pub(super) fn answer(self) -> OwnPrefixes {
-        match self.0.map(|answer| answer.try_recv()) {
-            None => OwnPrefixes::Known(Vec::new()),
-            Some(Ok(prefixes)) => OwnPrefixes::Known(prefixes),
-            Some(Err(_)) => OwnPrefixes::Unknown,
+    /// What is known now.
+    pub(super) fn answer(&mut self) -> &OwnPrefixes {
+        if let Self::Open(answer) = self
+            && let Ok(prefixes) = answer.try_recv()
+        {
+            *self = Self::Answered(OwnPrefixes::Known(prefixes));
+        }
+        match self {
+            Self::Open(_) => &OwnPrefixes::Unknown,
+            Self::Answered(prefixes) => prefixes,
         }
     }
 }

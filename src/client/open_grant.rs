@@ -1,50 +1,53 @@
-//! A grant that a command needs for some time: asks for it, renews it, and closes it.
+//! A grant that a command needs for some time: what asked for it, and how to close it.
 //!
 //! Remembers each request, so that it closes exactly what it opened: a STUN server may see another address by then.
 
 use std::net::SocketAddr;
 
-use postern_proto::{Action, Code, Item, Request, UserKeys};
+use postern_proto::{Action, Item, Request, UserKeys};
 
 use super::KnockRequest;
-use super::knock::{Destination, SentKnock, allows_ipv4, prepare, seal_at_random, send};
+use super::knock::{Destination, SentKnock, allows_ipv4, seal_at_random};
 use super::route::Route;
+use super::schedule::Schedule;
 use crate::adapters::clock;
 use crate::model::address;
 use crate::model::exit::ExitError;
 
 #[derive(Debug)]
 pub(crate) struct OpenGrant {
-    wanted: KnockRequest,
-    destination: Destination,
-    keys: UserKeys,
-    /// The last knock and the one before it; older grants have ended.
+    pub(super) wanted: KnockRequest,
+    pub(super) destination: Destination,
+    pub(super) keys: UserKeys,
+    pub(super) schedule: Schedule,
+    /// What the last knocks asked for and the ones before; older grants have ended.
     asked: [Vec<(SocketAddr, Request)>; 2],
 }
 
 impl OpenGrant {
-    pub(crate) fn new(wanted: KnockRequest, destination: Destination, keys: UserKeys) -> Self {
+    pub(crate) fn new(
+        wanted: KnockRequest,
+        destination: Destination,
+        keys: UserKeys,
+        schedule: Schedule,
+    ) -> Self {
         Self {
             wanted,
             destination,
             keys,
+            schedule,
             asked: [Vec::new(), Vec::new()],
         }
     }
 
-    pub(crate) fn knock(&mut self, code: Option<Code>) -> Result<Vec<SentKnock>, ExitError> {
-        self.wanted.code = code;
-        let prepared = prepare(&self.wanted, &self.destination, &self.keys);
-        self.wanted.code = None;
-        let sent = send(prepared?)?;
+    pub(super) fn remember(&mut self, sent: &[SentKnock]) {
         self.asked.rotate_right(1);
         if let Some(latest) = self.asked.first_mut() {
-            let delivered = delivered(&sent);
+            let delivered = delivered(sent);
             *latest = delivered
                 .map(|(to, request)| (to, request.clone()))
                 .collect();
         }
-        Ok(sent)
     }
 
     /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
@@ -65,11 +68,13 @@ impl OpenGrant {
             }
         }
         let send = |(to, request): (SocketAddr, Request)| {
+            let route = Route::to(to, None);
             let packet = seal_at_random(&self.keys, &request)?;
-            let outcome = Route::to(to, None).and_then(|route| route.send(packet.as_bytes()));
+            let outcome = route.and_then(|route| route.send(packet.as_bytes()));
             Ok(SentKnock {
                 to,
                 request: Some(request),
+                count: usize::from(outcome.is_ok()),
                 outcome,
             })
         };

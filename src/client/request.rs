@@ -2,10 +2,12 @@
 //!
 //! Checks the rules on services (`proto/README.md`, section 5): at least one to open, 16 at most, none twice.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use postern_proto::{Action, Code, GateName, Item, ServiceName, limits::MAX_SERVICES};
 
+use super::names::Names;
 use crate::client::profile::{AllowSetting, Host, TimeOffset};
 use crate::model::exit::{ExitError, USAGE};
 use crate::model::grant_to::GrantTo;
@@ -27,7 +29,31 @@ pub(crate) struct KnockRequest {
     pub(crate) time_offset: TimeOffset,
 }
 
+/// The host to reach, looked up.
+#[derive(Debug)]
+pub(super) enum Targets {
+    Gate,
+    Hosts(Vec<SocketAddr>),
+}
+
 impl KnockRequest {
+    /// The addresses of the target that are known.
+    pub(super) fn targets(&self, names: &Names) -> Result<Targets, ExitError> {
+        let Some(target) = &self.target else {
+            return Ok(Targets::Gate);
+        };
+        let addresses = names.addresses(target, 0);
+        match names.failure(target) {
+            Some(failure) if addresses.is_empty() => Err(failure.clone().into()),
+            _ => Ok(Targets::Hosts(addresses)),
+        }
+    }
+
+    /// How many knocks may go to one address at once.
+    pub(super) fn claims_at_most(&self) -> usize {
+        1 + usize::from(self.allow == AllowSetting::Both)
+    }
+
     /// The services as a knock carries them, without duplicates, and the code.
     pub(crate) fn items(&self) -> Result<Vec<Item>, ExitError> {
         let mut items = Vec::new();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use postern_proto::{Item, ServiceName};
 
 use crate::setup::{
-    ClosedPort, GATE, Home, World, open_port, postern_behind, program, run, says, tcp,
+    ClosedPort, GATE, Home, World, open, open_port, postern_behind, program, run, says, tcp,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -123,7 +123,7 @@ fn closed_port_is_knocked_for() {
         let world = World::new(&format!("services = [\"{services}\"]"));
         let port = ClosedPort::new();
         let to = port.address();
-        let connection = Connection::start(&world.home, to, &[]);
+        let connection = Connection::start(&world.home, to, &["--once"]);
         let asked = match services {
             "tcp/22" => tcp(to.port(), to.port()),
             _ => tcp(1, 65_535),
@@ -142,6 +142,32 @@ fn closed_port_is_knocked_for() {
         assert_eq!((code, messages.lines().count()), (0, 2));
         world.gate.got_nothing();
     }
+}
+
+/// Every knock of a wait is a new packet.
+#[test]
+fn closed_port_is_knocked_for_again() {
+    let world = World::new("services = [\"tcp/1-65535\"]\nquota = \"6/min\"");
+    let port = ClosedPort::new();
+    let connection = Connection::start(&world.home, port.address(), &["--json", "--wait=60s"]);
+    let mut packets = [(); 3].map(|()| world.gate.packet());
+    let (mut peer, _) = port.open().accept().unwrap();
+    peer.write_all(b"welcome").unwrap();
+    drop(peer);
+    let (code, output, messages) = connection.close();
+    assert_eq!((code, output.as_str()), (0, "welcome"));
+    let report: serde_json::Value = serde_json::from_str(&messages).unwrap();
+    assert_eq!(report["knocks"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(
+        report["knocks"][0]["count"], 3,
+        "half of the quota: {report}"
+    );
+    packets.sort();
+    assert!(packets[0] != packets[1] && packets[1] != packets[2]);
+    for packet in packets {
+        open(&packet, &world.keys);
+    }
+    world.gate.got_nothing();
 }
 
 #[test]

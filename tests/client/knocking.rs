@@ -40,7 +40,7 @@ fn ipv4_knock_follows_the_profile() {
 }
 
 #[test]
-fn each_family_gets_one_knock() {
+fn each_address_gets_one_knock() {
     let (v4, v6, second) = (FakeGate::v4(), FakeGate::v6(), FakeGate::v4());
     let (home, keys) = Home::for_gates(&[&v4, &v6, &second], SSH);
     let out = home.line("knock home").ok();
@@ -49,7 +49,8 @@ fn each_family_gets_one_knock() {
         out.contains(&format!("knocked {GATE} at {} {asked}\n", v6.address())),
         "{out}"
     );
-    assert_eq!(out.lines().count(), 2);
+    assert_eq!(out.lines().count(), 3);
+    second.request(&keys);
     assert_eq!(v4.request(&keys).allow, exactly(LOOPBACK));
     let request = v6.request(&keys);
     assert_eq!((request.allow, request.duration_s), (exactly("::1"), 0));
@@ -59,6 +60,17 @@ fn each_family_gets_one_knock() {
     home.run(&["knock", "home", "-4"]).ok();
     v4.request(&keys);
     v6.got_nothing();
+    second.request(&keys);
+    // The gate admits a code once for each family.
+    run(home
+        .command(&["knock", "home"])
+        .env("POSTERN_CODE", "123456"))
+    .ok();
+    assert!(
+        [&v4, &v6]
+            .iter()
+            .all(|gate| gate.request(&keys).code().is_some())
+    );
     second.got_nothing();
 }
 

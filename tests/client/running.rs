@@ -169,7 +169,7 @@ fn only_the_command_may_be_dumped() {
 fn early_signal_ends_the_wait() {
     let world = World::new(UDP);
     let port = ClosedPort::new();
-    let options = ["-q", "-s", &port.service(), "--wait", "60s"];
+    let options = ["-q", "-s", &port.service(), "--wait", "60s", "--once"];
     let (mut child, process, mut output) = start(&world, "env", &options, "echo started");
     let opened = world.request();
     signal(&process, Signal::TERM);

@@ -38,7 +38,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 the port did not open in time, 6
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Send a knock over IPv4 and one over IPv6 to open a service
+    /// Send a knock to each address of a gate to open a service
     Knock(Knock),
     /// Close open grants early; all of them if no service is named
     Close(Close),
@@ -71,6 +71,9 @@ pub(super) struct Knock {
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s",
           value_parser = parse_duration, conflicts_with_all = ["print", "dry_run"])]
     pub(super) wait: Option<Duration>,
+    /// With --wait, knock once and do not repeat the knock
+    #[arg(long, requires = "wait")]
+    pub(super) once: bool,
     /// Send from this source address, which this machine does not have; requires root and --allow
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["print", "dry_run"])]
     pub(super) spoof_source: Option<IpAddr>,
@@ -226,6 +229,9 @@ pub(super) struct WaitLimit {
     /// Wait this long for the port to open; exit with status 3 if it does not
     #[arg(long = "wait", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(super) limit: Duration,
+    /// Knock once and do not repeat the knock
+    #[arg(long)]
+    pub(super) once: bool,
 }
 
 /// What to do with a knock.

@@ -3,6 +3,7 @@
 //! Never from the command line. Asks only on a terminal. Every buffer with a code is wiped.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_proto::{Code, GateName, Malformed};
@@ -10,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::gate;
 use crate::adapters::process::user_command;
-use crate::client;
 use crate::client::profile::CodeSource;
+use crate::client::{self, AskProgram, Codes};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 
 const VARIABLE: &str = "POSTERN_CODE";
@@ -34,6 +35,21 @@ pub(super) fn obtain(
         return read(&text, VARIABLE).map(Some);
     }
     source.map(|source| from_source(source, gate)).transpose()
+}
+
+/// The code for the first knock of a wait, and how to get another.
+pub(super) fn obtain_more(
+    from_input: bool,
+    source: Option<&CodeSource>,
+    gate: &GateName,
+) -> Result<Codes, ExitError> {
+    let first = obtain(from_input, source, gate)?;
+    let more = source.filter(|_| is_renewable(from_input, source));
+    let more = more.cloned().map(|source| -> AskProgram {
+        let gate = gate.clone();
+        Arc::new(move || from_source(&source, &gate))
+    });
+    Ok(Codes { first, more })
 }
 
 /// Whether the source can give a new code for each knock, without a person.

@@ -8,13 +8,13 @@ use std::time::Duration;
 use postern_proto::{Action, Protocol, Service};
 use serde::Serialize;
 
-use super::arguments::{Connect, Gate, Messages, NamedGate, RequestArguments};
+use super::arguments::{Connect, Gate, Messages, NamedGate, RequestArguments, WaitLimit};
 use super::json::{self, KnockJson, WaitJson};
 use super::output::note;
 use super::plan::Plan;
-use super::report::{not_open, tell_aside};
+use super::report::{not_open, tell_failures, tell_one_aside};
 use super::{code, words};
-use crate::client::{self, KnockRequest, SentKnock, Unreached};
+use crate::client::{self, Alarm, Awaited, KnockRequest, SentKnock, Unreached, Waited};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::service::{self, Ports, Wanted};
 
@@ -49,8 +49,8 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
     let gate = plan.request.gate.to_string();
 
     let addresses = client::resolve(&host, port, plan.destination.families)?;
-    let failed = |why| match why {
-        Unreached::Closed => not_open(&format!("{host} port {port}"), limit),
+    let failed = |why, sent: &[SentKnock]| match why {
+        Unreached::Closed => not_open(&format!("{host} port {port}"), limit, sent),
         Unreached::NoRoute(error) => {
             let what = format!("cannot reach {host} port {port}: {error}");
             ExitError::new(UNAVAILABLE, format!("{what}; check this machine's network"))
@@ -58,16 +58,15 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
     };
     let (connected, sent) = match client::connect_once(&addresses, OPEN_PORT_TIMEOUT) {
         Ok(connected) => (connected, Vec::new()),
-        Err(error @ Unreached::NoRoute(_)) => return Err(failed(error)),
+        Err(error @ Unreached::NoRoute(_)) => return Err(failed(error, &[])),
         Err(Unreached::Closed) => {
-            let sent = knock(plan, &messages)?;
-            let mut allowed = addresses.clone();
-            allowed.retain(|address| client::allows(&sent, *address));
-            if allowed.is_empty() {
-                allowed = addresses;
-            }
-            let connected = client::connect_within(&allowed, limit);
-            (connected.map_err(failed)?, sent)
+            let service = Awaited::Host {
+                host: host.clone(),
+                port,
+                addresses,
+            };
+            let Waited { sent, result } = knock(plan, &service, &arguments.wait, &messages)?;
+            (result.map_err(|why| failed(why, &sent))?, sent)
         }
     };
     if messages.json {
@@ -79,19 +78,32 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
         };
         json::write_aside("connect", report)?;
     } else if !messages.quiet && !sent.is_empty() {
-        note(&words::opened(&connected.port));
+        note(&words::opened(&connected.port, &sent));
     }
     client::relay(connected.stream)
 }
 
-fn knock(mut plan: Plan, messages: &Messages) -> Result<Vec<SentKnock>, ExitError> {
-    plan.request.code = code::obtain(false, plan.code.as_ref(), &plan.request.gate)?;
-    let prepared = client::prepare(&plan.request, &plan.destination, &plan.keys)?;
-    let sent = client::send(prepared)?;
+/// Knocks until the service answers.
+fn knock(
+    plan: Plan,
+    service: &Awaited,
+    wait: &WaitLimit,
+    messages: &Messages,
+) -> Result<Waited, ExitError> {
+    let gate = plan.request.gate.clone();
+    let codes = code::obtain_more(false, plan.code.as_ref(), &gate)?;
+    let mut tell = |sent: &SentKnock| {
+        if messages.are_wanted() {
+            tell_one_aside(&gate, sent);
+        }
+    };
+    let alarm = Alarm::new().map_err(client::no_alarm)?;
+    let mut grant = plan.into_grant(wait.once);
+    let waited = grant.until_open(service, wait.limit, codes, &alarm, &mut tell)?;
     if messages.are_wanted() {
-        tell_aside(&plan.request.gate, &sent);
+        tell_failures(&waited.sent);
     }
-    Ok(sent)
+    Ok(waited)
 }
 
 /// Keeps the services of the profile if they cover the port; else asks for the port alone.

@@ -39,6 +39,8 @@ pub(super) struct KnocksJson {
 pub(super) struct KnockJson {
     pub(super) to: String,
     pub(super) sent: bool,
+    /// How many knocks were sent there.
+    pub(super) count: usize,
     pub(super) error: Option<String>,
     /// `None` if there is no route to this address.
     pub(super) request: Option<RequestJson>,
@@ -47,10 +49,16 @@ pub(super) struct KnockJson {
 }
 
 impl KnockJson {
-    fn new(to: SocketAddr, request: Option<&Request>, error: Option<&io::Error>) -> Self {
+    fn new(
+        to: SocketAddr,
+        count: usize,
+        request: Option<&Request>,
+        error: Option<&io::Error>,
+    ) -> Self {
         Self {
             to: to.to_string(),
             sent: error.is_none(),
+            count,
             error: error.map(ToString::to_string),
             request: request.map(|request| RequestJson::new(request, Some(to.is_ipv4()))),
             packet: None,
@@ -59,7 +67,10 @@ impl KnockJson {
 
     pub(super) fn all(sent: &[SentKnock]) -> Vec<Self> {
         sent.iter()
-            .map(|sent| Self::new(sent.to, sent.request.as_ref(), sent.outcome.as_ref().err()))
+            .map(|sent| {
+                let (request, error) = (sent.request.as_ref(), sent.outcome.as_ref().err());
+                Self::new(sent.to, sent.count, request, error)
+            })
             .collect()
     }
 
@@ -70,7 +81,7 @@ impl KnockJson {
         };
         Self {
             sent: false,
-            ..Self::new(knock.to, request, error)
+            ..Self::new(knock.to, 0, request, error)
         }
     }
 }

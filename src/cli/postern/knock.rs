@@ -11,9 +11,9 @@ use super::arguments::{Close, Knock, Output};
 use super::json::{self, KnockJson, KnocksJson, WaitJson};
 use super::output::say;
 use super::plan::Plan;
-use super::report::{not_open, tell};
+use super::report::{not_open, tell, tell_failures, tell_one};
 use super::{code, words};
-use crate::client::{self, KnockRequest, PreparedKnock};
+use crate::client::{self, Alarm, Awaited, Codes, KnockRequest, SentKnock};
 use crate::model::exit::{ExitError, USAGE};
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitError> {
@@ -25,17 +25,26 @@ pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitE
         Some(limit) => Some((port_to_wait_for(&plan.request)?, limit)),
         None => None,
     };
+    let mut codes = Codes::default();
     if !output.dry_run {
         plan.request.items()?;
-        let code = code::obtain(arguments.code_stdin, plan.code.as_ref(), &plan.request.gate)?;
-        plan.request.code = code;
+        let source = plan.code.as_ref();
+        codes = code::obtain_more(arguments.code_stdin, source, &plan.request.gate)?;
     }
-    carry_out("knock", &output, &plan, wait)
+    if output.print || output.dry_run {
+        plan.request.code = codes.first;
+        return show("knock", &output, &plan);
+    }
+    send("knock", &output, plan, codes, wait, arguments.once)
 }
 
 pub(super) fn close(arguments: Close, config: Option<&Path>) -> Result<(), ExitError> {
     let plan = Plan::new(Action::Close, arguments.request, None, config)?;
-    carry_out("close", &arguments.output, &plan, None)
+    let output = arguments.output;
+    if output.print || output.dry_run {
+        return show("close", &output, &plan);
+    }
+    send("close", &output, plan, Codes::default(), None, true)
 }
 
 fn port_to_wait_for(request: &KnockRequest) -> Result<u16, ExitError> {
@@ -44,48 +53,69 @@ fn port_to_wait_for(request: &KnockRequest) -> Result<u16, ExitError> {
     port.ok_or_else(|| ExitError::new(USAGE, what))
 }
 
-fn carry_out(
+fn send(
     command: &str,
     output: &Output,
-    plan: &Plan,
+    plan: Plan,
+    codes: Codes,
     wait: Option<(u16, Duration)>,
+    once: bool,
 ) -> Result<(), ExitError> {
-    let gate = &plan.request.gate;
-    let prepared = client::prepare(&plan.request, &plan.destination, &plan.keys)?;
-    if output.print || output.dry_run {
-        return show(command, output, gate, &prepared);
-    }
-    let sent = client::send(prepared)?;
-    if !output.json {
-        tell(gate, &sent)?;
-    }
-    let waited = wait.map(|(port, limit)| {
-        let addresses = client::service_addresses(&sent, port);
-        (port, limit, client::wait_for(&addresses, limit))
-    });
-    if output.json {
-        let knocks = KnocksJson {
-            gate: gate.to_string(),
-            mode: "sent",
-            knocks: KnockJson::all(&sent),
-            wait: waited.map(|(_, _, open)| WaitJson::from(open)),
+    let gate = plan.request.gate.clone();
+    let mut grant = plan.into_grant(once);
+    let Some((port, limit)) = wait else {
+        let sent = grant.knock(codes)?;
+        return if output.json {
+            report(command, &gate, &sent, None)
+        } else {
+            tell(&gate, &sent)
         };
-        json::write(command, knocks)?;
+    };
+    let alarm = Alarm::new().map_err(client::no_alarm)?;
+    let mut told = Ok(());
+    let mut tell = |sent: &SentKnock| {
+        if !output.json && told.is_ok() {
+            told = tell_one(&gate, sent);
+        }
+    };
+    let service = Awaited::AtGate(port);
+    let waited = grant.until_open(&service, limit, codes, &alarm, &mut tell)?;
+    told?;
+    let (sent, open) = (
+        waited.sent,
+        waited.result.ok().map(|connected| connected.port),
+    );
+    if output.json {
+        report(command, &gate, &sent, Some(open.into()))?;
+    } else {
+        tell_failures(&sent);
     }
-    match waited {
-        Some((port, limit, None)) => Err(not_open(&format!("tcp/{port}"), limit)),
-        Some((_, _, Some(open))) if !output.json => say(&format!("{}\n", words::opened(&open))),
-        _ => Ok(()),
+    match open {
+        None => Err(not_open(&format!("tcp/{port}"), limit, &sent)),
+        Some(open) if !output.json => say(&format!("{}\n", words::opened(&open, &sent))),
+        Some(_) => Ok(()),
     }
 }
 
-/// Shows the packets (`--print`) or the requests (`--dry-run`) and sends nothing.
-fn show(
+fn report(
     command: &str,
-    output: &Output,
     gate: &GateName,
-    prepared: &[PreparedKnock],
+    sent: &[SentKnock],
+    wait: Option<WaitJson>,
 ) -> Result<(), ExitError> {
+    let knocks = KnocksJson {
+        gate: gate.to_string(),
+        mode: "sent",
+        knocks: KnockJson::all(sent),
+        wait,
+    };
+    json::write(command, knocks)
+}
+
+/// Shows the packets (`--print`) or the requests (`--dry-run`) and sends nothing.
+fn show(command: &str, output: &Output, plan: &Plan) -> Result<(), ExitError> {
+    let gate = &plan.request.gate;
+    let prepared = client::prepare(&plan.request, &plan.destination, &plan.keys)?;
     if output.json {
         let knocks = prepared.iter().map(|knock| {
             let mut shown = KnockJson::unsent(knock);

@@ -10,8 +10,9 @@ use postern_proto::{Action, UserKeys};
 use super::arguments::RequestArguments;
 use super::gate;
 use crate::client::profile::CodeSource;
-use crate::client::{Destination, Families, KnockRequest};
+use crate::client::{Destination, Families, KnockRequest, OpenGrant, Schedule};
 use crate::model::exit::ExitError;
+use crate::model::quota::Quota;
 
 /// Everything that a knock is made from, except the code itself.
 pub(super) struct Plan {
@@ -19,9 +20,21 @@ pub(super) struct Plan {
     pub(super) destination: Destination,
     pub(super) keys: UserKeys,
     pub(super) code: Option<CodeSource>,
+    quota: Quota,
 }
 
 impl Plan {
+    /// The grant to ask for. With `once`, no knock is repeated.
+    pub(super) fn into_grant(self, once: bool) -> OpenGrant {
+        let quota = self.quota;
+        OpenGrant::new(
+            self.request,
+            self.destination,
+            self.keys,
+            Schedule { quota, once },
+        )
+    }
+
     /// The profile supplies what the command line leaves out. A close without services closes everything.
     pub(super) fn new(
         action: Action,
@@ -60,6 +73,7 @@ impl Plan {
             },
             keys,
             code: profile.code,
+            quota: profile.quota,
         })
     }
 }

@@ -8,18 +8,20 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use postern_proto::{Action, Code, GateName};
+use postern_proto::{Action, GateName};
 use serde::Serialize;
 
 use super::arguments::{Messages, Run};
 use super::json::{self, KnockJson, WaitJson};
 use super::output::note;
 use super::plan::Plan;
-use super::report::{not_open, tell_aside};
+use super::report::{not_open, tell_aside, tell_failures, tell_one_aside};
 use super::{code, words};
 use crate::adapters::clock;
 use crate::client::profile::CodeSource;
-use crate::client::{self, CommandExit, CommandRunner, OpenGrant, PortWait, SentKnock};
+use crate::client::{
+    self, Alarm, Awaited, Codes, CommandExit, CommandRunner, OpenGrant, SentKnock, Waited,
+};
 use crate::model::exit::{ExitError, FAILED, NOT_FOUND, NOT_RUNNABLE, USAGE};
 
 /// The pause after a failed renewal.
@@ -48,7 +50,7 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Exi
     let interval = arguments.keep_open.then(interval).transpose()?;
     let port = plan.request.tcp_port();
     let gate = plan.request.gate.clone();
-    let first = code::obtain(code_stdin, plan.code.as_ref(), &gate)?;
+    let codes = code::obtain_more(code_stdin, plan.code.as_ref(), &gate)?;
     // From here on, only SIGKILL prevents the closing of the grant.
     let runner = CommandRunner::new().map_err(|error| {
         ExitError::new(FAILED, format!("cannot handle signals: {error}; try again"))
@@ -56,13 +58,13 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Exi
     let mut guarded = GuardedRun {
         gate,
         messages: arguments.messages,
-        code: plan.code,
+        code: plan.code.clone(),
         interval,
-        grant: OpenGrant::new(plan.request, plan.destination, plan.keys),
+        grant: plan.into_grant(arguments.wait.once),
         knocked: clock::instant(),
         report: RunJson::default(),
     };
-    let outcome = match guarded.open(&runner, first, port, arguments.wait.limit) {
+    let outcome = match guarded.open(&runner, codes, port, arguments.wait.limit) {
         Ok(None) => guarded.run(&runner, &arguments.command),
         Ok(signal) => Ok(CommandExit {
             status: None,
@@ -103,36 +105,49 @@ struct GuardedRun {
 }
 
 impl GuardedRun {
-    /// Knocks and waits until the port is open. Returns a signal that came first.
+    /// Knocks until the port is open. Returns a signal that came first.
     fn open(
         &mut self,
         runner: &CommandRunner,
-        code: Option<Code>,
+        codes: Codes,
         port: Option<u16>,
         limit: Duration,
     ) -> Result<Option<i32>, ExitError> {
-        let sent = self.knock(code)?;
-        if self.messages.are_wanted() {
-            tell_aside(&self.gate, &sent);
-        }
-        self.report.knocks = KnockJson::all(&sent);
+        let is_wanted = self.messages.are_wanted();
         let Some(port) = port else {
+            let sent = self.knock(codes)?;
+            if is_wanted {
+                tell_aside(&self.gate, &sent);
+            }
+            self.report.knocks = KnockJson::all(&sent);
             return Ok(runner.pending_signal());
         };
-        match runner.wait_for_port(client::service_addresses(&sent, port), limit) {
-            PortWait::Open(open) => {
-                self.report.wait = Some(Some(open).into());
-                if self.messages.are_wanted() {
-                    note(&words::opened(&open));
-                }
-                Ok(None)
+        self.knocked = clock::instant();
+        let (gate, grant) = (&self.gate, &mut self.grant);
+        let alarm = Alarm::new().map_err(client::no_alarm)?;
+        let mut tell = |sent: &SentKnock| {
+            if is_wanted {
+                tell_one_aside(gate, sent);
             }
-            PortWait::Closed => {
-                self.report.wait = Some(None.into());
-                Err(not_open(&format!("tcp/{port}"), limit))
-            }
-            PortWait::Signal(signal) => Ok(Some(signal)),
+        };
+        let (waited, signal) = runner.during(&alarm, || {
+            grant.until_open(&Awaited::AtGate(port), limit, codes, &alarm, &mut tell)
+        });
+        let Waited { sent, result } = waited?;
+        if is_wanted {
+            tell_failures(&sent);
         }
+        self.report.knocks = KnockJson::all(&sent);
+        if signal.is_some() {
+            return Ok(signal);
+        }
+        let open = result.ok().map(|connected| connected.port);
+        self.report.wait = Some(open.into());
+        let open = open.ok_or_else(|| not_open(&format!("tcp/{port}"), limit, &sent))?;
+        if is_wanted {
+            note(&words::opened(&open, &sent));
+        }
+        Ok(None)
     }
 
     fn run(
@@ -154,9 +169,9 @@ impl GuardedRun {
         })
     }
 
-    fn knock(&mut self, code: Option<Code>) -> Result<Vec<SentKnock>, ExitError> {
+    fn knock(&mut self, codes: Codes) -> Result<Vec<SentKnock>, ExitError> {
         let now = clock::instant();
-        let sent = self.grant.knock(code)?;
+        let sent = self.grant.knock(codes)?;
         self.knocked = now;
         Ok(sent)
     }
@@ -170,7 +185,8 @@ impl GuardedRun {
     fn renew(&mut self) -> Duration {
         let source = self.code.as_ref();
         let code = source.map(|source| code::from_source(source, &self.gate));
-        match code.transpose().and_then(|code| self.knock(code)) {
+        let codes = code.transpose().map(|first| Codes { first, more: None });
+        match codes.and_then(|codes| self.knock(codes)) {
             Ok(_) => {
                 self.report.renewals = self.report.renewals.saturating_add(1);
                 self.until_renewal().unwrap_or(RETRY_PAUSE)

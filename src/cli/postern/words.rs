@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use postern_proto::{Action, Allow, GateName, Item, Request};
 
-use crate::client::OpenPort;
+use crate::client::{OpenPort, SentKnock};
 use crate::model::address::{self, MAPPED};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::time::{self, Timestamp};
+
+/// The most addresses of a gate in one sentence.
+const NAMED_MAX: usize = 3;
 
 /// Whether the knock goes over IPv4, if that is known.
 pub(super) type OverIpv4 = Option<bool>;
@@ -77,9 +80,33 @@ pub(super) fn sentence(gate: &GateName, to: SocketAddr, request: &Request) -> St
     }
 }
 
-pub(super) fn opened(port: &OpenPort) -> String {
+pub(super) fn opened(port: &OpenPort, sent: &[SentKnock]) -> String {
     let after = Duration::from_millis(time::millis(port.after).max(1));
-    format!("{} is open after {}", port.at, time::human(after))
+    let after = format!("{} is open after {}", port.at, time::human(after));
+    if sent.iter().any(|sent| sent.count > 1) {
+        format!("{after}; {}", count(sent))
+    } else {
+        after
+    }
+}
+
+/// How many knocks were sent, and to which addresses.
+pub(super) fn count(sent: &[SentKnock]) -> String {
+    let knocks: usize = sent.iter().map(|sent| sent.count).sum();
+    let knocks = format!("sent {knocks} knock{}", if knocks == 1 { "" } else { "s" });
+    let there = sent.iter().filter(|sent| sent.count > 0);
+    let mut there: Vec<String> = there.map(|sent| sent.to.to_string()).collect();
+    there.dedup();
+    let more = there.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        there.truncate(NAMED_MAX);
+        there.push(format!("{more} more addresses"));
+    }
+    match there.split_last() {
+        None => knocks,
+        Some((only, [])) => format!("{knocks} to {only}"),
+        Some((last, first)) => format!("{knocks} to {} and {last}", first.join(", ")),
+    }
 }
 
 pub(super) fn listing(gate: &GateName, request: &Request, over_ipv4: OverIpv4) -> String {

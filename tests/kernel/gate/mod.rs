@@ -20,6 +20,7 @@ mod flushed;
 mod hooks;
 mod knock_port;
 mod links;
+mod lossy;
 mod networks;
 mod observer;
 mod peer;
@@ -42,6 +43,7 @@ const ROOT: &[Requirement] = &[Requirement::Root];
 const PEER: &[Requirement] = &[Requirement::Peer];
 const TUN: &[Requirement] = &[Requirement::Tun];
 const PYTHON: &[Requirement] = &[Program("python3")];
+const NFT: &[Requirement] = &[Program("nft")];
 const SYSCTL: &[Requirement] = &[Program("sysctl")];
 const NMAP: &[Requirement] = &[Program("nmap")];
 const SETPRIV: &[Requirement] = &[Requirement::Root, Program("setpriv")];
@@ -152,6 +154,10 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: links::altname_is_captured,
     NONE: links::renamed_interface_is_still_captured,
     CC: clocks::gate_heals_when_the_clock_is_set,
+    NFT: lossy::commands_open_despite_loss,
+    NFT: lossy::most_knocks_open_when_most_are_lost,
+    NONE: lossy::repeats_extend_one_grant_and_are_charged,
+    NONE: lossy::dead_address_costs_little,
     PYTHON: codes::one_time_code_opens_once,
     PYTHON: codes::wrong_codes_are_throttled,
     NONE: command::command_opens_and_closes,

@@ -28,7 +28,13 @@ const KINDS: &[(&str, &str)] = &[
         r"(?m)(  (?:-|[0-9.]+) +)(\d+m( \d+s)?|[0-9.]+s)$",
         "$1<left>",
     ),
-    (r"\bis open after [0-9.]+(ms|s)\b", "is open after <ms>"),
+    (
+        r"\bis open after [0-9.]+(ms|s)\b(; sent .*)?",
+        "is open after <ms>",
+    ),
+    // how often a knock is repeated depends on how busy the machine is
+    (r"\bsent \d+ knocks?\b", "sent <n> knocks"),
+    (r#"("count": ?)[1-9]\d*\b"#, "$1<n>"),
     (
         r"\bmade (\d+m( \d+s)?|[0-9.]+(ms|s)) (ago|ahead)",
         "made <age> $4",

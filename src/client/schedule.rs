@@ -1,0 +1,108 @@
+//! When a client knocks again, and how often: pure values, without a clock.
+//!
+//! A knock or an answer may be lost, and a gate sends no answer. So the first repeats come early and later ones each
+//! second. Half of the user's quota is left for the next command.
+
+use std::time::Duration;
+
+use crate::model::quota::Quota;
+
+/// The most knocks of one wait, over all addresses.
+pub(super) const KNOCKS_MAX: usize = 10;
+
+const EARLY: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) quota: Quota,
+    /// Whether to knock once at each address and never again.
+    pub(crate) once: bool,
+}
+
+impl Schedule {
+    /// When this round is due, counted from the first one; `None` if there is none.
+    pub(super) fn due(&self, round: usize) -> Option<Duration> {
+        if self.once && round > 0 {
+            return None;
+        }
+        let later = || {
+            let seconds = round.saturating_sub(EARLY.len()).saturating_add(2);
+            Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))
+        };
+        Some(EARLY.get(round).copied().unwrap_or_else(later))
+    }
+
+    /// How many knocks may be sent `now`, after those that were sent at these times.
+    pub(super) fn room(&self, now: Duration, sent: &[Duration]) -> usize {
+        let count = usize::try_from(self.quota.count.get()).unwrap_or(usize::MAX);
+        // Half of a single knock is one in twice the time.
+        let (most, time) = match count / 2 {
+            0 => (1, self.quota.per.saturating_mul(2)),
+            half => (half, self.quota.per),
+        };
+        let recent = sent.iter().filter(|sent| now.saturating_sub(**sent) < time);
+        let in_quota = most.saturating_sub(recent.count());
+        in_quota.min(KNOCKS_MAX.saturating_sub(sent.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(quota: &str) -> Schedule {
+        Schedule {
+            quota: quota.parse().unwrap(),
+            once: false,
+        }
+    }
+
+    #[test]
+    fn repeats_come_early_then_each_second() {
+        let due = |round| schedule("30/min").due(round).map(|due| due.as_millis());
+        let times = [0, 250, 500, 1000, 2000, 3000, 4000];
+        assert!((0..7).map(due).eq(times.map(Some)));
+        let once = Schedule {
+            once: true,
+            ..schedule("30/min")
+        };
+        assert_eq!((once.due(0), once.due(1)), (Some(Duration::ZERO), None));
+    }
+
+    #[test]
+    fn ten_knocks_or_half_the_quota() {
+        // The times in seconds at which one address is knocked at, within a minute and a half.
+        let knocks = |quota: &str| {
+            let schedule = schedule(quota);
+            let (mut sent, mut round) = (Vec::new(), 0);
+            while let Some(due) = schedule.due(round).filter(|due| due.as_secs() < 90) {
+                if schedule.room(due, &sent) > 0 {
+                    sent.push(due);
+                }
+                round += 1;
+            }
+            sent.iter().map(Duration::as_secs_f64).collect::<Vec<_>>()
+        };
+        let all = [0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+        assert_eq!(knocks("30/min"), all);
+        assert_eq!(
+            knocks("8/min"),
+            [&all[..4], &[60.0, 61.0, 62.0, 63.0]].concat()
+        );
+        assert_eq!(knocks("7/h"), all[..3]);
+        assert_eq!(knocks("1/day"), all[..1]);
+        assert_eq!(knocks("1/s")[..3], [0.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn all_addresses_share_one_budget() {
+        let schedule = schedule("30/min");
+        assert_eq!(schedule.room(Duration::ZERO, &[]), KNOCKS_MAX);
+        assert_eq!(schedule.room(Duration::ZERO, &[Duration::ZERO; 8]), 2);
+    }
+}

@@ -1,0 +1,119 @@
+//! Networks that lose packets, and gates of which one address is dead: the client knocks until the
+//! port is open.
+//!
+//! The first client of the harness loses packets with nftables, in both directions.
+
+use std::time::{Duration, Instant};
+
+use postern_harness::world::CLIENT_INTERFACE;
+use postern_harness::{Family, GateConfig, SERVICE, World, wait_until};
+
+/// The client's loss in percent, for packets that the rules match.
+fn lose(world: &World, percent: u8, matches: &str) {
+    let chains = ["input", "output"].map(|hook| {
+        let hook = format!("{hook} {{ type filter hook {hook} priority 0;");
+        format!("chain {hook} {matches} numgen random mod 100 < {percent} drop; }};")
+    });
+    world
+        .first
+        .space
+        .sh(&format!("nft 'table inet loss {{ {} }}'", chains.join(" ")));
+}
+
+/// In each try a lost packet is likely. No try may fail: with ten knocks one in 100,000 does, at 60 % loss one in 100.
+pub(crate) fn commands_open_despite_loss(backend: &'static str) {
+    let plan =
+        GateConfig::empty(backend).member("alice", "quota = \"1000/min\"\nduration = \"1s\"");
+    let world = World::start(&plan);
+    let service = world.service.try_clone().unwrap();
+    std::thread::spawn(move || service.incoming().for_each(drop));
+    lose(&world, 30, "");
+    let (gate, port) = (Family::V4.address(1).to_string(), SERVICE.to_string());
+    for _ in 0..4 {
+        for words in [
+            &["knock", "v4", "--wait=10s"][..],
+            &["connect", "v4", &gate, &port, "--wait=10s"],
+            &["run", "v4", "--wait=10s", "--", "true"],
+        ] {
+            let ran = world.first.postern("alice", words);
+            assert_eq!(ran.code, Some(0), "{words:?}: {}", ran.err);
+            world.wait_until_closed();
+        }
+    }
+}
+
+pub(crate) fn most_knocks_open_when_most_are_lost(backend: &'static str) {
+    let plan =
+        GateConfig::empty(backend).member("alice", "quota = \"1000/min\"\nduration = \"1s\"");
+    let world = World::start(&plan);
+    lose(&world, 60, "meta l4proto udp");
+    let opened = (0..10).filter(|_| {
+        let ran = world.first.postern("alice", &["knock", "v4", "--wait=10s"]);
+        world.wait_until_closed();
+        ran.code == Some(0)
+    });
+    // A single knock would open 4 of 10. More than 2 failures of 10 come once in a million times.
+    assert!(opened.count() >= 8);
+}
+
+/// The port stays shut because nothing listens there, so the client knocks until the end.
+pub(crate) fn repeats_extend_one_grant_and_are_charged(backend: &'static str) {
+    let plan =
+        GateConfig::empty(backend).user("alice", "services = [\"tcp/2223\"]\nquota = \"30/day\"");
+    let world = World::start(&plan);
+    let wait = ["knock", "v4", "-s", "tcp/2223", "--wait=2500ms"];
+    let ran = world.first.postern("alice", &wait);
+    let gate = format!("{}:62201", Family::V4.address(1));
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(
+        ran.err.contains(&format!(
+            "did not open within 2.5s; sent 5 knocks to {gate};"
+        )),
+        "{}",
+        ran.err
+    );
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+    wait_until("the quota of five knocks to be used", || {
+        let status = world.at_gate(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        status["quotas"][0]["left"] == 25
+    });
+    assert_eq!(world.wait_for_grants(1).len(), 1);
+    let once = world
+        .first
+        .postern("alice", &[&wait[..], &["--once", "--json"]].concat());
+    let told: serde_json::Value = serde_json::from_str(&once.out).unwrap();
+    assert_eq!(
+        (once.code, &told["knocks"][0]["count"]),
+        (Some(3), &1.into()),
+        "{told}"
+    );
+}
+
+/// Both addresses are knocked at, and the live one need not wait until the dead one is given up.
+pub(crate) fn dead_address_costs_little(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend));
+    let (dead, live) = (Family::V4.address(9), Family::V4.address(1));
+    world.first.space.ip_batch(&format!(
+        "route add {dead} dev {CLIENT_INTERFACE}\nneigh replace {dead} lladdr 02:00:00:00:00:09 dev {CLIENT_INTERFACE} nud permanent"
+    ));
+    let [dead, live] = [dead, live].map(|address| address.to_string());
+    let start = Instant::now();
+    let words = [
+        "knock",
+        "v4",
+        "--address",
+        &dead,
+        "--address",
+        &live,
+        "--wait=8s",
+    ];
+    let ran = world.first.postern("alice", &words);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
+    let third = ran.out.lines().nth(2).unwrap();
+    assert!(
+        third.starts_with(&format!("{live}:{SERVICE} is open after ")),
+        "{third}"
+    );
+    assert!(start.elapsed() < Duration::from_millis(2500));
+}
