@@ -15,7 +15,7 @@ use super::names::{ADDRESSES_MAX, Names};
 use super::own_address::OwnAddresses;
 use super::request::Targets;
 use super::resolve::{self, Families};
-use super::route::Route;
+use super::route::{Route, UNKNOWN_PATH};
 use super::spoof::SpoofedSender;
 use super::wake::{Alarm, no_alarm};
 use crate::adapters::clock;
@@ -142,11 +142,13 @@ pub(super) fn make(
                 target,
                 items: items.clone(),
             };
-            let packet = seal_at_random(keys, &request)?;
+            let route = route.take().unwrap_or_else(|| Route::to(to, None));
+            let longest = route.as_ref().map_or(UNKNOWN_PATH, Route::longest);
+            let packet = seal_within(keys, &request, longest)?;
             let sealed = Ok(SealedKnock {
                 request,
                 packet,
-                route: route.take().unwrap_or_else(|| Route::to(to, None)),
+                route,
             });
             knocks.push(PreparedKnock { to, sealed });
         }
@@ -221,9 +223,20 @@ impl Destination {
 
 /// Seals a request under a fresh nonce, in a body of random length, so that the length of the packet reveals nothing.
 pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, ExitError> {
+    seal_within(keys, request, limits::PACKET_MAX)
+}
+
+/// The same in a packet of at most this length. A request that needs more gets the shortest packet.
+pub(super) fn seal_within(
+    keys: &UserKeys,
+    request: &Request,
+    longest: usize,
+) -> Result<Sealed, ExitError> {
     let nonce = random::bytes().map_err(no_random_bytes)?;
     let shortest = request.encoded_len().max(limits::BODY_MIN);
-    let length = random::between(shortest, limits::BODY_MAX).map_err(no_random_bytes)?;
+    let longest = longest.saturating_sub(limits::PACKET_MAX.saturating_sub(limits::BODY_MAX));
+    let longest = longest.clamp(shortest, limits::BODY_MAX.max(shortest));
+    let length = random::between(shortest, longest).map_err(no_random_bytes)?;
     seal(keys, request, nonce, length).map_err(|error| {
         let what = format!("a knock cannot carry this: {error}; change the request");
         ExitError::new(USAGE, what)

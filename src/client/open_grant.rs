@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use postern_proto::{Action, Item, Request, UserKeys};
 
 use super::KnockRequest;
-use super::knock::{Destination, SentKnock, allows_ipv4, seal_at_random};
-use super::route::Route;
+use super::knock::{Destination, SentKnock, allows_ipv4, seal_within};
+use super::route::{Route, UNKNOWN_PATH};
 use super::schedule::Schedule;
 use crate::adapters::clock;
 use crate::model::address;
@@ -69,7 +69,8 @@ impl OpenGrant {
         }
         let send = |(to, request): (SocketAddr, Request)| {
             let route = Route::to(to, None);
-            let packet = seal_at_random(&self.keys, &request)?;
+            let longest = route.as_ref().map_or(UNKNOWN_PATH, Route::longest);
+            let packet = seal_within(&self.keys, &request, longest)?;
             let outcome = route.and_then(|route| route.send(packet.as_bytes()));
             Ok(SentKnock {
                 to,

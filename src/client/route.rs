@@ -7,6 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::spoof::SpoofedSender;
 
+/// A knock must not need a fragment: gates take whole packets only, and many firewalls drop fragments. The system knows
+/// the MTU of its own link, but not of a link further on. So over IPv4 a packet stays below the smallest MTU in use
+/// (RFC 1191, section 7.1). Links of IPv6 carry 1280 bytes.
+const SMALLEST_MTU_V4: usize = 296;
+/// The longest knock where nothing is known of the path.
+pub(super) const UNKNOWN_PATH: usize = SMALLEST_MTU_V4 - IPV4_AND_UDP;
+const IPV4_AND_UDP: usize = 20 + 8;
+const IPV6_AND_UDP: usize = 40 + 8;
+
 #[derive(Debug)]
 pub(super) struct Route {
     socket: UdpSocket,
@@ -37,6 +46,21 @@ impl Route {
         self.local.ip()
     }
 
+    /// The longest knock that passes in one piece.
+    pub(super) fn longest(&self) -> usize {
+        let mtu = mtu(&self.socket, self.gate);
+        match self.gate {
+            SocketAddr::V4(_) => {
+                let mtu = mtu.map_or(SMALLEST_MTU_V4, |mtu| mtu.min(SMALLEST_MTU_V4));
+                mtu.saturating_sub(IPV4_AND_UDP)
+            }
+            SocketAddr::V6(_) => {
+                let longest = mtu.map(|mtu| mtu.saturating_sub(IPV6_AND_UDP));
+                longest.unwrap_or(UNKNOWN_PATH)
+            }
+        }
+    }
+
     /// Sends one packet. UDP and raw sockets send a datagram whole or not at all.
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<()> {
         match &self.spoofed {
@@ -44,4 +68,19 @@ impl Route {
             None => self.socket.send(packet).map(drop),
         }
     }
+}
+
+/// The MTU of the route, as far as the system knows it.
+#[cfg(target_os = "linux")]
+fn mtu(socket: &UdpSocket, gate: SocketAddr) -> Option<usize> {
+    let mtu = match gate {
+        SocketAddr::V4(_) => rustix::net::sockopt::ip_mtu(socket),
+        SocketAddr::V6(_) => rustix::net::sockopt::ipv6_mtu(socket),
+    };
+    usize::try_from(mtu.ok()?).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mtu(_: &UdpSocket, _: SocketAddr) -> Option<usize> {
+    None
 }

@@ -230,12 +230,10 @@ fn nonce_and_length_are_random() {
         lengths.insert(packet.len());
     }
     assert_eq!(nonces.len(), 20);
-    // All 385 lengths are equally likely, so fewer than five of them in twenty packets do not happen.
+    // All 137 lengths are equally likely, so fewer than five of them in twenty packets do not happen.
     assert!(lengths.len() >= 5, "{lengths:?}");
-    assert!(
-        lengths.iter().all(|length| (132..=516).contains(length)),
-        "{lengths:?}"
-    );
+    let fits = |length| (132..=268).contains(length);
+    assert!(lengths.iter().all(fits), "{lengths:?} in 296 bytes of IPv4");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Networks that lose packets, and gates of which one address is dead: the client knocks until the
+//! Networks that lose packets, or carry only small ones, and gates of which one address is dead: the client knocks until the
 //! port is open.
 //!
 //! The first client of the harness loses packets with nftables, in both directions.
@@ -116,4 +116,18 @@ pub(crate) fn dead_address_costs_little(backend: &'static str) {
         "{third}"
     );
     assert!(start.elapsed() < Duration::from_millis(2500));
+}
+
+/// The link drops long packets in silence, and the client's end of it knows nothing of that.
+pub(crate) fn knocks_pass_a_small_mtu(backend: &'static str) {
+    let plan = GateConfig::empty(backend).member("alice", "quota = \"1000/min\"");
+    let world = World::start(&plan);
+    world
+        .gate
+        .ip(&format!("link set {} mtu 400", world.first.gate_end()));
+    for _ in 0..30 {
+        world.first.knock("alice", Family::V4, &[]);
+    }
+    let status = world.daemon.wait_for_admitted(30);
+    assert_eq!(status.admitted, 30);
 }

@@ -158,6 +158,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NFT: lossy::most_knocks_open_when_most_are_lost,
     NONE: lossy::repeats_extend_one_grant_and_are_charged,
     NONE: lossy::dead_address_costs_little,
+    NONE: lossy::knocks_pass_a_small_mtu,
     PYTHON: codes::one_time_code_opens_once,
     PYTHON: codes::wrong_codes_are_throttled,
     NONE: command::command_opens_and_closes,
