@@ -24,6 +24,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// The shortest time between knocks for which half of the quota is enough.
+    pub(super) fn knock_pause(&self) -> Duration {
+        (self.quota.per / self.quota.count.get()).saturating_mul(2)
+    }
+
     /// The grant to ask for. With `once`, no knock is repeated.
     pub(super) fn into_grant(self, once: bool) -> OpenGrant {
         let quota = self.quota;

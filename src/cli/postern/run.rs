@@ -46,7 +46,10 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Exi
     let duration = arguments.grant.duration;
     let plan = Plan::new(Action::Open, arguments.request, duration, config)?;
     plan.request.items()?;
-    let interval = || renewal_interval(plan.request.duration, code_stdin, plan.code.as_ref());
+    let interval = || {
+        let (duration, code) = (plan.request.duration, plan.code.as_ref());
+        renewal_interval(duration, code_stdin, code, plan.knock_pause())
+    };
     let interval = arguments.keep_open.then(interval).transpose()?;
     let port = plan.request.tcp_port();
     let gate = plan.request.gate.clone();
@@ -75,17 +78,23 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Exi
     guarded.close(outcome)
 }
 
-/// Two thirds of the grant's length, so that a lost knock can be repeated in time.
+/// A quarter of the grant's length, because nothing tells whether a knock was lost. At most two thirds, and in between as often
+/// as half of the quota admits. A program is not asked for more codes than are needed.
 fn renewal_interval(
     duration: Option<Duration>,
     code_stdin: bool,
     code: Option<&CodeSource>,
+    shortest: Duration,
 ) -> Result<Duration, ExitError> {
     let what = match duration {
         Some(_) if !code::is_renewable(code_stdin, code) => {
             "--keep-open needs a new one-time code for each knock; name a code_command in the profile"
         }
-        Some(duration) => return Ok((duration * 2 / 3).max(Duration::from_secs(1))),
+        Some(duration) => {
+            let longest = (duration * 2 / 3).max(Duration::from_secs(1));
+            let often = (duration / 4).max(shortest).min(longest);
+            return Ok(code.map_or(often, |_| longest));
+        }
         None => {
             "--keep-open needs the length of the grant; set it with --for 60s, or as duration in the profile"
         }
@@ -232,12 +241,14 @@ mod tests {
         let program = CodeSource::Program(vec!["oathtool".to_owned()]);
         let interval = |seconds: Option<u64>, code_stdin, code| {
             let duration = seconds.map(Duration::from_secs);
-            let interval = renewal_interval(duration, code_stdin, code);
+            let interval = renewal_interval(duration, code_stdin, code, Duration::from_secs(4));
             interval
                 .map(|interval| interval.as_secs())
                 .map_err(|error| error.code)
         };
-        assert_eq!(interval(Some(60), false, None), Ok(40));
+        assert_eq!(interval(Some(60), false, None), Ok(15));
+        assert_eq!(interval(Some(8), false, None), Ok(4));
+        assert_eq!(interval(Some(3), false, None), Ok(2));
         assert_eq!(interval(Some(1), false, None), Ok(1));
         assert_eq!(interval(Some(60), false, Some(&program)), Ok(40));
         assert_eq!(interval(None, false, None), Err(USAGE));
