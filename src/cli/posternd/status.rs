@@ -177,6 +177,8 @@ fn firewall_lines(state: &FirewallState) -> String {
     }
     for (test, families) in tests {
         let start = match test.is_right {
+    let is_wrong = |(test, _): &(&SelfTest, _)| test.is_right != Some(true);
+    let is_wrong = state.obstacle.is_some() || tests.iter().any(is_wrong);
             Some(true) => "",
             Some(false) => "WRONG: ",
             None => "unclear: ",
@@ -193,6 +195,9 @@ fn firewall_lines(state: &FirewallState) -> String {
     }
     text
 }
+    if is_wrong {
+        text += "to see which rule decides about a client: posternd check --from ADDRESS\n";
+    }
 
 fn capture_line(capture: &CaptureStatus) -> String {
     let name = match capture.name.as_str() {

@@ -19,14 +19,15 @@ use crate::model::counters::MonitorCounters;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::reason::Rule;
 use crate::model::request::OpenRequest;
-use crate::model::self_test::SelfTest;
 use crate::model::settings::Settings;
 use crate::model::time::{ClockStep, Timestamp};
 
+mod firewall_log;
 mod open_grants;
 #[cfg(test)]
 mod tests;
 
+use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
 
 /// The pause between two batches of expired grants. A program that lists the rules starts again after each change, so it needs one.
@@ -38,12 +39,7 @@ pub struct Executor {
     next_expiry: Timestamp,
     /// The last logged failure of a check, to log each only once.
     check_error: Option<CheckError>,
-    /// The last logged reason why no grant opens.
-    obstacle: Option<FirewallError>,
-    /// The last logged services that do not open or are not hidden.
-    faults: Vec<SelfTest>,
-    /// How many other warnings were logged last.
-    warnings: usize,
+    firewall_log: FirewallLog,
     boot: Option<BootProtection>,
     /// When the trial removes all rules, unless a knock is admitted or the administrator confirms first.
     trial_end: Option<Timestamp>,
@@ -72,9 +68,7 @@ impl Executor {
             },
             next_expiry: Timestamp::default(),
             check_error: None,
-            obstacle: None,
-            faults: Vec::new(),
-            warnings: 0,
+            firewall_log: FirewallLog::default(),
             boot: None,
             trial_end: None,
         })
@@ -244,7 +238,7 @@ impl Executor {
                 warn!(
                     user = grant.user,
                     rule = rule.name(),
-                    "not open: {grant}: {error}"
+                    "not open: {grant}: {error}; to see why: posternd check --from {address}"
                 );
                 let why = error.to_string();
                 Report::Refused { ticket, rule, why }
@@ -270,6 +264,7 @@ impl Executor {
         self.grants.clock_was_set(step);
         self.trial_end = self.trial_end.map(|end| end.stepped(step));
         self.tally.started = self.tally.started.stepped(step);
+                let address = grant.allow.addr();
         self.next_expiry = Timestamp::default();
     }
 
@@ -286,7 +281,9 @@ impl Executor {
         }
         self.check_error = error;
         self.keep_protection();
-        self.log_obstacle();
+        let (state, obstacle) = (self.grants.backend.state(), self.opens().err());
+        self.firewall_log
+            .note(state, obstacle, self.check_error.is_some());
     }
 
     /// Why grants do not open on this host now.
@@ -298,39 +295,6 @@ impl Executor {
     pub(crate) fn repairs(&self) -> u64 {
         let in_host = self.grants.backend.repairs();
         in_host.saturating_add(self.grants.restored)
-    }
-
-    fn log_obstacle(&mut self) {
-        let state = self.grants.backend.state();
-        // A failed check is logged as such.
-        if self.check_error.is_none() && state.warnings.len() != self.warnings {
-            self.warnings = state.warnings.len();
-            state.warnings.iter().for_each(|what| warn!("{what}"));
-        }
-        let faults = state.tests.into_iter();
-        let faults: Vec<SelfTest> = faults.filter(|test| test.is_right == Some(false)).collect();
-        if faults != self.faults {
-            for fault in &faults {
-                let (service, family) = (fault.service, fault.family);
-                let (granted, stranger) = (&fault.granted, &fault.stranger);
-                warn!(
-                    "{service} over {family}: a granted packet is {granted}; a stranger's is {stranger}"
-                );
-            }
-            if faults.is_empty() {
-                info!("every service is hidden and opens again");
-            }
-            self.faults = faults;
-        }
-        let obstacle = self.opens().err();
-        match (&obstacle, &self.obstacle) {
-            (Some(now), before) if before.as_ref() != Some(now) => {
-                warn!("no grant opens now: {now}");
-            }
-            (None, Some(_)) => info!("grants open again"),
-            _ => {}
-        }
-        self.obstacle = obstacle;
     }
 
     /// From now on these hooks run when a grant opens or ends.
