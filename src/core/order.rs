@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::counters::{EngineCounters, MonitorCounters};
-use crate::model::grant::{Grant, GrantId};
+use crate::model::grant::{Grant, GrantId, ListedGrant};
 use crate::model::harmless::harmless_json;
 use crate::model::reason::Rule;
 use crate::model::request::{CloseRequest, OpenRequest};
@@ -139,7 +139,7 @@ pub enum Report {
     Grants {
         ticket: u64,
         /// At most [`PAGE`].
-        grants: Vec<Grant>,
+        grants: Vec<ListedGrant>,
         /// Whether another message follows.
         more: bool,
     },

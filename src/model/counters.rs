@@ -43,12 +43,12 @@ pub struct MonitorCounters {
     pub(crate) turnover: GrantCounters,
 }
 
-/// Changes of grants, each counted after the firewall made it.
+/// Changes of grants, each counted after the firewall made it, and knocks for a grant that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantCounters {
     pub opened: u64,
-    /// Renewed while open.
+    /// Knocks for a grant that was open already.
     pub extended: u64,
     pub closed: u64,
 }

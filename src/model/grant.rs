@@ -30,6 +30,15 @@ pub struct Grant {
     pub until: Timestamp,
 }
 
+/// An open grant as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListedGrant {
+    pub grant: Grant,
+    /// The knocks that opened or extended it, since the monitor started.
+    pub knocks: u64,
+}
+
 /// A change that the ledger orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -34,7 +34,7 @@ fn the_administrator_lists_and_closes_grants() {
     assert_eq!(
         grants
             .iter()
-            .map(|grant| grant.user.as_str())
+            .map(|listed| listed.grant.user.as_str())
             .collect::<Vec<_>>(),
         ["alice", "bob"]
     );

@@ -6,7 +6,7 @@ use super::mark_text::MarkText;
 use super::status::Status;
 use crate::core::gate::Seen;
 use crate::core::order::{Reloaded, Selection};
-use crate::model::grant::Grant;
+use crate::model::grant::ListedGrant;
 use crate::model::self_test::FirewallState;
 
 /// The version of answers.
@@ -44,7 +44,7 @@ pub enum Answer {
     /// To `Status`.
     Status(Box<Status>),
     /// To `Grants`.
-    Grants(Vec<Grant>),
+    Grants(Vec<ListedGrant>),
     /// To `Close`: how many were closed.
     Closed(usize),
     /// To `Confirm`: whether there was a trial.

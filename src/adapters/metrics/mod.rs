@@ -67,7 +67,7 @@ impl Collector for Snapshot {
         let help = "Services that a grant does not open, or that strangers reach";
         writer.gauge("firewall_faults", help, faults)?;
         writer.counter("grants_opened", "Grants that were opened", turnover.opened)?;
-        let help = "Renewals of grants that were open already";
+        let help = "Knocks for grants that were open already";
         writer.counter("grants_extended", help, turnover.extended)?;
         let help = "Grants that were closed, for any reason";
         writer.counter("grants_closed", help, turnover.closed)?;

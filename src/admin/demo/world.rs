@@ -193,7 +193,7 @@ impl World {
 
     pub(super) fn grants(&self) -> Result<Vec<Grant>, ExitError> {
         match self.ask(&Question::Grants)? {
-            Answer::Grants(grants) => Ok(grants),
+            Answer::Grants(listed) => Ok(listed.into_iter().map(|one| one.grant).collect()),
             _ => Err(ExitError::new(FAILED, "unexpected answer from posternd")),
         }
     }

@@ -12,13 +12,14 @@ use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
 use crate::cli::columns::columns;
 use crate::model::exit::ExitError;
-use crate::model::grant::Grant;
+use crate::model::grant::{Grant, ListedGrant};
 use crate::model::time::{self, Timestamp, human};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Shown {
     #[serde(flatten)]
     grant: Grant,
+    knocks: u64,
     left_ms: u64,
 }
 
@@ -46,13 +47,14 @@ pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, ExitError> {
     Ok(shown(grants, clock::wall()))
 }
 
-fn shown(mut grants: Vec<Grant>, now: Timestamp) -> Vec<Shown> {
-    grants.sort_by_key(|grant| (grant.until, grant.id));
+fn shown(mut grants: Vec<ListedGrant>, now: Timestamp) -> Vec<Shown> {
+    grants.sort_by_key(|listed| (listed.grant.until, listed.grant.id));
     grants
         .into_iter()
-        .map(|grant| Shown {
+        .map(|ListedGrant { grant, knocks }| Shown {
             left_ms: time::millis(grant.until.since(now)),
             grant,
+            knocks,
         })
         .collect()
 }
@@ -61,11 +63,14 @@ pub(super) fn table(grants: &[Shown]) -> String {
     if grants.is_empty() {
         return "nothing is open\n".to_owned();
     }
-    let head = ["ID", "USER", "ADDRESS", "SERVICES", "TARGET", "LEFT"];
+    let head = [
+        "ID", "USER", "ADDRESS", "SERVICES", "TARGET", "KNOCKS", "LEFT",
+    ];
     columns(head, grants.iter().map(row))
 }
 
-fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
+fn row(shown: &Shown) -> [String; 7] {
+    let grant = &shown.grant;
     let services = grant
         .services
         .iter()
@@ -78,7 +83,8 @@ fn row(Shown { grant, left_ms }: &Shown) -> [String; 6] {
         grant.allow.to_string(),
         services.collect::<Vec<_>>().join(", "),
         target.unwrap_or_else(|| "-".to_owned()),
-        human(Duration::from_millis(*left_ms)),
+        shown.knocks.to_string(),
+        human(Duration::from_millis(shown.left_ms)),
     ]
 }
 
@@ -107,12 +113,16 @@ mod tests {
             grant(3, "eve", "198.51.100.1/32", 500),
         ];
         let expected = "\
-ID  USER              ADDRESS          SERVICES                 TARGET    LEFT
-3   eve               198.51.100.1/32  tcp/22, udp/60000-61000  -         0s
-10  alice-the-second  192.0.2.0/24     tcp/80                   10.0.0.5  29.9s
-2   bob               2001:db8::7/128  tcp/22, udp/60000-61000  -         1m 29s
+ID  USER              ADDRESS          SERVICES                 TARGET    KNOCKS  LEFT
+3   eve               198.51.100.1/32  tcp/22, udp/60000-61000  -         3       0s
+10  alice-the-second  192.0.2.0/24     tcp/80                   10.0.0.5  10      29.9s
+2   bob               2001:db8::7/128  tcp/22, udp/60000-61000  -         2       1m 29s
 ";
-        let found = table(&shown(grants, Timestamp::from_millis(1_000)));
+        let listed = grants.into_iter().map(|grant| ListedGrant {
+            knocks: grant.id.0,
+            grant,
+        });
+        let found = table(&shown(listed.collect(), Timestamp::from_millis(1_000)));
         assert_eq!(found, expected);
         assert_eq!(table(&[]), "nothing is open\n");
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::model::catalog::OpenPorts;
 use crate::model::counters::GrantCounters;
-use crate::model::grant::{Change, Grant, GrantId};
+use crate::model::grant::{Change, Grant, GrantId, ListedGrant};
 use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::service;
 use crate::model::time::{ClockStep, Timestamp};
@@ -21,6 +21,9 @@ pub const PORTS_MAX: usize = 32_768;
 const FORWARD_WEIGHT: usize = 3;
 
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
+
+/// A knock that extends its grant by less than this, and by less than an eighth of its duration, changes no firewall.
+const LEAST_GAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -43,6 +46,18 @@ struct Entry {
     grant: Grant,
     /// The grant's end, or later if a close failed.
     close_at: Timestamp,
+    /// The knocks that opened or extended it, since the ledger began.
+    knocks: u64,
+    /// The firewall holds exactly this grant.
+    is_settled: bool,
+}
+
+/// What becomes of an allowed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    Change(Change),
+    /// The grant stays as it is.
+    Repeat(Grant),
 }
 
 type GrantKey = (String, ipnet::IpNet, Option<std::net::IpAddr>);
@@ -69,7 +84,7 @@ impl Ledger {
         };
         for grant in found {
             ledger.last_id = ledger.last_id.max(grant.id.0);
-            ledger.insert(grant);
+            ledger.insert(grant, 0, true);
         }
         ledger
     }
@@ -77,13 +92,17 @@ impl Ledger {
     /// Opens a grant until `now` plus the duration. If the same user has a grant for the same address, target and
     /// ports, that one is extended instead, and never shortened. `ports` are those of the requested services. The user
     /// has at most `max_grants` grants afterwards, or as many as before.
+    ///
+    /// With `may_repeat` a knock for a grant that ends hardly earlier is only counted: a client that waits knocks several
+    /// times a second, and a change of the firewall for each would cost more than it gives.
     pub fn open(
         &mut self,
         now: Timestamp,
         request: &OpenRequest,
         ports: OpenPorts,
         max_grants: usize,
-    ) -> Result<Change, Full> {
+        may_repeat: bool,
+    ) -> Result<Opening, Full> {
         let mut new = Grant {
             id: GrantId(self.last_id.saturating_add(1)),
             user: request.user.clone(),
@@ -93,12 +112,22 @@ impl Ledger {
             forwards: ports.forwards,
             until: now.plus(request.duration),
         };
-        if let Some(old) = self.find_same(&new).cloned() {
-            new.id = old.id;
-            new.until = new.until.max(old.until);
-            self.remove(old.id);
-            self.insert(new.clone());
-            return Ok(Change::Extend { old, new });
+        if let Some(same) = self.find_same(&new) {
+            let least = LEAST_GAIN.min(request.duration / 8);
+            let is_small = new.until.since(same.grant.until) < least;
+            let id = same.grant.id;
+            if may_repeat && is_small && same.is_open(now) {
+                let grant = same.grant.clone();
+                self.count_knock(id);
+                self.counters.extended = self.counters.extended.saturating_add(1);
+                return Ok(Opening::Repeat(grant));
+            }
+            if let Some(Entry { grant, knocks, .. }) = self.remove(id) {
+                new.id = id;
+                new.until = new.until.max(grant.until);
+                self.insert(new.clone(), knocks, false);
+                return Ok(Opening::Change(Change::Extend { old: grant, new }));
+            }
         }
         let open = self.by_user.get(&new.user).copied().unwrap_or_default();
         if open >= max_grants {
@@ -108,8 +137,20 @@ impl Ledger {
             return Err(Full::Gate);
         }
         self.last_id = new.id.0;
-        self.insert(new.clone());
-        Ok(Change::Open(new))
+        self.insert(new.clone(), 0, false);
+        Ok(Opening::Change(Change::Open(new)))
+    }
+
+    /// How many knocks opened or extended a grant, since the ledger began.
+    pub fn knocks(&self, id: GrantId) -> u64 {
+        self.grants.get(&id).map_or(0, |entry| entry.knocks)
+    }
+
+    fn count_knock(&mut self, id: GrantId) {
+        if let Some(entry) = self.grants.get_mut(&id) {
+            entry.knocks = entry.knocks.saturating_add(1);
+            entry.is_settled = true;
+        }
     }
 
     /// The grants that a `close` knock ends.
@@ -170,8 +211,9 @@ impl Ledger {
             Change::Close(_) => &mut self.counters.closed,
         };
         *count = count.saturating_add(1);
-        if let Change::Close(grant) = change {
-            self.remove(grant.id);
+        match change {
+            Change::Open(grant) | Change::Extend { new: grant, .. } => self.count_knock(grant.id),
+            Change::Close(grant) => drop(self.remove(grant.id)),
         }
     }
 
@@ -193,10 +235,10 @@ impl Ledger {
     /// The firewall failed: a new grant is removed, and a close comes due again.
     pub fn undo(&mut self, now: Timestamp, change: &Change) {
         match change {
-            Change::Open(grant) if self.holds(grant) => self.remove(grant.id),
+            Change::Open(grant) if self.holds(grant) => drop(self.remove(grant.id)),
             Change::Extend { old, new } if self.holds(new) => {
-                self.remove(new.id);
-                self.insert(old.clone());
+                let knocks = self.remove(new.id).map_or(0, |entry| entry.knocks);
+                self.insert(old.clone(), knocks, false);
             }
             Change::Close(grant) => self.put_off(grant.id, now.plus(CLOSE_AGAIN)),
             Change::Open(_) | Change::Extend { .. } => {}
@@ -208,6 +250,7 @@ impl Ledger {
         for entry in self.grants.values_mut() {
             entry.grant.until = entry.grant.until.stepped(step);
             entry.close_at = entry.close_at.stepped(step);
+            entry.is_settled = false;
         }
         self.ends = self
             .grants
@@ -218,6 +261,13 @@ impl Ledger {
 
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.values().map(|entry| &entry.grant)
+    }
+
+    pub fn listed(&self) -> impl Iterator<Item = ListedGrant> {
+        self.grants.values().map(|entry| ListedGrant {
+            grant: entry.grant.clone(),
+            knocks: entry.knocks,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -234,17 +284,16 @@ impl Ledger {
             .is_some_and(|entry| entry.grant == *grant)
     }
 
-    fn find_same(&mut self, wanted: &Grant) -> Option<&Grant> {
+    fn find_same(&mut self, wanted: &Grant) -> Option<&Entry> {
         let key = key(wanted);
         self.count_lookups(self.by_key.get(&key).map_or(0, BTreeSet::len));
         let ids = self.by_key.get(&key)?;
         ids.iter()
             .filter_map(|id| self.grants.get(id))
-            .map(|entry| &entry.grant)
-            .find(|grant| grant.opens_same(wanted))
+            .find(|entry| entry.grant.opens_same(wanted))
     }
 
-    fn insert(&mut self, grant: Grant) {
+    fn insert(&mut self, grant: Grant, knocks: u64, is_settled: bool) {
         self.weight = self.weight.saturating_add(weight(&grant));
         let of_user = self.by_user.entry(grant.user.clone()).or_default();
         *of_user = of_user.saturating_add(1);
@@ -255,29 +304,31 @@ impl Ledger {
             Entry {
                 close_at: grant.until,
                 grant,
+                knocks,
+                is_settled,
             },
         );
     }
 
-    fn remove(&mut self, id: GrantId) {
-        let Some(Entry { grant, close_at }) = self.grants.remove(&id) else {
-            return;
-        };
-        self.weight = self.weight.saturating_sub(weight(&grant));
+    fn remove(&mut self, id: GrantId) -> Option<Entry> {
+        let entry = self.grants.remove(&id)?;
+        let grant = &entry.grant;
+        self.weight = self.weight.saturating_sub(weight(grant));
         if let Some(of_user) = self.by_user.get_mut(&grant.user) {
             *of_user = of_user.saturating_sub(1);
             if *of_user == 0 {
                 self.by_user.remove(&grant.user);
             }
         }
-        self.ends.remove(&(close_at, id));
-        let key = key(&grant);
+        self.ends.remove(&(entry.close_at, id));
+        let key = key(grant);
         if let Some(ids) = self.by_key.get_mut(&key) {
             ids.remove(&id);
             if ids.is_empty() {
                 self.by_key.remove(&key);
             }
         }
+        Some(entry)
     }
 
     fn put_off(&mut self, id: GrantId, until: Timestamp) {
@@ -286,6 +337,13 @@ impl Ledger {
             entry.close_at = until;
             self.ends.insert((until, id));
         }
+    }
+}
+
+impl Entry {
+    /// The firewall has it, and it is to stay there.
+    fn is_open(&self, now: Timestamp) -> bool {
+        self.is_settled && self.close_at == self.grant.until && self.grant.until > now
     }
 }
 

@@ -19,7 +19,7 @@ use crate::daemon::engine::sample::Sampler;
 use crate::daemon::engine::shares::{Entry, Shares};
 use crate::model::counters::{CaptureCounters, EngineCounters, MonitorCounters};
 use crate::model::datagram::Datagram;
-use crate::model::grant::Grant;
+use crate::model::grant::ListedGrant;
 use crate::model::mark::StoredMarks;
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::{ClockStep, Timestamp, human, millis};
@@ -71,9 +71,16 @@ enum ClockFault {
 
 #[derive(Debug)]
 enum Waiting {
-    Knock { user: String },
-    Client { client: Client, grants: Vec<Grant> },
-    Reader { reply: SyncSender<String> },
+    Knock {
+        user: String,
+    },
+    Client {
+        client: Client,
+        grants: Vec<ListedGrant>,
+    },
+    Reader {
+        reply: SyncSender<String>,
+    },
 }
 
 impl Core {
@@ -253,7 +260,13 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, ticket: u64, client: Client, mut grants: Vec<Grant>, report: Report) {
+    fn answer(
+        &mut self,
+        ticket: u64,
+        client: Client,
+        mut grants: Vec<ListedGrant>,
+        report: Report,
+    ) {
         let answer = match report {
             Report::Grants {
                 grants: part, more, ..

@@ -1,22 +1,24 @@
 //! Splits the list of open grants into reports that each fit into one message.
 
 use crate::core::order::{MESSAGE_MAX, PAGE, Report};
-use crate::model::grant::Grant;
+use crate::model::grant::{Grant, ListedGrant};
 
 const HEAD: usize = 128;
 
-pub(super) fn reports<'a>(ticket: u64, grants: impl Iterator<Item = &'a Grant>) -> Vec<Report> {
-    let mut parts: Vec<Vec<Grant>> = vec![Vec::new()];
+pub(super) fn reports(ticket: u64, grants: impl Iterator<Item = ListedGrant>) -> Vec<Report> {
+    let mut parts: Vec<Vec<ListedGrant>> = vec![Vec::new()];
     let mut size = HEAD;
-    for grant in grants {
-        size = size.saturating_add(length(grant));
+    for listed in grants {
+        let length = length(&listed.grant);
+        size = size.saturating_add(length);
         let has_room = size < MESSAGE_MAX;
-        let fits = |part: &&mut Vec<Grant>| part.is_empty() || (part.len() < PAGE && has_room);
+        let fits =
+            |part: &&mut Vec<ListedGrant>| part.is_empty() || (part.len() < PAGE && has_room);
         match parts.last_mut().filter(fits) {
-            Some(part) => part.push(grant.clone()),
+            Some(part) => part.push(listed),
             None => {
-                size = HEAD.saturating_add(length(grant));
-                parts.push(vec![grant.clone()]);
+                size = HEAD.saturating_add(length);
+                parts.push(vec![listed]);
             }
         }
     }

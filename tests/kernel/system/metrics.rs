@@ -68,7 +68,8 @@ fn something_happens(world: &World) {
     world.daemon.wait_for_count("drop unknown-hint", 3);
     world.daemon.wait_for_count("refuse services", 1);
     world.daemon.wait_for_admitted(2);
-    world.daemon.wait_for_lines(2, &["open: grant"]);
+    world.daemon.wait_for_lines(1, &["INFO", "open: grant"]);
+    world.daemon.wait_for_lines(1, &["INFO", "extended: grant"]);
 }
 
 const EXPECTED: [(&str, f64); 12] = [

@@ -6,11 +6,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
-use crate::core::ledger::Full;
+use crate::core::ledger::{Full, Opening};
 use crate::core::order::{Order, Report};
 use crate::daemon::monitor::boot_protection::BootProtection;
 use crate::daemon::monitor::grant_list;
@@ -29,6 +29,9 @@ mod tests;
 
 use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
+
+/// An extension by less is that of a client that waits, and one of many: its line is at debug level.
+const RENEWAL: Duration = Duration::from_secs(2);
 
 /// The pause between two batches of expired grants. A program that lists the rules starts again after each change, so it needs one.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
@@ -98,16 +101,26 @@ impl Executor {
         } else {
             self.grants.correct_ends(now)
         };
-        let expired = self.expired(now);
+        let mut expired = self.expired(now);
         let mut closing: BTreeSet<GrantId> = expired.iter().map(Change::id).collect();
         let plans = orders.into_iter();
         let plans = plans.filter_map(|order| self.plan(now, order, &mut closing));
         let plans: Vec<Plan> = plans.collect();
         let planned = plans.iter().flat_map(Plan::changes);
+        let is_extend = |change: &&Change| matches!(change, Change::Extend { .. });
+        let extended = planned.clone().filter(is_extend).map(Change::id);
+        let extended: BTreeSet<GrantId> = extended.collect();
+        // A knock at the end of its grant keeps it open.
+        expired.retain(|change| !extended.contains(&change.id()));
         let changes: Vec<Change> = expired.iter().chain(planned).cloned().collect();
+        let knocks = expired.iter().map(Change::id);
+        let knocks: Vec<u64> = knocks.map(|id| self.grants.ledger.knocks(id)).collect();
         let mut results = self.grants.apply(now, ready, &changes).into_iter();
-        for (change, result) in expired.iter().zip(results.by_ref()) {
-            log_closed(change, &result, EXPIRED);
+        for ((change, knocks), result) in expired.iter().zip(knocks).zip(results.by_ref()) {
+            match knocks {
+                0 | 1 => log_closed(change, &result, EXPIRED),
+                more => log_closed(change, &result, &format!("{EXPIRED} after {more} knocks")),
+            };
         }
         let plans = plans.into_iter();
         plans
@@ -184,8 +197,16 @@ impl Executor {
             ..request
         };
         let most = self.grants.clearance.max_grants(&request.user);
-        match self.grants.ledger.open(now, &request, ports, most) {
-            Ok(change) => Plan::Open { ticket, change },
+        // A knock is not said to open while none does.
+        let opens = self.grants.backend.opens().is_ok();
+        let opening = self.grants.ledger.open(now, &request, ports, most, opens);
+        match opening {
+            Ok(Opening::Change(change)) => Plan::Open { ticket, change },
+            Ok(Opening::Repeat(grant)) => {
+                self.pass_trial("a knock was admitted");
+                debug!(user = grant.user, id = grant.id.0, until = %grant.until, "extended: {grant}");
+                Plan::Answer(Report::Opened { ticket, grant })
+            }
             Err(full) => {
                 let rule = match full {
                     Full::Gate => Rule::Firewall,
@@ -209,7 +230,7 @@ impl Executor {
         let mut next = || results.next().unwrap_or_else(|| Err(no_result()));
         match plan {
             Plan::Answer(report) => vec![report],
-            Plan::List { ticket } => grant_list::reports(ticket, self.grants.ledger.grants()),
+            Plan::List { ticket } => grant_list::reports(ticket, self.grants.ledger.listed()),
             Plan::Open { ticket, change } => vec![self.report_open(ticket, change, next())],
             Plan::Close { ticket, changes } => {
                 let done = |change: &&Change| log_closed(change, &next(), "as was asked");
@@ -225,16 +246,27 @@ impl Executor {
         change: Change,
         done: Result<(), FirewallError>,
     ) -> Report {
-        let (Change::Open(grant) | Change::Extend { new: grant, .. } | Change::Close(grant)) =
-            change;
+        let (grant, gain) = match change {
+            Change::Open(grant) | Change::Close(grant) => (grant, None),
+            Change::Extend { old, new } => {
+                let gain = new.until.since(old.until);
+                (new, Some(gain))
+            }
+        };
         match done {
             Ok(()) => {
                 self.pass_trial("a knock was admitted");
-                info!(user = grant.user, id = grant.id.0, until = %grant.until, "open: {grant}");
+                let (user, id, until) = (&grant.user, grant.id.0, grant.until);
+                match gain {
+                    None => info!(user, id, %until, "open: {grant}"),
+                    Some(gain) if gain >= RENEWAL => info!(user, id, %until, "extended: {grant}"),
+                    Some(_) => debug!(user, id, %until, "extended: {grant}"),
+                }
                 Report::Opened { ticket, grant }
             }
             Err(error) => {
                 let rule = Rule::Firewall;
+                let address = grant.allow.addr();
                 warn!(
                     user = grant.user,
                     rule = rule.name(),
@@ -264,7 +296,6 @@ impl Executor {
         self.grants.clock_was_set(step);
         self.trial_end = self.trial_end.map(|end| end.stepped(step));
         self.tally.started = self.tally.started.stepped(step);
-                let address = grant.allow.addr();
         self.next_expiry = Timestamp::default();
     }
 

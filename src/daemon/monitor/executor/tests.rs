@@ -129,6 +129,81 @@ fn close_ends_are_batched() {
     assert_eq!((scene.in_firewall(), scene.batches()), expected);
 }
 
+/// A client that waits knocks at these times.
+#[test]
+fn knocks_of_one_wait_extend_one_grant() {
+    let mut scene = Scene::new();
+    let before = scene.batches();
+    let times = [0, 250, 500, 1000, 2000, 3000];
+    for (ticket, millis) in (1..).zip(times) {
+        let now = at(0).plus(Duration::from_millis(millis));
+        let reports = scene
+            .executor
+            .serve(now, vec![open(ticket, "alice", 7, 30)]);
+        let [Report::Opened { grant, .. }] = &reports[..] else {
+            panic!("{reports:?}")
+        };
+        assert!(grant.id == GrantId(1) && grant.until.since(now) > Duration::from_secs(29));
+        scene.check();
+    }
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 33));
+    let turnover = scene.executor.tally().turnover;
+    assert_eq!((turnover.opened, turnover.extended), (1, 5));
+    assert_eq!(scene.batches() - before, 4, "small gains change nothing");
+    let listed = scene.serve(4, vec![Order::List { ticket: 9 }]);
+    let is_right =
+        |report: &Report| matches!(report, Report::Grants { grants, .. } if grants[0].knocks == 6);
+    assert!(is_right(&listed[0]), "{listed:?}");
+    scene.serve(33, vec![]);
+    assert_eq!(scene.in_firewall(), []);
+}
+
+#[test]
+fn short_grants_have_no_gap() {
+    let mut scene = Scene::new();
+    for millis in (0..5000).step_by(400) {
+        let now = at(0).plus(Duration::from_millis(millis));
+        scene.executor.serve(now, vec![]);
+        assert!(millis == 0 || scene.in_firewall().len() == 1, "{millis}");
+        let orders = vec![open(1, "alice", 7, 1)];
+        assert_eq!(scene.executor.serve(now, orders).len(), 1);
+    }
+}
+
+#[test]
+fn repeat_of_failed_knock_is_refused() {
+    let mut scene = Scene::new();
+    scene.fail(Some("no"));
+    for _ in 0..2 {
+        let orders = vec![open(1, "alice", 7, 30), open(2, "alice", 7, 30)];
+        let reports = scene.serve(0, orders);
+        assert!(
+            reports
+                .iter()
+                .all(|one| matches!(one, Report::Refused { .. }))
+        );
+    }
+    scene.fail(None);
+    scene.serve(0, vec![open(3, "alice", 7, 30)]);
+    scene.fail(Some("no"));
+    assert_eq!(scene.serve(0, vec![close(4, "alice", 7)]), [closed(4, 0)]);
+    scene.fail(None);
+    // The knock cancels the failed close, and nothing is due.
+    scene.serve(0, vec![open(5, "alice", 7, 30)]);
+    scene.serve(2, vec![]);
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 30));
+}
+
+#[test]
+fn knock_at_its_end_extends_a_grant() {
+    let mut scene = Scene::new();
+    scene.serve(0, vec![open(1, "alice", 7, 30)]);
+    let reports = scene.serve(30, vec![open(2, "alice", 7, 30)]);
+    assert!(matches!(reports[..], [Report::Opened { .. }]));
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 60));
+    assert_eq!(scene.executor.tally().turnover.closed, 0);
+}
+
 #[test]
 fn batch_is_one_firewall_step() {
     let mut scene = Scene::new();
@@ -221,7 +296,7 @@ fn long_list_is_split_into_messages() {
         };
         assert!((1..=PAGE).contains(&grants.len()));
         assert_eq!(*more, at + 1 < reports.len());
-        ids.extend(grants.iter().map(|grant| grant.id.0));
+        ids.extend(grants.iter().map(|listed| listed.grant.id.0));
     }
     assert_eq!(ids, (1..=325).collect::<Vec<_>>());
 }

@@ -21,12 +21,14 @@ pub const USER: &str = "alice2";
 /// How long after its end a grant may still admit a connection.
 pub const LATE: Duration = Duration::from_secs(1);
 
-/// How many grants this daemon has logged as open for [`USER`].
+/// How many grants this daemon has logged as open or extended for [`USER`].
 pub fn openings(world: &World) -> usize {
-    world
-        .daemon
-        .logged(&["INFO", "open: grant", &format!(": {USER}, ")])
-        .len()
+    let of_user = format!(": {USER}, ");
+    let lines = ["INFO open: grant", "extended: grant"].map(|what| [what, &of_user]);
+    lines
+        .map(|words| world.daemon.logged(&words).len())
+        .iter()
+        .sum()
 }
 
 /// A grant that posternd has logged as open.
@@ -39,7 +41,8 @@ pub struct Opened {
 /// All grants that this daemon has logged as open, with their last end.
 pub fn opened(world: &World) -> BTreeMap<GrantId, Opened> {
     let read = |line: &String| {
-        let (_, rest) = line.split_once("open: grant ")?;
+        let said = line.split_once("open: grant ");
+        let (_, rest) = said.or_else(|| line.split_once("extended: grant "))?;
         let (id, rest) = rest.split_once(": ")?;
         let (_, rest) = rest.split_once(", ")?;
         let (allow, rest) = rest.split_once('/')?;
@@ -51,8 +54,9 @@ pub fn opened(world: &World) -> BTreeMap<GrantId, Opened> {
         };
         Some((GrantId(id.parse().ok()?), opened))
     };
-    let lines = world.daemon.logged(&["INFO", "open: grant "]);
-    lines.iter().filter_map(read).collect()
+    let lines = world.daemon.logged(&[" grant "]);
+    let is_done = |line: &&String| !line.contains("WARN");
+    lines.iter().filter(is_done).filter_map(read).collect()
 }
 
 /// The same bytes again, twice. They may open if the kill came before they were admitted, but not a second time. Returns whether
