@@ -6,6 +6,7 @@ use std::time::Duration;
 use postern_proto::{CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use super::approve;
+use super::clocks::{ClockWarning, Clocks};
 use super::code;
 use super::decision::{Admission, Decision, Refusal, Rejection};
 use super::hints::{self, HintKeys, HintTable};
@@ -30,6 +31,7 @@ pub struct Gate {
     pub(super) replay: ReplayWindow,
     quota_clock: GateClock,
     pub(super) unsaved: Unsaved,
+    clocks: Clocks,
     pub(super) counters: ReasonCounters,
 }
 
@@ -71,6 +73,7 @@ impl Gate {
             replay: ReplayWindow::new(window, StoredTimes::default(), Vec::new()),
             quota_clock,
             unsaved: Unsaved::default(),
+            clocks: Clocks::default(),
             counters: ReasonCounters::default(),
         };
         gate.recall(kept);
@@ -95,6 +98,7 @@ impl Gate {
     /// Loads what the store kept. Call it before the first datagram, and after [`Self::with_codes`].
     pub fn recall(&mut self, kept: StoredMarks) {
         self.replay = ReplayWindow::new(self.window, kept.times, kept.marks);
+        self.clocks = Clocks::after(kept.times.floor);
         let numbers = self.users.numbers();
         for kept in kept.users {
             let Some(&user) = numbers.get(kept.user.as_str()) else {
@@ -177,6 +181,12 @@ impl Gate {
 
         // Section 6, step 7: window.
         let timestamp = Timestamp::from_millis(request.timestamp_ms);
+        if now.since(timestamp).max(timestamp.since(now)) > self.window {
+            let name = &user.policy.user;
+            self.clocks.off(user.number, name, now, timestamp);
+        } else {
+            self.clocks.right(user.number, timestamp);
+        }
         self.replay.fresh(user.number, now, timestamp)?;
 
         // Section 6, step 8: mark.
@@ -220,6 +230,11 @@ impl Gate {
             times: self.replay.remember(record),
             request: approved,
         })
+    }
+
+    /// A user's clock that the last datagram showed to be wrong, unless that was told within the hour.
+    pub(crate) fn take_clock_warning(&mut self) -> Option<ClockWarning> {
+        self.clocks.take()
     }
 
     /// How far the clock floor is ahead of the system's clock, if so far that no knock of now is admitted.

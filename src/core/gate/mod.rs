@@ -5,6 +5,7 @@
 
 pub mod approve;
 mod bloom;
+mod clocks;
 mod code;
 mod decision;
 mod hints;
@@ -16,6 +17,7 @@ mod saving;
 mod unsaved;
 mod users;
 
+pub use clocks::ClockWarning;
 pub use decision::{Admission, ApprovedRequest, Decision, Refusal};
 pub use hints::{HintKeys, HintTable};
 pub use judge::Gate;

@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
 use crate::adapters::control::{self, Answer, Client, Question, Status};
 use crate::adapters::metrics::Snapshot;
-use crate::core::gate::{Admission, ApprovedRequest, Decision, Gate, Refusal, Spent};
+use crate::core::gate::{Admission, ApprovedRequest, ClockWarning, Decision, Gate, Refusal, Spent};
 use crate::core::order::{Order, Report};
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
@@ -115,7 +115,12 @@ impl Core {
     /// Steps 1 to 10. If the knock is admitted, its mark must be durable before anything else happens.
     pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Commit> {
         match self.gate.handle(now, datagram) {
-            Decision::Drop(reason) => self.log_dropped(now, datagram, reason),
+            Decision::Drop(reason) => {
+                self.log_dropped(now, datagram, reason);
+                if let Some(warning) = self.gate.take_clock_warning() {
+                    warn_of_clock(&warning);
+                }
+            }
             Decision::Refuse(refusal) => self.log_refused(now, datagram, &refusal),
             Decision::Admit(admission) => {
                 let user = user_of(&admission.request).to_owned();
@@ -424,6 +429,20 @@ impl Core {
             "refused: {user}: {sentence}: {why}"
         );
     }
+}
+
+fn warn_of_clock(warning: &ClockWarning) {
+    let (user, came, made) = (&warning.user, warning.came, warning.made);
+    let (length, side) = match made.since(came) {
+        Duration::ZERO => (came.since(made), "behind"),
+        ahead => (ahead, "ahead"),
+    };
+    let length = human(Duration::from_secs(length.as_secs()));
+    warn!(
+        user,
+        "{user}'s clock is {length} {side}, so the gate drops {user}'s knocks; set it, or this gate's, whichever is wrong; to \
+         compare them: posternd explain --clock"
+    );
 }
 
 fn user_of(request: &ApprovedRequest) -> &str {
