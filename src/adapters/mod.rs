@@ -2,6 +2,8 @@
 //! `clock`, `random`, `log` and `netlink`.
 
 #[cfg(feature = "daemon")]
+pub(crate) mod attempts;
+#[cfg(feature = "daemon")]
 pub mod capture;
 pub mod clock;
 #[cfg(feature = "daemon")]

@@ -32,6 +32,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
             command: None,
             packet_mark: crate::model::packet_mark::PacketMark::DEFAULT,
             host_rules: crate::model::settings::HostRules::Postern,
+            nflog_group: crate::model::settings::NflogGroup::Auto,
         },
         catalog: Default::default(),
         policies: users

@@ -158,7 +158,7 @@ pub enum Report {
 }
 
 /// The first message to a new engine. Descriptors are attached in this order: config, control socket, captures,
-/// metrics listener, hint filter maps.
+/// metrics listener, dropped packets, hint filter maps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
@@ -177,6 +177,8 @@ pub struct Start {
     pub hint_filter: bool,
     /// Whether a listener for metrics follows the captures.
     pub metrics: bool,
+    /// The group of NFLOG whose socket follows.
+    pub nflog_group: Option<u16>,
 }
 
 /// What a capture descriptor is.

@@ -2,6 +2,8 @@
 
 pub mod address;
 #[cfg(feature = "daemon")]
+pub mod attempt;
+#[cfg(feature = "daemon")]
 pub mod catalog;
 #[cfg(feature = "daemon")]
 pub(crate) mod command_template;

@@ -57,6 +57,14 @@ impl Ports {
         (self.first != 0).then_some((self.first, self.last))
     }
 
+    /// The service of a packet to this port. A protocol without ports has none.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn of_packet(protocol: u8, port: u16) -> Option<Self> {
+        let port = if [1, 58].contains(&protocol) { 0 } else { port };
+        let protocol = Protocol::from_number(protocol)?;
+        Service::new(protocol, port, port).ok().map(Self::from)
+    }
+
     /// The form that a knock carries.
     pub fn to_knock(self) -> Option<Service> {
         Service::new(Protocol::from_number(self.protocol)?, self.first, self.last).ok()

@@ -73,7 +73,19 @@ pub struct Firewall {
     /// The packet mark of granted packets.
     pub packet_mark: PacketMark,
     pub host_rules: HostRules,
+    /// Where the engine gets the packets that the rules drop.
+    pub nflog_group: NflogGroup,
     pub command: Option<CommandPrograms>,
+}
+
+/// Which group of NFLOG gets the headers of dropped packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NflogGroup {
+    /// The next free one, which the monitor finds when it starts.
+    #[default]
+    Auto,
+    None,
+    Group(u16),
 }
 
 /// Who keeps the rules in the host's own chains.
@@ -179,6 +191,8 @@ pub struct Protection {
     pub forwards: Vec<Forward>,
     /// The services whose grants are added to sets of the host.
     pub sets: Vec<ServiceSets>,
+    /// The group of NFLOG that gets the headers of some of the dropped packets.
+    pub nflog_group: Option<u16>,
 }
 
 /// A knock port that a socket of this host uses.
@@ -273,6 +287,10 @@ impl Settings {
             hide_behind: self.firewall.protect,
             forwards,
             sets: catalog::sets(&self.catalog),
+            nflog_group: match self.firewall.nflog_group {
+                NflogGroup::Group(group) => Some(group),
+                NflogGroup::Auto | NflogGroup::None => None,
+            },
         }
     }
 

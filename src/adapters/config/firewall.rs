@@ -5,13 +5,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toml::de::DeValue;
+
 use super::fields::Fields;
 use super::key;
 use super::problem::{Refusal, quoted, refusal};
 use super::values;
 use crate::model::command_template::{Argument, ArgumentError, CommandTemplate, PLACEHOLDERS};
 use crate::model::packet_mark::PacketMark;
-use crate::model::settings::{CommandPrograms, DriverKind, Firewall, HostRules, OnStop};
+use crate::model::settings::{
+    CommandPrograms, DriverKind, Firewall, HostRules, NflogGroup, OnStop,
+};
 
 /// The settings without a `[firewall]` section.
 pub(super) const DEFAULT: Firewall = Firewall {
@@ -20,6 +24,7 @@ pub(super) const DEFAULT: Firewall = Firewall {
     on_stop: OnStop::Keep,
     packet_mark: PacketMark::DEFAULT,
     host_rules: HostRules::Postern,
+    nflog_group: NflogGroup::Auto,
     command: None,
 };
 
@@ -32,6 +37,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Firewall {
         "on_stop",
         "packet_mark",
         "host_rules",
+        "nflog_group",
         "command",
     ]);
     let backends = [
@@ -54,6 +60,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Firewall {
         on_stop: on_stop.unwrap_or(DEFAULT.on_stop),
         packet_mark: packet_mark.unwrap_or(DEFAULT.packet_mark),
         host_rules: host_rules.unwrap_or(DEFAULT.host_rules),
+        nflog_group: nflog_group(fields).unwrap_or(DEFAULT.nflog_group),
         command: command.and_then(|fields| command_programs(&fields)),
     };
     if firewall.backend == DriverKind::Command {
@@ -75,6 +82,15 @@ pub(super) fn read(fields: &Fields<'_>) -> Firewall {
         }
     }
     firewall
+}
+
+fn nflog_group(fields: &Fields<'_>) -> Option<NflogGroup> {
+    const KEY: &str = "nflog_group";
+    let words = [("auto", NflogGroup::Auto), ("none", NflogGroup::None)];
+    match fields.get(KEY)?.get_ref() {
+        DeValue::Integer(_) => fields.number(KEY, 0..=u16::MAX).map(NflogGroup::Group),
+        _ => fields.word(KEY, &words),
+    }
 }
 
 fn packet_mark(text: &str) -> Result<PacketMark, Refusal> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::attempt::{Attempts, Unused};
 use crate::model::time::Timestamp;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,12 @@ pub struct Status {
     /// Users who have used a part of their quota, the least left first.
     pub quotas: Vec<QuotaStatus>,
     pub more_quotas: usize,
+    /// The group of NFLOG that tells of attempts without a grant; `None` if nothing does.
+    pub nflog_group: Option<u16>,
+    /// The last sources that tried a hidden service without a grant, the latest first.
+    pub attempts: Vec<Attempts>,
+    /// Admitted knocks whose services were tried from other addresses since, the latest first.
+    pub unused: Vec<Unused>,
 }
 
 /// One socket that captures knocks.

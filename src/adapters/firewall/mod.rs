@@ -24,6 +24,13 @@ mod xtables_module;
 
 pub use error::FirewallError;
 
+/// What a rule for one service sends to a group of NFLOG, so that a flood of strangers costs little.
+const LOGGED_EACH_SECOND: u32 = 5;
+const LOGGED_AT_ONCE: u32 = 20;
+
+/// The longest IPv4 header, and the ports behind it.
+const LOGGED_BYTES: u32 = 64;
+
 /// A firewall driver. `iptables`, `nftables`, `command` and `memory` (tests) implement it.
 pub trait FirewallDriver: Send {
     /// The name in logs and status, such as `iptables`.

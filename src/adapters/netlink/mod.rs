@@ -1,4 +1,4 @@
-//! Netlink sockets, which the nftables driver and the conntrack adapter share, and the interfaces of the host.
+//! Netlink sockets, which the nftables driver, the conntrack adapter and NFLOG share, and the interfaces of the host.
 
 pub(crate) mod attributes;
 mod events;
@@ -8,4 +8,4 @@ mod socket;
 pub(crate) use events::{Event, RulesetEvents};
 pub(crate) use links::{Link, Links};
 
-pub(crate) use socket::{Message, Netlink, NetlinkError, Refusal};
+pub(crate) use socket::{Message, Messages, Netlink, NetlinkError, Refusal};

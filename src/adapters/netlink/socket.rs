@@ -313,7 +313,13 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 }
 
 /// The messages of a datagram. A malformed one is an error, and the last item.
-pub(super) struct Messages<'a>(pub(super) &'a [u8]);
+pub(crate) struct Messages<'a>(pub(super) &'a [u8]);
+
+impl<'a> Messages<'a> {
+    pub(crate) fn of(datagram: &'a [u8]) -> Self {
+        Self(datagram)
+    }
+}
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<NetlinkBuffer<&'a [u8]>, DecodeError>;

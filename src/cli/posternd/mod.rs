@@ -2,6 +2,7 @@
 
 mod arguments;
 mod ask;
+mod attempts;
 mod check;
 mod explain;
 mod flush;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::ask::{ask, unexpected, wait_until_serving};
+use super::attempts;
 use super::grants::{self, Shown};
 use super::output::{json_line, print_json, print_while_read};
 use super::shared_arguments::Report;
@@ -145,6 +146,7 @@ fn text(state: &GateState, now: Timestamp) -> String {
         text += &format!("  {reason:widest$}  {count}\n");
     }
     text += &quotas(&status.quotas, status.more_quotas, now);
+    text += &attempts::lines(&status.attempts, &status.unused, now);
     if let Some(grants) = &state.grants {
         text += &grants::table(grants);
     }
@@ -175,10 +177,10 @@ fn firewall_lines(state: &FirewallState) -> String {
             None => tests.push((test, vec![test.family])),
         }
     }
-    for (test, families) in tests {
-        let start = match test.is_right {
     let is_wrong = |(test, _): &(&SelfTest, _)| test.is_right != Some(true);
     let is_wrong = state.obstacle.is_some() || tests.iter().any(is_wrong);
+    for (test, families) in tests {
+        let start = match test.is_right {
             Some(true) => "",
             Some(false) => "WRONG: ",
             None => "unclear: ",
@@ -193,11 +195,11 @@ fn firewall_lines(state: &FirewallState) -> String {
             "{start}{service} over {families}: granted: {granted}; stranger: {stranger}{session}\n"
         );
     }
-    text
-}
     if is_wrong {
         text += "to see which rule decides about a client: posternd check --from ADDRESS\n";
     }
+    text
+}
 
 fn capture_line(capture: &CaptureStatus) -> String {
     let name = match capture.name.as_str() {

@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
 use crate::adapters::control::{self, Answer, Client, Question, Status};
 use crate::adapters::metrics::Snapshot;
+use crate::core::attempts::AttemptLog;
 use crate::core::gate::{Admission, ApprovedRequest, ClockWarning, Decision, Gate, Refusal, Spent};
 use crate::core::order::{Order, Report};
 use crate::daemon::engine::health::Health;
@@ -57,6 +58,7 @@ pub struct Core {
     clock_fault: Option<ClockFault>,
     ordered: HashMap<u64, Waiting>,
     health: Health,
+    pub(super) attempts: AttemptLog,
     dropped_lines: Sampler,
     refused_lines: Sampler,
 }
@@ -98,6 +100,7 @@ impl Core {
             clock_fault: None,
             ordered: HashMap::new(),
             health: Health::default(),
+            attempts: AttemptLog::default(),
             dropped_lines: Sampler::new(8),
             refused_lines: Sampler::new(20),
         }
@@ -376,6 +379,9 @@ impl Core {
             store: self.health.store(),
             quotas: spent.into_iter().map(quota).collect(),
             more_quotas,
+            nflog_group: self.health.nflog_group,
+            attempts: self.attempts.sources(),
+            unused: self.attempts.unused(),
         }
     }
 

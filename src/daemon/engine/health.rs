@@ -18,6 +18,8 @@ pub(crate) struct Health {
     pub daemon_uptime: Duration,
     /// What the hint filter drops; `None` without one.
     pub kernel: Option<hint_filter::FilterCounters>,
+    /// The group of NFLOG that tells of attempts without a grant.
+    pub nflog_group: Option<u16>,
     captures: Vec<CaptureHealth>,
     store: StoreStatus,
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use tracing::debug;
+
 use crate::adapters::capture::packet::CapturedInterface;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
@@ -76,6 +78,9 @@ fn start_threads(
     let orders = threads::orders(link, QUEUE, events.clone())?;
     if let Some(listener) = parts.metrics {
         threads::metrics(listener, events.clone())?;
+    }
+    if let Some(reader) = parts.attempts {
+        threads::attempts(reader, events.clone())?;
     }
     let (captures, finish) = (parts.captures.len(), Arc::new(AtomicBool::new(false)));
     let control = threads::control(parts.control, events.clone());
@@ -172,7 +177,19 @@ impl Engine {
                 }
             }
             Event::CaptureEnded => self.captures = self.captures.saturating_sub(1),
-            Event::Report(report) => self.core.reported(report),
+            Event::Report(report) => {
+                if let Report::Opened { grant, .. } = &report {
+                    self.core.attempts.opened(now, grant);
+                }
+                self.core.reported(report);
+            }
+            Event::Attempts(attempts) => {
+                for attempt in attempts {
+                    let (source, service) = (attempt.source, attempt.service);
+                    debug!(%source, %service, "an attempt without a grant");
+                    self.core.attempts.attempt(now, attempt);
+                }
+            }
             Event::CaptureState(capture, lost) => self.core.health().set_lost(capture, lost),
             Event::Question(question, client) => {
                 if let Some(order) = self.core.question(now, question, client) {

@@ -12,6 +12,7 @@ use postern_proto::KeyMaterial;
 use tracing::{debug, info};
 use zeroize::Zeroizing;
 
+use crate::adapters::attempts::AttemptReader;
 use crate::adapters::capture::Capture;
 use crate::adapters::capture::packet::{CapturedInterface, PacketCapture};
 use crate::adapters::capture::udp::UdpCapture;
@@ -39,6 +40,7 @@ pub(super) struct EngineParts {
     pub(super) interfaces: Vec<CapturedInterface>,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
+    pub(super) attempts: Option<AttemptReader>,
     pub(super) prefilter: Option<Prefilter>,
 }
 
@@ -71,6 +73,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let ports = settings.gate.ports.clone();
     let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
     let metrics = start.metrics.then(|| descriptors.next()).flatten();
+    let attempts = start.nflog_group.and_then(|_| descriptors.next());
     let maps = start
         .hint_filter
         .then(|| descriptors.next().zip(descriptors.next()));
@@ -102,6 +105,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     core.health().kernel = drops;
+    core.health().nflog_group = start.nflog_group;
     Ok(Some(EngineParts {
         core,
         store,
@@ -109,6 +113,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         interfaces,
         control: UnixListener::from(control),
         metrics: metrics.map(TcpListener::from),
+        attempts: attempts.map(AttemptReader::new),
         prefilter,
     }))
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use crate::adapters::attempts::AttemptReader;
 use crate::adapters::capture::{Capture, Caught};
 use crate::adapters::clock;
 use crate::adapters::control::server::{Closer, Server};
@@ -23,6 +24,7 @@ use crate::core::order::{self, MESSAGE_MAX, Order, Report};
 use crate::daemon::engine::batch::{Batch, BatchPool};
 use crate::daemon::engine::core::Commit;
 use crate::daemon::engine::prefilter::Prefilter;
+use crate::model::attempt::Attempt;
 use crate::model::exit::ExitError;
 use crate::model::mark::StoredMarks;
 
@@ -36,6 +38,8 @@ pub(super) enum Event {
     },
     Report(Report),
     Question(Question, Client),
+    /// The firewall dropped these packets.
+    Attempts(Vec<Attempt>),
     /// The capture with this number stopped listening, and why; or listens again.
     CaptureState(usize, Option<String>),
     MetricsRequest(SyncSender<String>),
@@ -49,6 +53,9 @@ pub(super) enum Event {
 const METRICS_WITHIN: Duration = Duration::from_secs(1);
 
 const GROUP: usize = 256;
+
+const ATTEMPTS_WAIT: Duration = Duration::from_secs(60);
+const ATTEMPTS_PAUSE: Duration = Duration::from_millis(5);
 
 type Events = SyncSender<Event>;
 
@@ -291,6 +298,29 @@ pub(super) fn metrics(listener: TcpListener, events: Events) -> Result<(), ExitE
             };
             // A client's error concerns that client alone.
             let _ = http::serve(stream, text);
+        }
+    })
+    .map(drop)
+}
+
+/// Passes on which packets the firewall dropped. The pause bounds the work, whatever the rules let through; the kernel drops the rest.
+/// Without this the gate still serves.
+pub(super) fn attempts(mut reader: AttemptReader, events: Events) -> Result<(), ExitError> {
+    start(move || {
+        loop {
+            match reader.next(ATTEMPTS_WAIT) {
+                Ok(attempts) if attempts.is_empty() => {}
+                Ok(attempts) => {
+                    if events.send(Event::Attempts(attempts)).is_err() {
+                        return;
+                    }
+                    thread::sleep(ATTEMPTS_PAUSE);
+                }
+                Err(error) => {
+                    warn!("attempts without a grant are no longer shown: {error}");
+                    return;
+                }
+            }
         }
     })
     .map(drop)

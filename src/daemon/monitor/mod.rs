@@ -2,7 +2,8 @@
 //!
 //! It never parses a packet and keeps no key. `run` starts it, `event_loop` is its loop.
 
-pub(crate) mod boot_protection;
+pub(crate) mod attempts;
+mod boot_protection;
 mod config_programs;
 pub mod confinement;
 mod control_path;

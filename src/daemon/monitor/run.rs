@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::attempts::AttemptSocket;
 use super::boot_protection::{self, BootProtection};
 use super::event_loop::Monitor;
 use super::executor::Executor;
@@ -54,7 +55,7 @@ fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitE
 
 fn start(
     config: &Path,
-    settings: Settings,
+    mut settings: Settings,
     run_as: RunAs,
     signals: Signals,
     trial: Option<Duration>,
@@ -64,6 +65,8 @@ fn start(
         driver::check_sets(config, &settings)?;
     }
     let backend = driver::backend(&settings)?;
+    let attempts = AttemptSocket::open(&settings);
+    attempts.put_into(&mut settings);
     let clock = clock::Steady::new();
     let mut executor = Executor::open(&settings, backend, conntrack(), clock.now())
         .map_err(|error| ExitError::new(UNAVAILABLE, error))?;
@@ -116,6 +119,7 @@ fn start(
         clock,
         bound: BoundSockets::default(),
         interfaces: InterfaceTable::default(),
+        attempts,
         prefilter_line: None,
     };
     let supervisor = Supervisor::start(launcher, settings)?;

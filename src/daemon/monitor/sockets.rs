@@ -26,7 +26,7 @@ sockopt_impl!(
     bool
 );
 
-fn lock_filter(socket: OwnedFd) -> std::io::Result<OwnedFd> {
+pub(super) fn lock_filter(socket: OwnedFd) -> std::io::Result<OwnedFd> {
     LockFilter.set(&socket, &true)?;
     Ok(socket)
 }

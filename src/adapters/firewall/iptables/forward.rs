@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, MARK, SNAT};
 use super::marks::{Marked, granted};
-use super::matches::{has_protocol, port_range, reused_port, service};
+use super::matches::{has_protocol, log_some, port_range, reused_port, service};
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
@@ -30,7 +30,11 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
     }
     rules.extend(known.flat_map(|(network, ports)| replies(family, network, *ports)));
     if protection.hide_behind {
-        rules.extend(own.map(|(network, ports)| closed(family, network, *ports)));
+        rules.extend(own.flat_map(|(network, ports)| {
+            let matches = closed(family, network, *ports);
+            let log = log_some(&matches, protection.nflog_group).into_iter();
+            log.chain([format!("{matches} -j DROP")])
+        }));
     }
     rules
 }
@@ -62,7 +66,7 @@ fn port_match(option: &str, ports: Ports) -> String {
 /// such a port, as time servers and tunnels do.
 fn closed(family: Family, network: &IpNet, ports: Ports) -> String {
     format!(
-        "{FORWARD} -d {network} {} -m conntrack ! --ctstate ESTABLISHED -j DROP",
+        "{FORWARD} -d {network} {} -m conntrack ! --ctstate ESTABLISHED",
         service(family, ports)
     )
 }

@@ -10,6 +10,8 @@ use crate::model::address::Family;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::settings::Protection;
 
+const NFLOG: &str = "NFLOG";
+
 pub(super) type Grants = BTreeMap<GrantId, Grant>;
 
 pub(super) struct Installed {
@@ -143,5 +145,8 @@ impl Installed {
 }
 
 fn target(rule: &str) -> String {
-    rule.rsplit("-j ").next().unwrap_or_default().to_owned()
+    let target = rule.rsplit("-j ").next().unwrap_or_default();
+    // The variants print its options in other orders.
+    let is_log = target.starts_with(NFLOG);
+    if is_log { NFLOG } else { target }.to_owned()
 }

@@ -1,5 +1,6 @@
 //! The matches of a rule: protocol and ports, and the time at which the kernel ends the rule.
 
+use crate::adapters::firewall::{LOGGED_AT_ONCE, LOGGED_BYTES, LOGGED_EACH_SECOND};
 use crate::model::address::Family;
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
@@ -31,6 +32,16 @@ pub(super) fn service(family: Family, ports: Ports) -> String {
 pub(super) fn reused_port(matches: &str, ports: Ports) -> Option<String> {
     let is_tcp = ports.protocol_name() == "tcp";
     is_tcp.then(|| format!("{matches} --syn -m conntrack --ctstate ESTABLISHED -j DROP"))
+}
+
+/// Sends the headers of some packets to a group of NFLOG: a few of each second.
+pub(super) fn log_some(matches: &str, group: Option<u16>) -> Option<String> {
+    group.map(|group| {
+        format!(
+            "{matches} -m limit --limit {LOGGED_EACH_SECOND}/sec --limit-burst {LOGGED_AT_ONCE} \
+             -j NFLOG --nflog-group {group} --nflog-size {LOGGED_BYTES}"
+        )
+    })
 }
 
 pub(super) fn port_range((first, last): (u16, u16)) -> String {

@@ -6,7 +6,7 @@ use super::chains::{INPUT, INPUT_GRANTS, MARK, service_chain};
 use super::comment::Comment;
 use super::forward;
 use super::marks::{Marked, granted};
-use super::matches::{has_protocol, last_second, reused_port, service};
+use super::matches::{has_protocol, last_second, log_some, reused_port, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
@@ -84,8 +84,10 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         .flat_map(|ports| {
             let matches = format!("{INPUT} {}", service(family, *ports));
             let known = "-m conntrack --ctstate ESTABLISHED -j RETURN";
-            let rules = [format!("{matches} {known}"), format!("{matches} -j DROP")];
-            reused_port(&matches, *ports).into_iter().chain(rules)
+            let known = format!("{matches} {known}");
+            let reused = reused_port(&matches, *ports).into_iter().chain([known]);
+            let log = log_some(&matches, protection.nflog_group);
+            reused.chain(log).chain([format!("{matches} -j DROP")])
         });
     // A knock port may also be a granted service's.
     grants.chain(knocks).chain(services).collect()

@@ -5,6 +5,7 @@
 use ipnet::IpNet;
 
 use super::sets::{Field, RANK_MIDDLE, Set};
+use crate::adapters::firewall::{LOGGED_AT_ONCE, LOGGED_BYTES, LOGGED_EACH_SECOND};
 use crate::adapters::netlink::attributes::{Attributes, octets};
 use crate::model::address::Family;
 use crate::model::packet_mark::PacketMark;
@@ -289,6 +290,18 @@ pub(super) fn has_packet_mark(mark: PacketMark) -> [Expression; 3] {
 
 pub(super) fn counter() -> Expression {
     expression("counter", &[])
+}
+
+/// Sends the headers of some packets to a group of NFLOG: a few of each second.
+pub(super) fn log_some(group: u16) -> [Expression; 2] {
+    let limit = Attributes::new()
+        .bytes(1, &u64::from(LOGGED_EACH_SECOND).to_be_bytes())
+        .bytes(2, &1_u64.to_be_bytes())
+        .number(3, LOGGED_AT_ONCE);
+    let log = Attributes::new()
+        .bytes(1, &group.to_be_bytes())
+        .number(3, LOGGED_BYTES);
+    [named("limit", &limit), named("log", &log)]
 }
 
 pub(super) fn accept() -> Expression {

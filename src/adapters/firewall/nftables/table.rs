@@ -59,7 +59,8 @@ pub(super) struct Chain {
 pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
     let mut chains = Vec::new();
     let mut add = |name, hook, rules| chains.push(Chain { name, hook, rules });
-    let hidden = protection.services.iter().map(|ports| closed(*ports));
+    let hidden = protection.services.iter();
+    let hidden = hidden.flat_map(|ports| closed(&[], *ports, protection));
     add(HIDDEN, Hook::Jump, hidden.collect());
     add(PUBLISHED, Hook::Jump, published(protection));
     if protection.marking.early {
@@ -75,8 +76,9 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
     if is_published || !protection.behind.is_empty() || nat {
         if hides_behind(protection) {
             let behind = protection.behind.iter();
-            let rules = behind
-                .map(|(network, ports)| all([&expressions::target_in(*network), &closed(*ports)]));
+            let rules = behind.flat_map(|(network, ports)| {
+                closed(&expressions::target_in(*network), *ports, protection)
+            });
             add(HIDDEN_BEHIND, Hook::Jump, rules.collect());
         }
         if protection.marking.early {
@@ -304,18 +306,25 @@ fn to_knock_port(port: u16) -> Rule {
     ])
 }
 
-fn closed(ports: Ports) -> Rule {
+fn closed(place: &[Expression], ports: Ports, protection: &Protection) -> Vec<Rule> {
+    let service = service(ports);
+    let log = protection.nflog_group.map(expressions::log_some);
+    let log = log.map(|log| all([place, &service, &log]));
     let drop = [expressions::counter(), expressions::drop()];
+    let drop = all([place, &service, &drop]);
+    log.into_iter().chain([drop]).collect()
+}
+
+fn service(ports: Ports) -> Rule {
     let icmp = match ports.protocol_name() {
         "icmpv6" => Family::V6,
         _ => Family::V4,
     };
     match ports.range() {
-        None => all([&expressions::echo_request(icmp), &drop]),
+        None => expressions::echo_request(icmp),
         Some((first, last)) => all([
             &expressions::protocol(ports.protocol()),
             &expressions::port(first, last),
-            &drop,
         ]),
     }
 }

@@ -8,6 +8,7 @@ use crate::adapters::firewall::memory::MemoryDriver;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::core::fixture::{request, settings};
 use crate::core::order::{self, Reloaded, Report, Selection};
+use crate::daemon::monitor::attempts::AttemptSocket;
 use crate::daemon::monitor::rights::RunAs;
 use crate::daemon::monitor::supervisor::engine_process::{EngineProcess, Stage};
 use crate::daemon::monitor::supervisor::launcher::{BoundSockets, Launcher};
@@ -51,6 +52,7 @@ impl Scene {
             clock,
             bound: BoundSockets::default(),
             interfaces: Default::default(),
+            attempts: AttemptSocket::default(),
             prefilter_line: None,
         };
         let process = EngineProcess::new(idle(), ours).at(stage);

@@ -67,7 +67,7 @@ impl OpenGrants {
         }
         let protection = settings.protection();
         adopt(connections.as_deref_mut(), &protection.services);
-        backend.install(&protection, &kept)?;
+        let protection = install(backend.as_mut(), &protection, &kept)?;
         // Again, for connections that were opened in between.
         adopt(connections.as_deref_mut(), &protection.services);
         if !kept.is_empty() {
@@ -113,13 +113,16 @@ impl OpenGrants {
             protection.services.as_slice()
         };
         adopt(self.connections.as_deref_mut(), newly_protected);
-        if let Err(error) = self.install(&protection, &stay) {
-            // One family may have the new protection, and the config that stays in force is the old one.
-            let old = self.protection.clone();
-            // If that fails, too, each look tries it again.
-            let _ = self.install(&old, &self.live(now));
-            return Err(error);
-        }
+        let protection = match self.install(&protection, &stay) {
+            Ok(installed) => installed,
+            Err(error) => {
+                // One family may have the new protection, and the config that stays in force is the old one.
+                let old = self.protection.clone();
+                // If that fails, too, each look tries it again.
+                let _ = self.install(&old, &self.live(now));
+                return Err(error);
+            }
+        };
         adopt(self.connections.as_deref_mut(), newly_protected);
         // The old config knows users and services that the new one may have lost.
         let ends = |grant: &Grant| {
@@ -233,7 +236,7 @@ impl OpenGrants {
         let over: Vec<Grant> = self.ledger.grants().filter(is_over).cloned().collect();
         let was_incomplete = self.is_incomplete;
         let protection = self.protection.clone();
-        self.install(&protection, &live)?;
+        self.protection = self.install(&protection, &live)?;
         self.restored = self.restored.saturating_add(1);
         self.is_kept = false;
         let grants = live.len();
@@ -262,8 +265,13 @@ impl OpenGrants {
         self.ledger.grants().filter(is_live).cloned().collect()
     }
 
-    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
-        let installed = self.backend.install(protection, live);
+    /// Returns what was installed.
+    fn install(
+        &mut self,
+        protection: &Protection,
+        live: &[Grant],
+    ) -> Result<Protection, FirewallError> {
+        let installed = install(self.backend.as_mut(), protection, live);
         self.is_incomplete = installed.is_err();
         installed
     }
@@ -305,6 +313,27 @@ impl OpenGrants {
             }
         }
     }
+}
+
+/// Installs everything. A kernel without NFLOG gets the same rules without it.
+fn install(
+    backend: &mut dyn FirewallDriver,
+    protection: &Protection,
+    live: &[Grant],
+) -> Result<Protection, FirewallError> {
+    let Err(error) = backend.install(protection, live) else {
+        return Ok(protection.clone());
+    };
+    if protection.nflog_group.is_none() {
+        return Err(error);
+    }
+    let without = Protection {
+        nflog_group: None,
+        ..protection.clone()
+    };
+    backend.install(&without, live)?;
+    warn!("attempts without a grant are not shown: {error}");
+    Ok(without)
 }
 
 /// Makes connections known to connection tracking that are older than it, so that the protection does not cut them.

@@ -4,9 +4,14 @@ use std::path::Path;
 
 use crate::daemon::monitor::confinement;
 use crate::model::exit::{CONFIG, ExitError};
-use crate::model::settings::Settings;
+use crate::model::settings::{NflogGroup, Settings};
 
-pub(super) fn check(old: &Settings, new: &Settings) -> Result<(), ExitError> {
+/// `nflog_group` is the one that the config asked for at the start.
+pub(super) fn check(
+    old: &Settings,
+    nflog_group: NflogGroup,
+    new: &Settings,
+) -> Result<(), ExitError> {
     let is_sandboxed = !confinement::runs_config_programs(old);
     let metrics_folder = |settings: &Settings| {
         let file = settings.metrics.file.as_deref();
@@ -32,6 +37,10 @@ pub(super) fn check(old: &Settings, new: &Settings) -> Result<(), ExitError> {
         ("gate.run_as", gate.0.run_as != gate.1.run_as),
         ("firewall.backend", firewall.0.backend != firewall.1.backend),
         ("firewall.command", firewall.0.command != firewall.1.command),
+        (
+            "firewall.nflog_group",
+            nflog_group != firewall.1.nflog_group,
+        ),
     ];
     let cure = "change it back, or restart";
     let changed = changes.iter().filter(|(_, is_changed)| *is_changed);

@@ -13,6 +13,7 @@ use crate::adapters::capture::hint_filter::HintFilter;
 use crate::adapters::clock::Steady;
 use crate::adapters::config::disk;
 use crate::core::order::{CaptureSpec, Start};
+use crate::daemon::monitor::attempts::AttemptSocket;
 use crate::daemon::monitor::confinement;
 use crate::daemon::monitor::directories;
 use crate::daemon::monitor::driver;
@@ -33,6 +34,7 @@ pub(in crate::daemon::monitor) struct Launcher {
     pub(in crate::daemon::monitor) clock: Steady,
     pub(in crate::daemon::monitor) bound: BoundSockets,
     pub(in crate::daemon::monitor) interfaces: InterfaceTable,
+    pub(in crate::daemon::monitor) attempts: AttemptSocket,
     /// The last log line about the prefilter, to log each only once.
     pub(in crate::daemon::monitor) prefilter_line: Option<String>,
 }
@@ -52,8 +54,9 @@ pub(super) struct Launched {
 
 impl Launcher {
     pub(super) fn launch(&mut self, in_force: &Settings) -> Result<Launched, ExitError> {
-        let (bundle, settings) = disk::load(&self.config)?;
-        fixed_settings::check(in_force, &settings)?;
+        let (bundle, mut settings) = disk::load(&self.config)?;
+        fixed_settings::check(in_force, self.attempts.asked, &settings)?;
+        self.attempts.put_into(&mut settings);
         if catalog::sets(&in_force.catalog) != catalog::sets(&settings.catalog) {
             driver::check_sets(&self.config, &settings)?;
         }
@@ -75,10 +78,12 @@ impl Launcher {
             daemon_uptime_ms: millis(self.clock.age()),
             state_dir: settings.gate.state_dir.clone(),
             metrics: metrics.is_some(),
+            nflog_group: self.attempts.group(),
             hint_filter: filter.is_ok(),
         };
         let mut descriptors: Vec<_> = captures.iter().map(|(_, socket)| socket.as_fd()).collect();
         descriptors.extend(metrics.iter().map(|(_, socket)| socket.as_fd()));
+        descriptors.extend(self.attempts.socket());
         descriptors.extend(filter.iter().flat_map(HintFilter::maps));
         let engine = EngineProcess::start(&bundle, self.control.as_fd(), &descriptors, &start)?;
         drop(descriptors);
