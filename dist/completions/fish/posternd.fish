@@ -134,14 +134,15 @@ complete -c posternd -n "__fish_posternd_using_subcommand close" -l json -d 'Pri
 complete -c posternd -n "__fish_posternd_using_subcommand close" -l all -d 'Close every grant'
 complete -c posternd -n "__fish_posternd_using_subcommand close" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l config -d 'Use this config file' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand explain" -l interface -d 'With --live: receive on this interface only [default: the config\'s]' -r
-complete -c posternd -n "__fish_posternd_using_subcommand explain" -l for -d 'With --live: stop after this time, such as 30s or 10m' -r
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l interface -d 'With --live or --clock: receive on this interface only [default: the config\'s]' -r
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l for -d 'With --live or --clock: stop after this time, such as 30s or 10m' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l count -d 'Stop after this number of datagrams' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l at -d 'Assume that the packets arrived at this time: 2026-11-22T10:41:00Z, seconds since 1970 as @1795344060, or 5m for five minutes ago [default: now]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l source -d 'Assume that the packets came from this address' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l gate-name -d 'Also try this gate name; may be repeated. This host\'s names and addresses are always tried' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l live -d 'Capture packets while the gate runs, and explain knocks as they arrive'
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l clock -d 'For a minute, compare the clock of each user who knocks with this one, also if it is hours off'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l all -d 'Explain every packet of a recording, including those to other ports'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -s v -l verbose -d 'Print every step for each datagram'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -s h -l help -d 'Print help'

@@ -10,7 +10,7 @@ use super::known_keys::{KnownKeys, Maker};
 use super::refusals::{self, Asked};
 use crate::adapters::config::{Loaded, OldKey};
 use crate::core::gate::approve::approve;
-use crate::core::gate::{Admission, Decision, Gate, HintTable, Refusal, Seen};
+use crate::core::gate::{Admission, Decision, Gate, HintKeys, HintTable, Refusal, Seen};
 use crate::model::datagram::Datagram;
 use crate::model::mark::StoredMarks;
 use crate::model::policy::Policy;
@@ -110,6 +110,34 @@ impl Explainer {
         account
     }
 
+    /// The user whose key in these rows made a packet, and when it was made.
+    pub(super) fn made_by(
+        &self,
+        packet: &Packet<'_>,
+        rows: impl Iterator<Item = usize>,
+    ) -> Option<(&str, Timestamp)> {
+        self.made(packet, self.keys.maker_here(packet, rows)?)
+    }
+
+    pub(super) fn made_by_anyone(&self, packet: &Packet<'_>) -> Option<(&str, Timestamp)> {
+        self.made(packet, self.keys.maker_here(packet, 0..self.keys.rows())?)
+    }
+
+    fn made(&self, packet: &Packet<'_>, maker: Maker<'_>) -> Option<(&str, Timestamp)> {
+        let request = open(&maker, packet).ok()?;
+        let user = self.policy(maker.user)?.user.as_str();
+        Some((user, Timestamp::from_millis(request.timestamp_ms)))
+    }
+
+    /// Whether the window allows this difference.
+    pub(super) fn allows(&self, at: Timestamp, made: Timestamp) -> bool {
+        at.since(made).max(made.since(at)) <= self.settings.gate.window
+    }
+
+    pub(super) fn hint_keys(&self) -> HintKeys {
+        self.gate.hint_keys()
+    }
+
     fn maker(&self, packet: &Packet<'_>) -> Option<Maker<'_>> {
         let hinted = self.gate.rows_with_hint(packet.hint());
         self.keys.maker(packet, hinted)
@@ -204,7 +232,7 @@ impl Explainer {
         let made = Timestamp::from_millis(request.timestamp_ms);
         if maker.keys.hint_key().hint(request.step()) != packet.hint() {
             Cause::HintOfAnotherTime
-        } else if at.since(made).max(made.since(at)) > self.settings.gate.window {
+        } else if !self.allows(at, made) {
             Cause::Clock
         } else {
             Cause::Forgotten(self.gate.times().horizon)

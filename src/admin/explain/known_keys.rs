@@ -82,14 +82,7 @@ impl KnownKeys {
         packet: &Packet<'_>,
         hinted: impl Iterator<Item = usize>,
     ) -> Option<Maker<'_>> {
-        let hinted = hinted.filter_map(|row| self.here.get(row));
-        let here = hinted.chain(&self.here).find(|key| key.keys.verify(packet));
-        let here = here.map(|key| Maker {
-            user: key.user,
-            keys: &key.keys,
-            until: key.until,
-            other_gate: None,
-        });
+        let here = self.maker_here(packet, hinted.chain(0..self.here.len()));
         here.or_else(|| {
             let mut elsewhere = self.names.iter().zip(self.elsewhere());
             elsewhere.find_map(|(name, keys)| {
@@ -102,6 +95,26 @@ impl KnownKeys {
                 })
             })
         })
+    }
+
+    /// The key among these rows that made this packet for this gate.
+    pub(super) fn maker_here(
+        &self,
+        packet: &Packet<'_>,
+        rows: impl Iterator<Item = usize>,
+    ) -> Option<Maker<'_>> {
+        let mut keys = rows.filter_map(|row| self.here.get(row));
+        let key = keys.find(|key| key.keys.verify(packet))?;
+        Some(Maker {
+            user: key.user,
+            keys: &key.keys,
+            until: key.until,
+            other_gate: None,
+        })
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.here.len()
     }
 
     fn elsewhere(&self) -> &[Vec<UserKeys>] {

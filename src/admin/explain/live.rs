@@ -21,6 +21,7 @@ use crate::model::time::Timestamp;
 
 const QUEUE: usize = 1024;
 const TICK: Duration = Duration::from_millis(500);
+const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Live {
@@ -48,17 +49,18 @@ impl Live {
         }
     }
 
-    /// Calls `take` for each datagram with its time of arrival, until it breaks or the time is over. Reports `besides` once it
-    /// listens.
+    /// Calls `take` for each datagram with its time of arrival, and without one about once a second, until it breaks or the
+    /// time is over. Reports `besides` once it listens.
     pub(super) fn listen(
         &self,
         gate: &Gate,
+        doing: &str,
         besides: Option<&str>,
         heard: &mut dyn FnMut(&str),
-        take: &mut dyn FnMut(Timestamp, Datagram) -> Result<ControlFlow<()>, ExitError>,
+        take: &mut dyn FnMut(Timestamp, Option<Datagram>) -> Result<ControlFlow<()>, ExitError>,
     ) -> Result<(), ExitError> {
         if !caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false) {
-            let what = "posternd explain --live needs CAP_NET_RAW to listen; run it as root";
+            let what = "posternd explain needs CAP_NET_RAW to listen; run it as root";
             return Err(ExitError::new(PERMISSION, what));
         }
         let (caught, queue) = sync_channel(QUEUE);
@@ -97,11 +99,18 @@ impl Live {
         drop(caught);
         let (ports, interfaces) = (service::list(&gate.ports), self.interface_list(gate));
         heard(&format!(
-            "explaining knocks to UDP port {ports} on {interfaces}; Ctrl-C ends it"
+            "{doing} to UDP port {ports} on {interfaces}; Ctrl-C ends it"
         ));
         besides.into_iter().for_each(&mut *heard);
         let start = clock::instant();
+        let mut last = start;
         loop {
+            if clock::elapsed(last) >= SECOND {
+                last = clock::instant();
+                if take(clock::wall(), None)?.is_break() {
+                    return Ok(());
+                }
+            }
             let left = self.length.map_or(TICK, |length| {
                 length.saturating_sub(clock::elapsed(start)).min(TICK)
             });
@@ -114,7 +123,7 @@ impl Live {
             }
             match queue.recv_timeout(left) {
                 Ok((at, Ok(Caught::Datagram(datagram)))) => {
-                    if take(at, datagram)?.is_break() {
+                    if take(at, Some(datagram))?.is_break() {
                         return Ok(());
                     }
                 }

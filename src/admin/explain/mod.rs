@@ -4,11 +4,13 @@
 //! (a right key at a wrong time, or for another gate) are searched only here. Changes nothing and sends nothing.
 
 mod account;
+mod clocks;
 mod explainer;
 mod input;
 mod known_keys;
 mod live;
 mod names;
+mod new_attempts;
 mod packets;
 mod refusals;
 mod rights;
@@ -17,6 +19,7 @@ mod steps;
 mod wording;
 
 pub use account::{Account, Cause};
+pub(crate) use clocks::ClockOffset;
 pub use explainer::Explainer;
 pub(crate) use input::{Input, Kind};
 pub(crate) use live::Live;

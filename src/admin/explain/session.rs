@@ -10,9 +10,11 @@ use std::time::Duration;
 use postern_proto::GateName;
 
 use super::account::Account;
+use super::clocks::{ClockOffset, Clocks};
 use super::explainer::Explainer;
 use super::live::Live;
 use super::names;
+use super::new_attempts::NewAttempts;
 use super::packets::Packets;
 use super::rights::drop_rights;
 use crate::adapters::capture::recording::{Found, Other, Recorded, Recording, RecordingError};
@@ -21,6 +23,7 @@ use crate::adapters::control::{self, Answer, MarkText, Question};
 use crate::adapters::{clock, config};
 use crate::core::gate::Seen;
 use crate::daemon::monitor::rights;
+use crate::model::attempt::Unused;
 use crate::model::datagram::Datagram;
 use crate::model::exit::{CONFIG, DATA, ExitError, IO};
 use crate::model::settings;
@@ -45,6 +48,8 @@ pub(crate) struct Told {
 pub(crate) enum What {
     Account(Box<Account>),
     Other(Other),
+    /// An admitted knock, and who tried its services since.
+    Unused(Unused),
 }
 
 pub(crate) type Tell<'a> = dyn FnMut(Told) -> Result<ControlFlow<()>, ExitError> + 'a;
@@ -175,15 +180,56 @@ impl Explain {
             format!("no posternd answers on {socket}: {what}; start it: systemctl start posternd")
         });
         let mut number = 0_u64;
-        live.listen(&gate, alone.as_deref(), heard, &mut |now, datagram| {
-            let mut account = self.explainer.datagram(now, &datagram);
-            if account.reason().is_none() {
-                self.compare(now, &mut account);
-            }
-            number = number.saturating_add(1);
-            let (at, what) = (Some(now), What::Account(Box::new(account)));
-            tell(Told { number, at, what })
-        })
+        let mut attempts = NewAttempts::new(alone.is_none().then(|| self.unused()));
+        let doing = "explaining knocks";
+        live.listen(
+            &gate,
+            doing,
+            alone.as_deref(),
+            heard,
+            &mut |now, datagram| {
+                let Some(datagram) = datagram else {
+                    for unused in attempts.among(now, self.unused()) {
+                        let (at, what) = (Some(now), What::Unused(unused));
+                        if tell(Told { number, at, what })?.is_break() {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                    }
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let mut account = self.explainer.datagram(now, &datagram);
+                if account.reason().is_none() {
+                    self.compare(now, &mut account);
+                }
+                number = number.saturating_add(1);
+                let (at, what) = (Some(now), What::Account(Box::new(account)));
+                tell(Told { number, at, what })
+            },
+        )
+    }
+
+    /// Compares the clocks of knocks with the gate's for this time. The running gate's filter drops knocks that are far off.
+    pub(crate) fn clocks(
+        &mut self,
+        live: &Live,
+        heard: &mut dyn FnMut(&str),
+        tell: &mut dyn FnMut(&ClockOffset) -> Result<ControlFlow<()>, ExitError>,
+    ) -> Result<bool, ExitError> {
+        let mut clocks = Clocks::new(&self.explainer.hint_keys(), clock::wall());
+        let (gate, doing) = (self.gate.clone(), "comparing the clocks of knocks");
+        live.listen(&gate, doing, None, heard, &mut |now, datagram| {
+            let offset = datagram.and_then(|datagram| clocks.look(&self.explainer, now, &datagram));
+            offset.map_or(Ok(ControlFlow::Continue(())), |offset| tell(&offset))
+        })?;
+        Ok(clocks.has_told())
+    }
+
+    /// The admitted knocks whose services others tried since, as the running gate knows them.
+    fn unused(&self) -> Vec<Unused> {
+        match control::ask(&self.gate.control_socket, &Question::Status) {
+            Ok(Answer::Status(status)) => status.unused,
+            _ => Vec::new(),
+        }
     }
 
     /// Asks the running gate about a packet that the config admits: only that gate knows quotas, used codes and its

@@ -8,7 +8,7 @@ use postern_harness::{
 };
 
 /// A program in the gate's namespace that writes into a file and ends with this value.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -36,6 +36,7 @@ mod storm;
 mod stun;
 mod trial;
 mod users;
+mod why_not;
 mod wiped;
 
 const NONE: &[Requirement] = &[];
@@ -68,6 +69,7 @@ const NAT64: &[Requirement] = &[
     Program("ip6tables"),
     Program("sysctl"),
 ];
+const NAT: &[Requirement] = &[Program("iptables"), Program("ip6tables"), Program("sysctl")];
 const STUN: &[Requirement] = &[
     Requirement::Root,
     Program("turnserver"),
@@ -121,6 +123,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: storm::reloads_and_kills_end_in_one_engine,
     BOTH: flushed::knock_into_flushed_firewall_is_reported_correctly,
     NONE: flushed::unchanged_firewall_is_left_alone,
+    NAT: why_not::other_address_of_hairpin_is_named,
 ];
 
 const NFTABLES: &[postern_harness::world::Test] =
@@ -148,6 +151,8 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     ROUTER: networks::both_addresses_open_with_two_knocks,
     NAT64: networks::client_behind_nat64_opens,
     NONE: explain::explain_live_beside_the_gate,
+    NONE: why_not::wrong_clocks_are_named,
+    NONE: why_not::slightly_wrong_clock_is_logged_once,
     NONE: status::status_counts_kernel_drops,
     TUN: links::knock_from_a_tunnel_opens,
     NONE: links::late_interface_is_captured,

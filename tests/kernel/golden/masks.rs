@@ -10,7 +10,7 @@ const KINDS: &[(&str, &str)] = &[
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     (r"\b1[789]\d{11}\b", "<epoch-ms>"),
     (
-        r#"("(?:left|uptime|daemon_uptime|after|age)_ms": ?)-?\d+"#,
+        r#"("(?:left|uptime|daemon_uptime|after|age|behind)_ms": ?)-?\d+"#,
         "$1<ms>",
     ),
     (r#"("last_took_us": ?)\d+"#, "$1<us>"),

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::adapters::control;
-use crate::admin::explain::{Account, Cause, Told, What};
+use crate::admin::explain::{Account, Cause, ClockOffset, Told, What};
 use crate::cli::postern::json::RequestJson;
+use crate::cli::posternd::attempts;
 use crate::core::gate::Seen;
+use crate::model::attempt::Unused;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
@@ -30,6 +32,10 @@ enum Of<'a> {
     Other {
         verdict: Option<&'a str>,
         port: Option<u16>,
+    },
+    Unused {
+        verdict: Option<&'a str>,
+        unused: &'a Unused,
     },
 }
 
@@ -65,6 +71,15 @@ pub(super) fn object(told: &Told) -> Object<'_> {
             let (verdict, port) = (None, other.port);
             (other.source, Of::Other { verdict, port }, other.to_string())
         }
+        What::Unused(unused) => {
+            let verdict = None;
+            let says = attempts::unused_lines(unused);
+            (
+                None,
+                Of::Unused { verdict, unused },
+                says.trim_end().to_owned(),
+            )
+        }
     };
     Object {
         version: control::VERSION,
@@ -73,6 +88,30 @@ pub(super) fn object(told: &Told) -> Object<'_> {
         source,
         of,
         says,
+    }
+}
+
+/// What `--clock` found.
+#[derive(Serialize)]
+pub(super) struct Clock<'a> {
+    version: u32,
+    at_ms: Timestamp,
+    source: IpAddr,
+    user: &'a str,
+    is_right: bool,
+    behind_ms: i64,
+    says: String,
+}
+
+pub(super) fn clock(offset: &ClockOffset) -> Clock<'_> {
+    Clock {
+        version: control::VERSION,
+        at_ms: offset.at,
+        source: offset.source,
+        user: &offset.user,
+        is_right: offset.is_right,
+        behind_ms: offset.behind_ms(),
+        says: offset.sentence(),
     }
 }
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 use clap::Args;
 use postern_proto::GateName;
 
+use super::attempts;
 use super::output::{json_line, note, print_while_read};
 use super::shared_arguments::Report;
 use crate::adapters::clock;
 use crate::admin::explain::{
-    Account, Cause, Explain, ExplainedStep, Input, Kind, Live, Outcome, Summary, Told, What,
+    Account, Cause, ClockOffset, Explain, ExplainedStep, Input, Kind, Live, Outcome, Summary, Told,
+    What,
 };
 use crate::model::exit::{ExitError, USAGE};
 use crate::model::service;
@@ -29,13 +31,16 @@ pub(super) struct ExplainArguments {
     #[arg(value_name = "PACKET|FILE")]
     input: Option<String>,
     /// Capture packets while the gate runs, and explain knocks as they arrive
-    #[arg(long, conflicts_with_all = ["input", "at", "source", "all"])]
+    #[arg(long, group = "listening", conflicts_with_all = ["input", "at", "source", "all"])]
     live: bool,
-    /// With --live: receive on this interface only [default: the config's]
-    #[arg(long, value_name = "NAME", requires = "live")]
+    /// For a minute, compare the clock of each user who knocks with this one, also if it is hours off
+    #[arg(long, group = "listening", conflicts_with_all = ["input", "at", "source", "all", "gate_names", "verbose"])]
+    clock: bool,
+    /// With --live or --clock: receive on this interface only [default: the config's]
+    #[arg(long, value_name = "NAME", requires = "listening")]
     interface: Option<String>,
-    /// With --live: stop after this time, such as 30s or 10m
-    #[arg(long = "for", value_name = "TIME", requires = "live", value_parser = time::parse_duration)]
+    /// With --live or --clock: stop after this time, such as 30s or 10m
+    #[arg(long = "for", value_name = "TIME", requires = "listening", value_parser = time::parse_duration)]
     length: Option<Duration>,
     /// Stop after this number of datagrams
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -56,6 +61,9 @@ pub(super) struct ExplainArguments {
     #[arg(short, long)]
     verbose: bool,
 }
+
+/// How long --clock runs without --for.
+const CLOCK_FOR: Duration = Duration::from_secs(60);
 
 /// A time on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +88,20 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExitErro
         left: arguments.count,
         numbered: false,
     };
+    let mut live = Live {
+        interface: arguments.interface.clone(),
+        length: arguments.length,
+    };
+    if arguments.clock {
+        live.length = live.length.or(Some(CLOCK_FOR));
+        let has_told =
+            explain.clocks(&live, &mut note, &mut |offset| printer.print_clock(offset))?;
+        if !has_told {
+            note("no knock of a user arrived; knock now, and run it again");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if arguments.live {
-        let live = Live {
-            interface: arguments.interface.clone(),
-            length: arguments.length,
-        };
         explain.live(&live, &mut note, &mut |told| printer.print(&told))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -132,6 +149,15 @@ fn conclude(summary: Summary, explain: &Explain) {
 }
 
 impl Printer<'_> {
+    fn print_clock(&mut self, offset: &ClockOffset) -> Result<ControlFlow<()>, ExitError> {
+        let text = if self.arguments.report.json {
+            json_line(&json::clock(offset))?
+        } else {
+            format!("{}: {}\n", offset.at, offset.sentence())
+        };
+        self.print_one(&text)
+    }
+
     /// Prints one explanation. Breaks if no more is wanted.
     fn print(&mut self, told: &Told) -> Result<ControlFlow<()>, ExitError> {
         let text = if self.arguments.report.json {
@@ -139,8 +165,20 @@ impl Printer<'_> {
         } else {
             self.as_text(told)
         };
+        if matches!(told.what, What::Unused(_)) {
+            let goes_on = print_while_read(&text)?;
+            return Ok(if goes_on {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            });
+        }
+        self.print_one(&text)
+    }
+
+    fn print_one(&mut self, text: &str) -> Result<ControlFlow<()>, ExitError> {
         self.left = self.left.map(|left| left.saturating_sub(1));
-        let more = print_while_read(&text)? && self.left != Some(0);
+        let more = print_while_read(text)? && self.left != Some(0);
         Ok(if more {
             ControlFlow::Continue(())
         } else {
@@ -151,6 +189,7 @@ impl Printer<'_> {
     fn as_text(&self, told: &Told) -> String {
         let (source, mut text) = match &told.what {
             What::Other(other) => (other.source, format!("no knock: {other}\n")),
+            What::Unused(unused) => (None, attempts::unused_lines(unused)),
             What::Account(account) => {
                 let text = format!("{}{}\n", account.line(), self.hint(account));
                 (account.source, text)

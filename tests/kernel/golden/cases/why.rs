@@ -108,12 +108,23 @@ fn recordings(stage: &mut Stage) {
 /// Beside the gate, which remembers what it admitted and what it refused.
 fn live(stage: &mut Stage) {
     stage.does("gate", "systemctl start posternd");
+    let tried = "postern knock home --allow 203.0.113.8; sleep 0.5; timeout 0.5 bash -c '</dev/tcp/192.0.2.1/22' || true";
     for (options, knock) in [
-        ("", "postern knock home"),
-        ("--json ", "postern knock home"),
-        ("--json ", "postern knock home -s tcp/23"),
+        ("--live --count 1 --for 1m", "postern knock home"),
+        ("--json --live --count 1 --for 1m", "postern knock home"),
+        (
+            "--json --live --count 1 --for 1m",
+            "postern knock home -s tcp/23",
+        ),
+        ("--json --live --for 4s", tried),
+        ("--clock --count 1", "postern knock home --time-offset=-61m"),
+        (
+            "--json --clock --count 1",
+            "postern knock home --time-offset=7m",
+        ),
     ] {
-        let shown = format!("posternd explain {options}--live --count 1 --for 1m");
+        stage.does("gate", "posternd close --all");
+        let shown = format!("posternd explain {options}");
         stage.does("gate", &format!("({shown} >/run/live.out 2>/run/live.err; echo $? >/run/live.code) >/dev/null 2>&1 & until [ $(grep -c '^' /proc/net/packet) -gt 2 ]; do sleep 0.05; done"));
         stage.does("you", knock);
         stage.tell_as(
