@@ -28,6 +28,8 @@ pub struct State {
     pub failing_family: Option<Family>,
     /// After so many changes, of one family each, it begins to fail.
     pub working: Option<u8>,
+    /// Rules that need NFLOG fail.
+    pub lacks_nflog: bool,
     /// The number of batches so far.
     pub batches: u64,
     /// What the driver installed in each part; the content differs from it if others changed it.
@@ -72,6 +74,9 @@ impl State {
         live: &[Grant],
     ) -> Result<(), FirewallError> {
         self.step(family)?;
+        if self.lacks_nflog && protection.nflog_group.is_some() {
+            return Err(FirewallError::Unsupported("no NFLOG".to_owned()));
+        }
         let live: Vec<Grant> = of(family, live).cloned().collect();
         self.open
             .retain(|grant| Family::of_network(grant.allow) != family);

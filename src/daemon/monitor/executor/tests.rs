@@ -9,6 +9,7 @@ use crate::core::order::{PAGE, Selection};
 use crate::model::address::Family;
 use crate::model::grant::GrantId;
 use crate::model::request::CloseRequest;
+use crate::model::settings::NflogGroup;
 use crate::model::time::ClockStep;
 
 const START: u64 = 1_000_000;
@@ -425,6 +426,24 @@ fn grant_is_closed_once_in_a_batch() {
     assert_eq!(reports, [closed(4, 1), closed(5, 1), closed(6, 0)]);
     let turnover = scene.executor.tally().turnover;
     assert_eq!((turnover.opened, turnover.closed), (3, 3));
+}
+
+#[test]
+fn kernel_without_nflog_hides_all_the_same() {
+    let firewall = MemoryDriver::default();
+    firewall.with(|state| state.lacks_nflog = true);
+    let mut with_group = settings(&[("alice", &["tcp/22"])]);
+    let plain = with_group.protection();
+    with_group.firewall.nflog_group = NflogGroup::Group(7);
+    let driver = Box::new(firewall.clone());
+    let mut executor = Executor::open(&with_group, driver, None, at(0)).unwrap();
+    let hides =
+        || firewall.with(|state| state.protection == [Some(plain.clone()), Some(plain.clone())]);
+    assert!(hides());
+    executor.reload(&with_group, at(1)).unwrap();
+    assert!(hides());
+    executor.check_firewall(at(2));
+    assert_eq!(executor.repairs(), 0, "nothing is missing");
 }
 
 /// A service that the new config does not name must not be open to everyone in one family.
