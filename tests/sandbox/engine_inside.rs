@@ -34,6 +34,9 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     let client = UnixStream::connect(state.with_file_name("control")).unwrap();
     let unconnected = UdpSocket::bind("127.0.0.1:0").unwrap();
     let packet = packets.as_raw_fd().into();
+    let netfilter = [libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER].map(i64::from);
+    let [family, kind, protocol] = netfilter;
+    let netfilter = call(libc::SYS_socket, [family, kind, protocol, 0, 0]).unwrap();
     let parent = std::os::unix::process::parent_id().into();
 
     limits::lower(1).unwrap();
@@ -45,6 +48,7 @@ pub(crate) fn engine(state: &Path) -> ExitCode {
     needs(state, packets, &control, client);
     files(state);
     sockets(&unconnected);
+    command_netfilter(netfilter);
     link(&UnixStream::pair().unwrap().0);
     others(parent);
     rights();
@@ -156,6 +160,24 @@ fn sockets(unconnected: &UdpSocket) {
     tell(
         "connect a socket it has",
         unconnected.connect("127.0.0.1:9"),
+    );
+}
+
+/// Asks for the number of the ruleset, as nft does. The kernel answers with an error number.
+fn command_netfilter(socket: i64) {
+    let mut message = [0_u8; 36];
+    message[..8].copy_from_slice(&[20, 0, 0, 0, 16, 10, 5, 0]);
+    let bytes = message.as_mut_ptr() as i64;
+    let sent = call(libc::SYS_sendto, [socket, bytes, 20, 0, 0]);
+    let answered = sent.and_then(|_| call(libc::SYS_recvfrom, [socket, bytes, 36, 0, 0]));
+    let error = i32::from_ne_bytes(*message[16..].first_chunk().unwrap());
+    let result = answered.and_then(|_| match (message[4], error) {
+        (2, error) if error != 0 => Err(io::Error::from_raw_os_error(-error)),
+        _ => Ok(()),
+    });
+    tell(
+        "command netfilter through the socket of dropped packets",
+        result,
     );
 }
 

@@ -70,7 +70,7 @@ const ENGINES: [Case; 10] = [
         "engine_makes_no_socket",
         REFUSED,
         "TCP socket, UDP socket, packet socket, netlink socket, unix socket, vsock, \
-         connect a socket it has",
+         connect a socket it has, command netfilter through the socket of dropped packets",
     ),
     (
         "engine_traces_and_signals_nobody",
