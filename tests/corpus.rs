@@ -44,6 +44,7 @@ replay!(
     config,
     control,
     daemon,
+    dropped,
     enrol,
     frame,
     gate,

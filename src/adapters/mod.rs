@@ -2,7 +2,7 @@
 //! `clock`, `random`, `log` and `netlink`.
 
 #[cfg(feature = "daemon")]
-pub(crate) mod attempts;
+pub mod attempts;
 #[cfg(feature = "daemon")]
 pub mod capture;
 pub mod clock;

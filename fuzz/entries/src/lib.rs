@@ -13,6 +13,7 @@ pub mod body;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod dropped;
 pub mod enrol;
 pub mod frame;
 pub mod gate;

@@ -113,7 +113,8 @@ impl AttemptReader {
     }
 }
 
-fn read(datagram: &[u8]) -> Vec<Attempt> {
+/// The attempts in what the kernel sent.
+pub fn read(datagram: &[u8]) -> Vec<Attempt> {
     let packets = Messages::of(datagram).flatten();
     let packets = packets.filter(|message| message.message_type() == PACKET);
     let attempts = packets.filter_map(|message| {
