@@ -3,6 +3,7 @@
 //!
 //! The first client of the harness loses packets with nftables, in both directions.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use postern_harness::world::CLIENT_INTERFACE;
@@ -90,13 +91,20 @@ pub(crate) fn repeats_extend_one_grant_and_are_charged(backend: &'static str) {
     );
 }
 
+/// An address to which there is a way, and no host.
+pub(super) fn add_dead_host(world: &World) -> IpAddr {
+    let dead = Family::V4.address(9);
+    let way = format!("dev {CLIENT_INTERFACE}");
+    world.first.space.ip_batch(&format!(
+        "route add {dead} {way}\nneigh replace {dead} lladdr 02:00:00:00:00:09 {way} nud permanent"
+    ));
+    dead
+}
+
 /// Both addresses are knocked at, and the live one need not wait until the dead one is given up.
 pub(crate) fn dead_address_costs_little(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
-    let (dead, live) = (Family::V4.address(9), Family::V4.address(1));
-    world.first.space.ip_batch(&format!(
-        "route add {dead} dev {CLIENT_INTERFACE}\nneigh replace {dead} lladdr 02:00:00:00:00:09 dev {CLIENT_INTERFACE} nud permanent"
-    ));
+    let (dead, live) = (add_dead_host(&world), Family::V4.address(1));
     let [dead, live] = [dead, live].map(|address| address.to_string());
     let start = Instant::now();
     let words = [

@@ -27,6 +27,7 @@ mod peer;
 mod prefilter;
 mod privileges;
 mod reload;
+mod resolvers;
 mod restart;
 mod scans;
 mod silence;
@@ -164,6 +165,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: lossy::repeats_extend_one_grant_and_are_charged,
     NONE: lossy::dead_address_costs_little,
     NONE: lossy::knocks_pass_a_small_mtu,
+    MOUNT: resolvers::no_resolver_delays_a_live_address,
     PYTHON: codes::one_time_code_opens_once,
     PYTHON: codes::wrong_codes_are_throttled,
     NONE: command::command_opens_and_closes,
