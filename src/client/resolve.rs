@@ -39,20 +39,6 @@ impl From<Unresolved> for ExitError {
     }
 }
 
-/// Every address of a host, of these families and with this port.
-pub(crate) fn resolve(
-    host: &Host,
-    port: u16,
-    families: Families,
-) -> Result<Vec<SocketAddr>, ExitError> {
-    let mut addresses = look_up(host, port)?;
-    addresses.retain(|address| families.contain(address.ip()));
-    if addresses.is_empty() {
-        return Err(no_address(host.as_str(), families));
-    }
-    Ok(addresses)
-}
-
 /// Every address of a host, with this port. An IPv4-mapped address counts as IPv4.
 pub(super) fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
     let found = (host.as_str(), port).to_socket_addrs().map_err(|error| {

@@ -9,6 +9,7 @@ use super::attempts::{Attempts, Connected, Unreached};
 use super::codes::Codes;
 use super::knock::SentKnock;
 use super::open_grant::{OpenGrant, allows, service_addresses};
+use super::resolve;
 use super::rounds::Rounds;
 use super::schedule::Schedule;
 use super::wake::{Alarm, no_alarm};
@@ -60,6 +61,7 @@ impl OpenGrant {
         if let Awaited::Host {
             host, addresses, ..
         } = service
+            && !addresses.is_empty()
         {
             rounds.names.know(host, addresses);
         }
@@ -67,6 +69,7 @@ impl OpenGrant {
             alarm.clear();
             let now = clock::elapsed(start);
             if now >= limit || alarm.is_stopped() {
+                rounds.check_host(service)?;
                 break Err(attempts.failure());
             }
             rounds.knock(now, tell)?;
@@ -111,6 +114,19 @@ impl OpenGrant {
 }
 
 impl Rounds<'_> {
+    /// Fails if no address of the host is known.
+    fn check_host(&self, service: &Awaited) -> Result<(), ExitError> {
+        match service {
+            Awaited::Host { host, port, .. } if self.names.addresses(host, *port).is_empty() => {
+                Err(match self.names.failure(host) {
+                    Some(failure) => failure.clone().into(),
+                    None => resolve::no_answer(host),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where to connect, after the knocks that were sent.
     fn service(&self, service: &Awaited) -> Vec<SocketAddr> {
         match service {

@@ -14,7 +14,7 @@ use super::output::note;
 use super::plan::Plan;
 use super::report::{not_open, tell_failures, tell_one_aside};
 use super::{code, words};
-use crate::client::{self, Alarm, Awaited, KnockRequest, SentKnock, Unreached, Waited};
+use crate::client::{self, Alarm, Awaited, KnockRequest, SentKnock, Tried, Unreached, Waited};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::service::{self, Ports, Wanted};
 
@@ -48,7 +48,6 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
     plan.request.items()?;
     let gate = plan.request.gate.to_string();
 
-    let addresses = client::resolve(&host, port, plan.destination.families)?;
     let failed = |why, sent: &[SentKnock]| match why {
         Unreached::Closed => not_open(&format!("{host} port {port}"), limit, sent),
         Unreached::NoRoute(error) => {
@@ -56,7 +55,9 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
             ExitError::new(UNAVAILABLE, format!("{what}; check this machine's network"))
         }
     };
-    let (connected, sent) = match client::connect_once(&addresses, OPEN_PORT_TIMEOUT) {
+    let families = plan.destination.families;
+    let Tried { result, addresses } = client::try_port(&host, port, families, OPEN_PORT_TIMEOUT)?;
+    let (connected, sent) = match result {
         Ok(connected) => (connected, Vec::new()),
         Err(error @ Unreached::NoRoute(_)) => return Err(failed(error, &[])),
         Err(Unreached::Closed) => {
