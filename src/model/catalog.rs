@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::address::Family;
 use crate::model::command_template::CommandTemplate;
+use crate::model::hook_unit::HookUnit;
 use crate::model::host_set::{HostSet, ServiceSets};
 use crate::model::service::{self, Ports, Wanted};
 
@@ -25,6 +26,8 @@ pub struct NamedService {
     pub on_open: Option<CommandTemplate>,
     /// Runs after such a grant ends, for any reason.
     pub on_close: Option<CommandTemplate>,
+    /// Where the two run; `None`: as programs of posternd.
+    pub hook_unit: Option<HookUnit>,
     /// The host behind the gate that the port leads to.
     pub forward: Option<Forward>,
     /// Sets of the host that a grant for all ports of the service is added to.

@@ -20,6 +20,8 @@ pub mod grant_to;
 pub(crate) mod grant_values;
 #[cfg(feature = "daemon")]
 pub mod harmless;
+#[cfg(feature = "daemon")]
+pub mod hook_unit;
 pub mod host_set;
 #[cfg(feature = "daemon")]
 pub(crate) mod journal;

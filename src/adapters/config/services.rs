@@ -11,11 +11,12 @@ use super::problem::{Refusal, is_not, refusal};
 use super::values;
 use crate::model::address;
 use crate::model::catalog::{Catalog, Forward, ForwardError, NamedService};
+use crate::model::hook_unit::HookUnit;
 use crate::model::host_set::HostSet;
 use crate::model::service::Ports;
 use crate::model::settings::DriverKind;
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "ports",
     "end_connections",
     "forward",
@@ -23,6 +24,8 @@ const KEYS: [&str; 7] = [
     "nft_set",
     "on_open",
     "on_close",
+    "run_hooks_in",
+    "run_hooks_as",
 ];
 
 #[derive(Default)]
@@ -73,6 +76,7 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
             forward,
             on_open: program(&fields, "on_open"),
             on_close: program(&fields, "on_close"),
+            hook_unit: hook_unit(&fields),
         };
         services.catalog.insert(name.to_owned(), service);
     }
@@ -105,6 +109,20 @@ fn forward(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forw
         ),
     });
     fields.file.check(*place, forward)
+}
+
+/// `run_hooks_in` and `run_hooks_as`.
+fn hook_unit(fields: &Fields<'_>) -> Option<HookUnit> {
+    let words = [("posternd", false), ("transient-unit", true)];
+    let is_unit = fields.word("run_hooks_in", &words).unwrap_or_default();
+    let user = fields.text("run_hooks_as", values::system_user);
+    if user.is_some() && !is_unit {
+        let cure = "add run_hooks_in = \"transient-unit\", or remove run_hooks_as";
+        let what = "run_hooks_as requires run_hooks_in = \"transient-unit\"";
+        fields.refuse("run_hooks_as", what, cure);
+    }
+    let user = user.map(str::to_owned);
+    is_unit.then_some(HookUnit { user })
 }
 
 /// `nft_set`: one set or a list.

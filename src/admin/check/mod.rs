@@ -16,10 +16,12 @@ use crate::adapters::config::disk;
 use crate::adapters::control::{self, Answer, Question};
 use crate::adapters::firewall::command::program_fault;
 use crate::adapters::netlink::Links;
+use crate::adapters::process::Programs;
 use crate::adapters::sandbox;
 use crate::adapters::store;
 use crate::admin::check::findings::{Finding, Findings};
 use crate::daemon::monitor::directories;
+use crate::daemon::monitor::hooks::transient;
 use crate::daemon::monitor::{self, confinement, driver, rights, routing, state_folder};
 use crate::model::exit::{ExitError, UNAVAILABLE};
 use crate::model::settings::{CaptureKind, Interfaces, Settings};
@@ -166,6 +168,14 @@ fn check_hooks(settings: &Settings, findings: &mut Findings) {
                 let what = format!("{key} of service {name} cannot be run safely");
                 findings.add(Finding::warning("hook-unfit", what).detail(why));
             }
+        }
+        let has_hook = service.on_open.is_some() || service.on_close.is_some();
+        let unit = service.hook_unit.as_ref().filter(|_| has_hook);
+        if let Some(why) = unit.and_then(|unit| transient::fault(&mut Programs::default(), unit)) {
+            let what = format!("hooks of service {name} cannot run in a transient unit");
+            let cure = "start systemd and dbus, and check run_hooks_as; or remove run_hooks_in";
+            let finding = Finding::warning("hook-unit", what).detail(why).detail(cure);
+            findings.add(finding);
         }
     }
 }

@@ -54,6 +54,8 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     add!(&[Program("systemd-analyze")]; unit::unit_is_rated_below_3);
     add!(&[systemd, drivers[1]];
         unit::systemd_restarts_after_kill_and_hang,
+        unit::hooks_work_in_units_of_their_own,
+        unit::drop_in_of_the_page_frees_hooks,
         boot::removed_protection_stays_removed_at_boot,
     );
     add!(&deb; package::package_holds_every_file, package::bill_of_materials_names_every_crate);

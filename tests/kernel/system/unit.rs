@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::DRIVER;
 use super::booted::Booted;
-use postern_harness::{FAMILIES, Family, GateConfig, World, repository, text};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, repository, text, wait_until};
 
 pub(crate) fn unit_is_rated_below_3() {
     for unit in ["posternd.service", "postern-protect.service"] {
@@ -201,4 +201,114 @@ pub(crate) fn systemd_restarts_after_kill_and_hang() {
         said.starts_with("/etc/postern/posternd.toml:") && said.contains("this is not TOML"),
         "{said}"
     );
+}
+
+/// Needs what posternd's unit takes from a hook: a home folder, a file of another user, and a program that changes its group.
+const NEEDY: &str = r#"#!/bin/sh
+said=/run/said/$1
+[ -w /run/said ] || said=/run/postern/$1
+{ cat /home/carol/key; cat /srv/carol; setpriv --reuid=backup --regid=backup --clear-groups /usr/local/bin/as-mail -gn; id -un; echo "$2"; } >$said.new 2>&1
+mv $said.new $said
+if [ -e /run/said/hang ]; then sleep 6543 & sleep 6543; fi
+exit 3
+"#;
+
+/// Installs what the hook needs.
+const NEEDS: &str = "mkdir -m 1777 /run/said && mkdir -m 700 /home/carol && echo secret >/home/carol/key && echo mine >/srv/carol && chmod 600 /home/carol/key /srv/carol && chown -R games /home/carol /srv/carol && install -m 2755 -g mail /usr/bin/id /usr/local/bin/as-mail && install -m 755 /mnt/needy /usr/local/sbin/needy";
+
+/// The drop-in of the page about hooks.
+fn drop_in() -> String {
+    let page = fs::read_to_string(repository().join("docs/other-firewalls.md")).unwrap();
+    let (_, rest) = page.split_once("posternd.service.d/hooks.conf\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+/// A machine with the hook, whose section has this line.
+struct Hooked {
+    world: World,
+    machine: Booted,
+}
+
+impl Hooked {
+    fn plan(place: &str) -> GateConfig {
+        let hook = "on_open = [\"/usr/local/sbin/needy\", \"{user}\", \"$HOME {{\"]";
+        let section = format!("[service.hidden]\nports = [\"tcp/{SERVICE}\"]\n{hook}\n{place}\n");
+        let plan = GateConfig::new("nftables").gate("run_as = \"postern\"");
+        plan.section(&section)
+    }
+
+    fn start(place: &str) -> Self {
+        let world = World::prepare(&Self::plan(place));
+        world.install("needy", NEEDY);
+        world.write("hooks.conf", &drop_in());
+        let machine = Booted::start(&world);
+        machine.tell(NEEDS);
+        machine.configure();
+        Self { world, machine }
+    }
+
+    fn restart(&self, place: &str) {
+        self.world.rewrite(&Self::plan(place));
+        self.machine.configure();
+        self.machine.tell("systemctl restart posternd");
+    }
+
+    /// What the hook of a new grant says.
+    fn said(&self) -> String {
+        let machine = &self.machine;
+        machine.tell("posternd close --all && rm -f /run/said/alice /run/postern/alice");
+        self.world.first.open("alice", Family::V4, &[]);
+        let said = "cat /run/said/alice || cat /run/postern/alice";
+        wait_until("the hook", || machine.ask(said).0);
+        machine
+            .ask("cat /run/said/alice /run/postern/alice 2>/dev/null")
+            .1
+    }
+
+    fn wait_for_line(&self, line: &str) {
+        let log = "journalctl -u posternd -o cat --no-pager";
+        self.machine.wait_until_it_says(log, line);
+    }
+}
+
+const ALL: &str = "secret\nmine\nmail\nroot\n$HOME {\n";
+const FAILED: &str = "on_open of hidden failed, the grant stays open";
+
+pub(crate) fn hooks_work_in_units_of_their_own() {
+    let own = "run_hooks_in = \"transient-unit\"";
+    let hooked = Hooked::start(own);
+    let machine = &hooked.machine;
+    let warning = "hooks of service hidden cannot run in a transient unit";
+    assert!(machine.ask("posternd check").1.contains(warning));
+    machine.tell("systemctl start dbus.socket dbus.service posternd");
+    let said = machine.ask("posternd check").1;
+    assert!(!said.contains(warning), "{said}");
+    assert_eq!(hooked.said(), ALL);
+    hooked.wait_for_line("needy in a transient unit failed with exit status 3");
+    hooked.restart(&format!("{own}\nrun_hooks_as = \"games\""));
+    let said = hooked.said();
+    assert!(
+        said.starts_with("secret\nmine\n") && said.ends_with("games\n$HOME {\n"),
+        "{said}"
+    );
+    // A hook that hangs ends with all that it started, and is reported.
+    machine.tell("touch /run/said/hang");
+    hooked.said();
+    assert_eq!(machine.tell("pgrep -xc sleep"), "2");
+    let failures = format!("journalctl -u posternd -o cat --no-pager | grep -c '{FAILED}'");
+    machine.wait_until_it_says(&failures, "3\n");
+    assert!(!machine.ask("pgrep -x sleep").0);
+}
+
+pub(crate) fn drop_in_of_the_page_frees_hooks() {
+    let hooked = Hooked::start("");
+    let machine = &hooked.machine;
+    machine.tell("systemctl start posternd");
+    let limited = hooked.said();
+    let is_limited = limited.contains("denied") && limited.contains("\nbackup\nroot\n");
+    assert!(is_limited, "{limited}");
+    hooked.wait_for_line(FAILED);
+    machine.tell("install -D /mnt/hooks.conf /etc/systemd/system/posternd.service.d/hooks.conf");
+    machine.tell("systemctl daemon-reload && systemctl restart posternd");
+    assert_eq!(hooked.said(), ALL);
 }

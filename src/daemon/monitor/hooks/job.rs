@@ -3,6 +3,7 @@
 use crate::model::catalog::Forward;
 use crate::model::command_template::CommandTemplate;
 use crate::model::grant::Grant;
+use crate::model::hook_unit::HookUnit;
 use crate::model::service::{self, Ports};
 use crate::model::settings::Settings;
 
@@ -18,6 +19,7 @@ pub(super) struct Job {
     pub(super) ports: Ports,
     pub(super) on_open: Option<CommandTemplate>,
     pub(super) on_close: Option<CommandTemplate>,
+    pub(super) unit: Option<HookUnit>,
 }
 
 #[derive(Debug, Clone)]
@@ -27,6 +29,7 @@ pub(super) struct HookedService {
     forward: Option<Forward>,
     on_open: Option<CommandTemplate>,
     on_close: Option<CommandTemplate>,
+    unit: Option<HookUnit>,
 }
 
 impl HookedService {
@@ -37,6 +40,7 @@ impl HookedService {
             forward: service.forward,
             on_open: service.on_open.clone(),
             on_close: service.on_close.clone(),
+            unit: service.hook_unit.clone(),
         });
         let has_hook = |one: &Self| one.on_open.is_some() || one.on_close.is_some();
         services.filter(has_hook).collect()
@@ -57,6 +61,7 @@ impl HookedService {
             ports: *ports,
             on_open: self.on_open.clone(),
             on_close: self.on_close.clone(),
+            unit: self.unit.clone(),
         };
         entries.map(job).collect()
     }

@@ -24,13 +24,13 @@ mod job;
 mod pending;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transient;
 mod worker;
 
 use job::{Event, HookedService, Job};
 use pending::{PendingCloses, PendingError};
+pub(super) use worker::DEADLINE;
 use worker::Worker;
-
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 const QUEUE: usize = 256;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::command_template::CommandTemplate;
 use crate::model::grant::Grant;
+use crate::model::hook_unit::HookUnit;
 use crate::model::journal::{self, JournalStore};
 use crate::model::service::Ports;
 use crate::model::time::Timestamp;
@@ -21,6 +22,8 @@ pub(super) struct PendingClose {
     pub(super) service: String,
     pub(super) ports: Ports,
     pub(super) template: CommandTemplate,
+    #[serde(default)]
+    pub(super) unit: Option<HookUnit>,
     pub(super) tries: u32,
     pub(super) is_due: bool,
 }
@@ -154,6 +157,7 @@ mod tests {
             service: "ssh".to_owned(),
             ports: grant.services[0],
             template,
+            unit: None,
             tries: 0,
             is_due: false,
         }

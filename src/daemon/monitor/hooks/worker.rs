@@ -7,14 +7,16 @@ use tracing::{debug, warn};
 
 use super::job::{Event, Job};
 use super::pending::{PendingClose, PendingCloses, TRIES};
+use super::transient;
 use crate::adapters::clock::{self, Steady};
-use crate::model::command_template::CommandTemplate;
-use crate::model::grant::Grant;
 use crate::model::grant_values::grant_values;
 use crate::model::run::{ProgramFailed, Run, first_line, run_successfully};
-use crate::model::service::Ports;
 
+/// For each run of a hook.
+pub(in crate::daemon::monitor) const DEADLINE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
+/// The rest is for systemd, so that `systemd-run` still tells how the hook ended.
+const IN_UNIT: Duration = DEADLINE.saturating_sub(Duration::from_secs(1));
 
 pub(super) struct Worker {
     pub(super) pending: PendingCloses,
@@ -52,24 +54,27 @@ impl Worker {
             ports,
             on_open,
             on_close,
+            unit,
         } in jobs
         {
-            openings
-                .extend(on_open.map(|template| (grant.clone(), service.clone(), ports, template)));
-            closes.extend(on_close.map(|template| PendingClose {
-                grant,
-                service,
+            let hook = |template| PendingClose {
+                grant: grant.clone(),
+                service: service.clone(),
                 ports,
                 template,
+                unit: unit.clone(),
                 tries: 0,
                 is_due: false,
-            }));
+            };
+            openings.extend(on_open.map(hook));
+            closes.extend(on_close.map(hook));
         }
         if let Err(why) = self.pending.add(closes) {
             warn!("on_close programs may be forgotten in a crash: {why}");
         }
-        for (grant, service, ports, template) in openings {
-            if let Err(failed) = self.run_hook("on_open", &service, &template, &grant, ports) {
+        for hook in openings {
+            if let Err(failed) = self.run_hook("on_open", &hook) {
+                let (grant, service) = (&hook.grant, &hook.service);
                 warn!(
                     user = grant.user,
                     id = grant.id.0,
@@ -83,8 +88,8 @@ impl Worker {
         let Some(close) = self.pending.due(self.clock.now()) else {
             return;
         };
-        let (grant, service, template) = (&close.grant, &close.service, &close.template);
-        let saved = match self.run_hook("on_close", service, template, grant, close.ports) {
+        let (grant, service) = (&close.grant, &close.service);
+        let saved = match self.run_hook("on_close", &close) {
             Ok(()) => self.pending.remove(&close),
             Err(failed) => self.pending.failed(&close, self.clock.now()).map(|again| {
                 let (user, id) = (&grant.user, grant.id.0);
@@ -100,16 +105,17 @@ impl Worker {
         }
     }
 
-    fn run_hook(
-        &mut self,
-        which: &str,
-        service: &str,
-        template: &CommandTemplate,
-        grant: &Grant,
-        ports: Ports,
-    ) -> Result<(), ProgramFailed> {
-        let arguments = template.filled(&grant_values(grant, ports, clock::wall()));
-        let said = run_successfully(self.run.as_mut(), template.program(), &arguments)?;
+    fn run_hook(&mut self, which: &str, hook: &PendingClose) -> Result<(), ProgramFailed> {
+        let (grant, service) = (&hook.grant, &hook.service);
+        let program = hook.template.program();
+        let arguments = hook
+            .template
+            .filled(&grant_values(grant, hook.ports, clock::wall()));
+        let run = self.run.as_mut();
+        let said = match &hook.unit {
+            None => run_successfully(run, program, &arguments)?,
+            Some(unit) => transient::run(run, unit, IN_UNIT, program, &arguments)?,
+        };
         let said = first_line(&said).map_or(String::new(), |line| format!(": {line}"));
         let (user, id) = (&grant.user, grant.id.0);
         debug!(user, id, "{which} of {service} ran for {grant}{said}");
