@@ -60,6 +60,7 @@ pub(crate) fn protection(services: &[&str], behind: &[(&str, &str)]) -> Protecti
         knock_ports: vec![62201],
         silence_knocks: true,
         behind: behind.collect(),
+        nflog_group: Some(7),
         hide_behind: true,
         ..Protection::default()
     }

@@ -61,6 +61,8 @@ fn removal_restores_the_rules(variant: &'static str) {
     let before = world.rules();
     world.driver.install(&protection(&ALL), &[]).unwrap();
     let once = world.rules();
+    assert!(once.contains("-j NFLOG "), "{once}");
+    assert_eq!(world.driver.verify(), Ok(true));
     world.driver.install(&protection(&ALL), &[]).unwrap();
     assert_eq!(world.rules(), once);
     assert_eq!(
