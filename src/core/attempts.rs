@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::model::attempt::{Attempt, Attempts, Unused};
 use crate::model::grant::Grant;
@@ -18,6 +19,9 @@ const GRANTS_MAX: usize = 64;
 
 /// Sources that are remembered for each of them, the first ones: a flood hides nobody who came before it.
 const OTHERS_MAX: usize = 8;
+
+/// What is older explains nothing.
+const TOLD_FOR: Duration = Duration::from_secs(3600);
 
 /// What the firewall dropped lately.
 #[derive(Debug, Default)]
@@ -75,10 +79,11 @@ impl AttemptLog {
         self.sources.iter().rev().copied().collect()
     }
 
-    /// The admitted knocks whose services somebody else tried, the latest first.
-    pub fn unused(&self) -> Vec<Unused> {
+    /// The admitted knocks whose services somebody else tried within the hour, the latest first.
+    pub fn unused(&self, now: Timestamp) -> Vec<Unused> {
+        let is_late = |tried: &Attempts| now.since(tried.last) < TOLD_FOR;
         let tried = self.grants.iter().rev();
-        let tried = tried.filter(|watched| !watched.others.is_empty());
+        let tried = tried.filter(|watched| watched.others.iter().any(is_late));
         tried.map(Watched::unused).collect()
     }
 }
@@ -186,12 +191,13 @@ mod tests {
             log.opened(at(second), &grant(1, "192.168.1.5/32", 40 + second));
         }
         log.attempt(at(99), attempt("192.168.1.1", "tcp/22"));
-        let [unused] = &log.unused()[..] else {
-            panic!("{:?}", log.unused())
+        let [unused] = &log.unused(at(99))[..] else {
+            panic!("{log:?}")
         };
         let tried = unused.attempts.iter();
         let tried: Vec<_> = tried.map(|one| (one.count, one.last)).collect();
         assert_eq!((unused.admitted, tried), (at(10), vec![(3, at(13))]));
+        assert_eq!(log.unused(at(13 + 3600)), []);
         let sources = log.sources();
         let sources: Vec<_> = sources.iter().map(|one| (one.service, one.count)).collect();
         let [ssh, telnet] = ["tcp/22", "tcp/23"].map(|text| text.parse().unwrap());
@@ -209,8 +215,8 @@ mod tests {
             log.attempt(at(2), attempt(&source.to_string(), "tcp/22"));
         }
         assert_eq!(log.sources().len(), SOURCES_MAX);
-        assert_eq!(log.unused().len(), GRANTS_MAX);
-        let most = log.unused().iter().map(|one| one.attempts.len()).max();
+        assert_eq!(log.unused(at(2)).len(), GRANTS_MAX);
+        let most = log.unused(at(2)).iter().map(|one| one.attempts.len()).max();
         assert_eq!(most, Some(OTHERS_MAX));
         let last = log.sources()[0].source;
         assert_eq!(last, IpAddr::from(999_u32.to_be_bytes()));

@@ -9,11 +9,10 @@ use crate::model::time::{Timestamp, count, human};
 const MAX_SOURCES: usize = 10;
 
 pub(super) fn lines(attempts: &[Attempts], unused: &[Unused], now: Timestamp) -> String {
-    let mut text: String = unused.iter().map(unused_lines).collect();
+    let unused = unused.iter().map(|one| unused_lines(one, Some(now)));
+    let mut text: String = unused.collect();
     for tried in attempts.iter().take(MAX_SOURCES) {
-        let seconds = now.since(tried.last).as_secs();
-        let ago = human(Duration::from_secs(seconds));
-        text += &format!("without a grant: {}, the last {ago} ago\n", said(tried));
+        text += &format!("without a grant: {}{}\n", said(tried), ago(tried, now));
     }
     let more = attempts.len().saturating_sub(MAX_SOURCES);
     if more > 0 {
@@ -22,8 +21,9 @@ pub(super) fn lines(attempts: &[Attempts], unused: &[Unused], now: Timestamp) ->
     text
 }
 
-/// An admitted knock that lets in another address than the one that tries.
-pub(super) fn unused_lines(unused: &Unused) -> String {
+/// An admitted knock that lets in another address than the one that tries, with the age of the last attempt if `now` is
+/// given.
+pub(super) fn unused_lines(unused: &Unused, now: Option<Timestamp>) -> String {
     let Some(last) = unused.attempts.iter().max_by_key(|tried| tried.last) else {
         return String::new();
     };
@@ -33,12 +33,18 @@ pub(super) fn unused_lines(unused: &Unused) -> String {
         network => network.to_string(),
     };
     let tried: Vec<String> = unused.attempts.iter().map(said).collect();
-    let tried = tried.join(", ");
+    let mut tried = tried.join(", ");
+    tried.extend(now.map(|now| ago(last, now)));
     let (source, service) = (last.source, last.service);
     format!(
         "{user} was admitted for {allow}; since then {tried}\n  \
          if that is the client, knock with --allow {source}; else run: posternd check --from {first} {service}\n"
     )
+}
+
+fn ago(tried: &Attempts, now: Timestamp) -> String {
+    let seconds = now.since(tried.last).as_secs();
+    format!(", the last {} ago", human(Duration::from_secs(seconds)))
 }
 
 fn said(tried: &Attempts) -> String {
@@ -66,7 +72,7 @@ mod tests {
             attempts: vec![tried],
         };
         let expected = "\
-alice was admitted for 192.168.1.5; since then 3 attempts at tcp/22 from 192.168.1.1
+alice was admitted for 192.168.1.5; since then 3 attempts at tcp/22 from 192.168.1.1, the last 2s ago
   if that is the client, knock with --allow 192.168.1.1; else run: posternd check --from 192.168.1.5 tcp/22
 without a grant: 3 attempts at tcp/22 from 192.168.1.1, the last 2s ago
 ";

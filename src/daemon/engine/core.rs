@@ -381,7 +381,7 @@ impl Core {
             more_quotas,
             nflog_group: self.health.nflog_group,
             attempts: self.attempts.sources(),
-            unused: self.attempts.unused(),
+            unused: self.attempts.unused(now),
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) fn object(told: &Told) -> Object<'_> {
         }
         What::Unused(unused) => {
             let verdict = None;
-            let says = attempts::unused_lines(unused);
+            let says = attempts::unused_lines(unused, None);
             (
                 None,
                 Of::Unused { verdict, unused },

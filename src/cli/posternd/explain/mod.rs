@@ -189,7 +189,7 @@ impl Printer<'_> {
     fn as_text(&self, told: &Told) -> String {
         let (source, mut text) = match &told.what {
             What::Other(other) => (other.source, format!("no knock: {other}\n")),
-            What::Unused(unused) => (None, attempts::unused_lines(unused)),
+            What::Unused(unused) => (None, attempts::unused_lines(unused, None)),
             What::Account(account) => {
                 let text = format!("{}{}\n", account.line(), self.hint(account));
                 (account.source, text)
