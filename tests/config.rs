@@ -132,7 +132,10 @@ fn read_only_secrets_in_memory_are_read() {
         assert_eq!(files::read_private(&open).unwrap().as_str(), KEY);
         for path in [written, other] {
             let (_, message) = refused(&path);
-            let copy = format!("run install -m 600 {} ~/ and name the copy", path.display());
+            let copy = format!(
+                "run install -m 600 {} /etc/postern/ and name the copy",
+                path.display()
+            );
             let cure = format!("; it is mounted read-only: {copy}");
             assert!(message.ends_with(&cure), "{message}");
         }

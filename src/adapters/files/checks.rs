@@ -71,8 +71,15 @@ fn cure(path: &Path, medium: Medium, command: &str) -> String {
     }
 }
 
+/// The unit of posternd hides the home folder of root.
 fn copy(path: &Path) -> String {
-    format!("run install -m 600 {} ~/ and name the copy", path.display())
+    let place = if rustix::process::geteuid().is_root() {
+        "/etc/postern/"
+    } else {
+        "~/"
+    };
+    let path = path.display();
+    format!("run install -m 600 {path} {place} and name the copy")
 }
 
 pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {

@@ -12,23 +12,23 @@ pub(crate) enum Medium {
     ReadOnly,
     /// The same in memory: secrets that a container is given.
     ReadOnlyMemory,
-    /// A file system of this name, which shows permissions that it does not keep, or may do so.
+    /// A file system that shows permissions which it does not keep, or may do so, in these words.
     WithoutModes(&'static str),
 }
 
 // linux/magic.h, and the sources of exFAT and NTFS
 const MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 const WITHOUT_MODES: [(u64, &str); 9] = [
-    (0x4d44, "FAT"),
-    (0x2011_bab0, "exFAT"),
-    (0x7366_746e, "NTFS"),
-    (0x5346_544e, "NTFS"),
-    (0x6573_5546, "FUSE"),
+    (0x4d44, "FAT keeps no permissions"),
+    (0x2011_bab0, "exFAT keeps no permissions"),
+    (0x7366_746e, "NTFS keeps no permissions"),
+    (0x5346_544e, "NTFS keeps no permissions"),
     // Drives of Windows in WSL.
-    (0x0102_1997, "9p"),
-    (0x517b, "SMB"),
-    (0xff53_4d42, "SMB"),
-    (0xfe53_4d42, "SMB"),
+    (0x0102_1997, "9p may keep no permissions"),
+    (0x6573_5546, "FUSE may keep no permissions"),
+    (0x517b, "SMB may keep no permissions"),
+    (0xff53_4d42, "SMB may keep no permissions"),
+    (0xfe53_4d42, "SMB may keep no permissions"),
 ];
 
 impl Medium {
@@ -51,17 +51,17 @@ impl Medium {
         match (flags.contains(StatVfsMountFlags::RDONLY), named) {
             (true, _) if MEMORY.contains(&kind) => Self::ReadOnlyMemory,
             (true, _) => Self::ReadOnly,
-            (false, Some((_, name))) => Self::WithoutModes(name),
+            (false, Some((_, why))) => Self::WithoutModes(why),
             (false, None) => Self::Usual,
         }
     }
 
-    /// Why chmod and chown do not help here; `None` if they do.
-    pub(crate) fn obstacle(self) -> Option<String> {
+    /// Why chmod and chown may not help here; `None` if they do.
+    pub(crate) fn obstacle(self) -> Option<&'static str> {
         match self {
             Self::Usual => None,
-            Self::ReadOnly | Self::ReadOnlyMemory => Some("it is mounted read-only".to_owned()),
-            Self::WithoutModes(name) => Some(format!("{name} keeps no permissions")),
+            Self::ReadOnly | Self::ReadOnlyMemory => Some("it is mounted read-only"),
+            Self::WithoutModes(why) => Some(why),
         }
     }
 }

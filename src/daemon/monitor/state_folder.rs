@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::process::{getegid, geteuid};
 
 use super::rights::RunAs;
+use crate::adapters::files::Medium;
 use crate::adapters::store::disk;
 use crate::model::exit::{CONFIG, ExitError};
 
@@ -38,10 +39,15 @@ pub(crate) fn prepare(path: &Path, config: &Path, run_as: &RunAs) -> Result<(), 
         give(path, (found.uid(), found.gid())).map_err(ExitError::system(doing))?;
         return Err(refused);
     }
+    let stuck = |doing: &str| {
+        let doing = failed(doing);
+        move |error| match Medium::of(path).obstacle() {
+            Some(why) => refused(path, why),
+            None => ExitError::system(doing)(error),
+        }
+    };
     let closed = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-    closed.map_err(ExitError::system(failed(
-        "closing the state directory to others",
-    )))?;
+    closed.map_err(stuck("closing the state directory to others"))?;
     let engine = run_as.ids.unwrap_or_else(own_ids);
     for name in disk::FILES {
         let file = path.join(name);
@@ -52,8 +58,7 @@ pub(crate) fn prepare(path: &Path, config: &Path, run_as: &RunAs) -> Result<(), 
             give(&file, engine).map_err(ExitError::system(doing))?;
         }
     }
-    let doing = failed("giving the state directory to the engine's user");
-    give(path, engine).map_err(ExitError::system(doing))
+    give(path, engine).map_err(stuck("giving the state directory to the engine's user"))
 }
 
 /// Refuses what [`prepare`] refuses, and changes nothing.
