@@ -154,6 +154,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: explain::explain_live_beside_the_gate,
     NONE: why_not::wrong_clocks_are_named,
     NONE: why_not::slightly_wrong_clock_is_logged_once,
+    PYTHON: why_not::busy_nflog_group_is_left_alone,
     NONE: status::status_counts_kernel_drops,
     TUN: links::knock_from_a_tunnel_opens,
     NONE: links::late_interface_is_captured,

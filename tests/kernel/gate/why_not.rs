@@ -5,13 +5,14 @@
 //! ```
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use postern_harness::world::CLIENT_INTERFACE;
 use postern_harness::{
-    FAMILIES, Family, GateConfig, Namespace, SERVICE, World, posternd, wait_for,
+    FAMILIES, Family, GateConfig, Namespace, SERVICE, World, find, posternd, wait_for,
 };
 
 use super::explain::Running;
@@ -153,4 +154,42 @@ pub(crate) fn slightly_wrong_clock_is_logged_once(backend: &'static str) {
         "posternd explain --clock",
     ];
     world.daemon.expect_logged(1, &words);
+}
+
+/// Another program logs packets through a group.
+pub(crate) fn busy_nflog_group_is_left_alone(backend: &'static str) {
+    const BIND: &str = "import socket, struct, time
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+s.send(struct.pack('=IHHIIBBHHHI', 28, 0x401, 5, 1, 0, 0, 0, socket.htons(62201), 5, 1, 1))
+assert s.recv(64)[16:20] == bytes(4)
+print('bound', flush=True)
+time.sleep(600)";
+    let mut world = World::prepare(&GateConfig::new(backend));
+    let mut other = Running(world.gate.run(|| {
+        let mut python = Command::new(find("python3").unwrap());
+        python.args(["-c", BIND]).stdout(Stdio::piped());
+        python.spawn().unwrap()
+    }));
+    let mut bound = [0; 5];
+    other
+        .0
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut bound)
+        .unwrap();
+    for (line, group) in [
+        ("", "62202"),
+        ("nflog_group = 7", "7"),
+        ("nflog_group = 62201", "null"),
+        ("nflog_group = \"none\"", "null"),
+    ] {
+        world.rewrite(&GateConfig::new(backend).firewall(line));
+        world.start_again();
+        let status = world.at_gate(&["status", "--json"]);
+        let expected = format!("\"nflog_group\": {group},");
+        assert!(status.contains(&expected), "{line}: {status}");
+        world.second.expect_both_shut_out();
+        assert!(world.daemon.stop().success());
+    }
 }
