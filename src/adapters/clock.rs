@@ -1,6 +1,13 @@
 //! The one place that reads clocks; everywhere else a time is an argument.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
 #[cfg(feature = "daemon")]
 use crate::model::time::ClockStep;
@@ -69,10 +76,43 @@ impl Steady {
     }
 }
 
-#[cfg(feature = "daemon")]
-fn since_boot() -> Duration {
+/// The time since the system started, suspend included.
+pub(crate) fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+/// A descriptor that becomes readable when the wall clock is set, and after a suspend.
+#[derive(Debug)]
+pub(crate) struct ClockEvents(OwnedFd);
+
+impl ClockEvents {
+    pub(crate) fn subscribe() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Realtime, flags)?;
+        // It never expires. The kernel cancels it if the clock makes a step.
+        let never = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            },
+        };
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        timerfd_settime(&timer, flags, &never)?;
+        Ok(Self(timer))
+    }
+
+    /// Takes what has happened.
+    pub(crate) fn take(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for ClockEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,20 @@
-//! Runs the command of `postern run`: starts it after the wait for the port, forwards signals, and calls for renewals.
+//! Runs the command of `postern run`: starts it after the wait for the port, and forwards signals.
 //!
-//! One loop over events: the end of the command, signals and the clock. Sends no knock.
+//! One loop over events: the end of the command, and signals. Sends no knock.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::wake::{Alarm, Waker};
-use crate::adapters::clock;
 use crate::adapters::files;
 use crate::adapters::process::user_command;
 
@@ -95,14 +93,19 @@ impl CommandRunner {
         })
     }
 
+    pub(crate) fn wait_for_signal(&self) -> i32 {
+        loop {
+            match self.events.recv() {
+                Ok(Event::Signal(signal)) => return signal,
+                Ok(Event::CommandEnded) => {}
+                // Its own sender keeps the channel open.
+                Err(_) => return SIGTERM,
+            }
+        }
+    }
+
     /// Runs the command to its end, with the standard input and output of this process.
-    /// Calls `renew` after `first`; it returns the time until the next call.
-    pub(crate) fn run(
-        &self,
-        command: &[OsString],
-        first: Option<Duration>,
-        renew: &mut dyn FnMut() -> Duration,
-    ) -> io::Result<CommandExit> {
+    pub(crate) fn run(&self, command: &[OsString]) -> io::Result<CommandExit> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut child = user_command::start(program, arguments)?;
         let (sender, id) = (self.sender.clone(), child.id());
@@ -110,22 +113,10 @@ impl CommandRunner {
             user_command::wait_for_end(id);
             sender.send(Event::CommandEnded)
         });
-        let (mut next, mut since) = (first, clock::instant());
         loop {
-            let left = next.map(|next| next.saturating_sub(clock::elapsed(since)));
-            let event = match left {
-                Some(left) => self.events.recv_timeout(left),
-                None => self.events.recv().map_err(RecvTimeoutError::from),
-            };
-            match event {
+            match self.events.recv() {
                 Ok(Event::Signal(signal)) => forward(&child, signal),
-                Ok(Event::CommandEnded) | Err(RecvTimeoutError::Disconnected) => {
-                    return child.wait().map(CommandExit::from);
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    next = Some(renew());
-                    since = clock::instant();
-                }
+                Ok(Event::CommandEnded) | Err(_) => return child.wait().map(CommandExit::from),
             }
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! Remembers each request, so that it closes exactly what it opened: a STUN server may see another address by then.
 
+use std::iter::repeat_n;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use postern_proto::{Action, Item, Request, UserKeys};
+use postern_proto::{Action, Allow, Item, Request, UserKeys};
 
 use super::KnockRequest;
 use super::knock::{Destination, SentKnock, allows_ipv4, seal_within};
@@ -22,6 +24,8 @@ pub(crate) struct OpenGrant {
     pub(super) schedule: Schedule,
     /// What the last knocks asked for and the ones before; older grants have ended.
     asked: [Vec<(SocketAddr, Request)>; 2],
+    /// When knocks were sent, counted from the start of the system. A quota counts them over all waits.
+    spent: Vec<Duration>,
 }
 
 impl OpenGrant {
@@ -37,24 +41,74 @@ impl OpenGrant {
             keys,
             schedule,
             asked: [Vec::new(), Vec::new()],
+            spent: Vec::new(),
         }
     }
 
+    /// Takes over what was sent in one wait. Closes what was open for an own address that is no longer claimed.
     pub(super) fn remember(&mut self, sent: &[SentKnock]) {
-        self.asked.rotate_right(1);
-        if let Some(latest) = self.asked.first_mut() {
-            let delivered = delivered(sent);
-            *latest = delivered
-                .map(|(to, request)| (to, request.clone()))
-                .collect();
+        self.count(sent);
+        let latest = delivered(sent).map(|(to, request)| (to, request.clone()));
+        let latest: Vec<_> = latest.collect();
+        let is_stale = |(to, old): &(SocketAddr, Request)| {
+            let mut new = latest.iter().filter(|(gate, _)| gate == to).peekable();
+            let is_claimed = matches!(old.allow, Allow::Network { .. });
+            is_claimed && new.peek().is_some() && new.all(|(_, new)| new.allow != old.allow)
+        };
+        let mut stale = Vec::new();
+        for asked in &mut self.asked {
+            stale.extend(asked.extract_if(.., |old| is_stale(old)));
         }
+        self.asked.rotate_right(1);
+        let [newest, _] = &mut self.asked;
+        *newest = latest;
+        // Without an answer nobody knows whether it worked. What stays open ends by itself.
+        if let Ok(closings) = self.close_each(&stale) {
+            self.count(&closings);
+        }
+    }
+
+    fn count(&mut self, sent: &[SentKnock]) {
+        let now = clock::since_boot();
+        let count = sent.iter().map(|knock| knock.count).sum();
+        self.spent = self.recent().chain(repeat_n(now, count)).collect();
+    }
+
+    /// When the knocks were sent that half of the quota still counts.
+    pub(super) fn recent(&self) -> impl Iterator<Item = Duration> {
+        let ((_, time), now) = (self.schedule.half(), clock::since_boot());
+        let spent = self.spent.iter().copied();
+        spent.filter(move |spent| now.saturating_sub(*spent) < time)
+    }
+
+    /// How long to wait until half of the quota has room for a knock of each family.
+    pub(super) fn until_room(&self) -> Duration {
+        let (most, time) = self.schedule.half();
+        let needed = self.wanted.claims_at_most().saturating_mul(2).min(most);
+        let recent: Vec<Duration> = self.recent().collect();
+        let over = recent.len().saturating_add(needed).saturating_sub(most);
+        let last = over.checked_sub(1).and_then(|last| recent.get(last));
+        let room_at = last.map_or(Duration::ZERO, |last| last.saturating_add(time));
+        room_at.saturating_sub(clock::since_boot())
+    }
+
+    /// The addresses of the gate that the last knocks went to.
+    pub(super) fn gates(&self) -> Vec<SocketAddr> {
+        let [newest, _] = &self.asked;
+        let mut gates: Vec<SocketAddr> = newest.iter().map(|(to, _)| *to).collect();
+        gates.dedup();
+        gates
     }
 
     /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
     pub(crate) fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
+        self.close_each(&self.asked.concat())
+    }
+
+    fn close_each(&self, grants: &[(SocketAddr, Request)]) -> Result<Vec<SentKnock>, ExitError> {
         let now = self.wanted.time_offset.applied_to(clock::wall());
         let mut closings: Vec<(SocketAddr, Request)> = Vec::new();
-        for (to, asked) in self.asked.iter().flatten() {
+        for (to, asked) in grants {
             let mut request = Request {
                 action: Action::Close,
                 timestamp_ms: now.as_millis(),

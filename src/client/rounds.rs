@@ -37,6 +37,8 @@ pub(super) struct Rounds<'a> {
     tries: Vec<SocketAddr>,
     /// When knocks were sent.
     times: Vec<Duration>,
+    /// How many knocks of earlier waits the quota still counts.
+    earlier: usize,
     sent: Vec<SentKnock>,
     unsent: Vec<SentKnock>,
     failure: Option<ExitError>,
@@ -65,6 +67,7 @@ impl<'a> Rounds<'a> {
             look_ups: 0,
             tries: Vec::new(),
             times: Vec::new(),
+            earlier: grant.recent().count(),
             sent: Vec::new(),
             unsent: Vec::new(),
             failure: None,
@@ -126,7 +129,7 @@ impl<'a> Rounds<'a> {
         }
         let mut gates = self.codes.allowed(gates);
         let each = self.grant.wanted.claims_at_most();
-        let mut room = self.schedule.room(now, &self.times) / each;
+        let mut room = self.schedule.room(now, &self.times, self.earlier) / each;
         if self.times.is_empty() {
             // Only one of the families may work.
             let families = [true, false].map(|v4| gates.iter().any(|gate| gate.is_ipv4() == v4));

@@ -37,17 +37,22 @@ impl Schedule {
         Some(EARLY.get(round).copied().unwrap_or_else(later))
     }
 
-    /// How many knocks may be sent `now`, after those that were sent at these times.
-    pub(super) fn room(&self, now: Duration, sent: &[Duration]) -> usize {
+    /// How many knocks may be sent `now`, after those that were sent at these times, and after so many of earlier waits.
+    pub(super) fn room(&self, now: Duration, sent: &[Duration], earlier: usize) -> usize {
+        let (most, time) = self.half();
+        let recent = sent.iter().filter(|sent| now.saturating_sub(**sent) < time);
+        let in_quota = most.saturating_sub(recent.count()).saturating_sub(earlier);
+        in_quota.min(KNOCKS_MAX.saturating_sub(sent.len()))
+    }
+
+    /// Half of the quota: so many knocks in this time.
+    pub(super) fn half(&self) -> (usize, Duration) {
         let count = usize::try_from(self.quota.count.get()).unwrap_or(usize::MAX);
-        // Half of a single knock is one in twice the time.
-        let (most, time) = match count / 2 {
+        match count / 2 {
+            // Half of a single knock is one in twice the time.
             0 => (1, self.quota.per.saturating_mul(2)),
             half => (half, self.quota.per),
-        };
-        let recent = sent.iter().filter(|sent| now.saturating_sub(**sent) < time);
-        let in_quota = most.saturating_sub(recent.count());
-        in_quota.min(KNOCKS_MAX.saturating_sub(sent.len()))
+        }
     }
 }
 
@@ -81,7 +86,7 @@ mod tests {
             let schedule = schedule(quota);
             let (mut sent, mut round) = (Vec::new(), 0);
             while let Some(due) = schedule.due(round).filter(|due| due.as_secs() < 90) {
-                if schedule.room(due, &sent) > 0 {
+                if schedule.room(due, &sent, 0) > 0 {
                     sent.push(due);
                 }
                 round += 1;
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn all_addresses_share_one_budget() {
         let schedule = schedule("30/min");
-        assert_eq!(schedule.room(Duration::ZERO, &[]), KNOCKS_MAX);
-        assert_eq!(schedule.room(Duration::ZERO, &[Duration::ZERO; 8]), 2);
+        assert_eq!(schedule.room(Duration::ZERO, &[], 0), KNOCKS_MAX);
+        assert_eq!(schedule.room(Duration::ZERO, &[Duration::ZERO; 8], 0), 2);
     }
 }

@@ -31,6 +31,7 @@ complete -c postern -n "__fish_postern_needs_command" -f -a "knock" -d 'Send a k
 complete -c postern -n "__fish_postern_needs_command" -f -a "close" -d 'Close open grants early; all of them if no service is named'
 complete -c postern -n "__fish_postern_needs_command" -f -a "connect" -d 'Connect to a port and relay standard input and output; knock if it is closed (ssh\'s ProxyCommand)'
 complete -c postern -n "__fish_postern_needs_command" -f -a "run" -d 'Knock, run a command, and close the grant when the command ends'
+complete -c postern -n "__fish_postern_needs_command" -f -a "keep" -d 'Keep services open until a signal ends it, also when this machine\'s address changes'
 complete -c postern -n "__fish_postern_needs_command" -f -a "profiles" -d 'List the profiles of the config'
 complete -c postern -n "__fish_postern_needs_command" -f -a "enroll" -d 'Make a key pair and print the enrolment request for a gate; the private key stays on this machine'
 complete -c postern -n "__fish_postern_needs_command" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator'
@@ -104,6 +105,21 @@ complete -c postern -n "__fish_postern_using_subcommand run" -l once -d 'Knock o
 complete -c postern -n "__fish_postern_using_subcommand run" -s q -l quiet -d 'Write nothing except errors'
 complete -c postern -n "__fish_postern_using_subcommand run" -l json -d 'Write one JSON object to standard error'
 complete -c postern -n "__fish_postern_using_subcommand run" -s h -l help -d 'Print help'
+complete -c postern -n "__fish_postern_using_subcommand keep" -l gate -d 'Use this gate name, as in the gate\'s own config' -r
+complete -c postern -n "__fish_postern_using_subcommand keep" -l address -d 'Knock at HOST, HOST:PORT or [IPv6]:PORT; repeatable [default: the gate\'s name]' -r
+complete -c postern -n "__fish_postern_using_subcommand keep" -l key-file -d 'Read the shared key from this file, which holds nothing else' -r -F
+complete -c postern -n "__fish_postern_using_subcommand keep" -s s -l service -d 'Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable' -r
+complete -c postern -n "__fish_postern_using_subcommand keep" -l allow -d 'Allow this address: auto, both, source, source/24, an address, a network, or stun:HOST to ask a STUN server' -r
+complete -c postern -n "__fish_postern_using_subcommand keep" -l time-offset -d 'Correct this machine\'s clock: +30s if it is behind, -30s if it is ahead' -r
+complete -c postern -n "__fish_postern_using_subcommand keep" -l target -d 'Reach this host behind the gate' -r
+complete -c postern -n "__fish_postern_using_subcommand keep" -l for -d 'Open for this time, such as 30s or 10m [default: as the profile says, or the gate\'s default]' -r
+complete -c postern -n "__fish_postern_using_subcommand keep" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
+complete -c postern -n "__fish_postern_using_subcommand keep" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
+complete -c postern -n "__fish_postern_using_subcommand keep" -s 4 -l ipv4 -d 'Knock over IPv4 only'
+complete -c postern -n "__fish_postern_using_subcommand keep" -s 6 -l ipv6 -d 'Knock over IPv6 only'
+complete -c postern -n "__fish_postern_using_subcommand keep" -s q -l quiet -d 'Write nothing except errors'
+complete -c postern -n "__fish_postern_using_subcommand keep" -l json -d 'Write one JSON object to standard error'
+complete -c postern -n "__fish_postern_using_subcommand keep" -s h -l help -d 'Print help'
 complete -c postern -n "__fish_postern_using_subcommand profiles" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
 complete -c postern -n "__fish_postern_using_subcommand profiles" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand profiles" -s h -l help -d 'Print help'
@@ -128,13 +144,14 @@ complete -c postern -n "__fish_postern_using_subcommand open-packet" -l config -
 complete -c postern -n "__fish_postern_using_subcommand open-packet" -l key-stdin -d 'Read the shared key from standard input [default: from the profile, or POSTERN_KEY]'
 complete -c postern -n "__fish_postern_using_subcommand open-packet" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand open-packet" -s h -l help -d 'Print help'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "knock" -d 'Send a knock to each address of a gate to open a service'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "close" -d 'Close open grants early; all of them if no service is named'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "connect" -d 'Connect to a port and relay standard input and output; knock if it is closed (ssh\'s ProxyCommand)'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "run" -d 'Knock, run a command, and close the grant when the command ends'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "profiles" -d 'List the profiles of the config'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "enroll" -d 'Make a key pair and print the enrolment request for a gate; the private key stays on this machine'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "keygen" -d 'Make a shared key or a key pair'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show its request'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run profiles enroll import keygen open-packet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "knock" -d 'Send a knock to each address of a gate to open a service'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "close" -d 'Close open grants early; all of them if no service is named'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "connect" -d 'Connect to a port and relay standard input and output; knock if it is closed (ssh\'s ProxyCommand)'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "run" -d 'Knock, run a command, and close the grant when the command ends'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "keep" -d 'Keep services open until a signal ends it, also when this machine\'s address changes'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "profiles" -d 'List the profiles of the config'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "enroll" -d 'Make a key pair and print the enrolment request for a gate; the private key stays on this machine'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "keygen" -d 'Make a shared key or a key pair'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show its request'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -46,6 +46,8 @@ pub(super) enum Command {
     Connect(Connect),
     /// Knock, run a command, and close the grant when the command ends
     Run(Run),
+    /// Keep services open until a signal ends it, also when this machine's address changes
+    Keep(Keep),
     /// List the profiles of the config
     Profiles(Profiles),
     /// Make a key pair and print the enrolment request for a gate; the private key stays on this machine
@@ -147,6 +149,22 @@ const RUN: &str = "\
 The command starts when the first requested TCP port is open, or at once if no TCP port is requested.
 Closing the grant stops new connections from the same address, also those of other commands;
 established connections stay. The command does not get POSTERN_KEY and POSTERN_CODE.";
+
+#[derive(Debug, Args)]
+#[command(after_help = KEEP)]
+pub(super) struct Keep {
+    #[command(flatten)]
+    pub(super) request: RequestArguments,
+    #[command(flatten)]
+    pub(super) grant: GrantLength,
+    #[command(flatten)]
+    pub(super) messages: Messages,
+}
+
+const KEEP: &str = "\
+It knocks again before the grant ends, when this machine's address or its route to the gate changes, and
+after a suspend. Without a length it asks for 60s. It asks the gate to close when SIGINT, SIGTERM or
+SIGHUP ends it. As a service of a user: systemctl --user enable --now postern-keep@PROFILE.";
 
 #[derive(Debug, Args)]
 pub(super) struct Profiles {

@@ -8,7 +8,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::arguments::{Arguments, Command};
 use super::output::{note, say};
-use super::{connect, enroll, keygen, knock, open_packet, profiles, run};
+use super::{connect, enroll, keep, keygen, knock, open_packet, profiles, run};
 use crate::cli::usage;
 use crate::model::exit::{ExitError, USAGE};
 
@@ -50,6 +50,7 @@ fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, E
     let config = arguments.config.as_deref();
     let done = match arguments.command {
         Command::Run(run) => return run::run(run, config),
+        Command::Keep(keep) => return keep::keep(keep, config),
         Command::Knock(knock) => knock::knock(knock, config),
         Command::Close(close) => knock::close(close, config),
         Command::Connect(connect) => connect::connect(connect, config),

@@ -151,6 +151,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     ROUTER: networks::routed_client_claims_as_its_policy_says,
     ROUTER: networks::both_addresses_open_with_two_knocks,
     NAT64: networks::client_behind_nat64_opens,
+    NONE: networks::new_address_is_let_in_at_once,
     NONE: explain::explain_live_beside_the_gate,
     NONE: why_not::wrong_clocks_are_named,
     NONE: why_not::slightly_wrong_clock_is_logged_once,

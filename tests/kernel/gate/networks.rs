@@ -6,8 +6,11 @@
 
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use postern_harness::{Family, GateConfig, Namespace, Ran, World, find, postern, run};
+use postern_harness::process::signal;
+use postern_harness::{Family, GateConfig, Namespace, Ran, World, find, postern, run, wait_until};
+use rustix::process::Signal;
 
 const MASQUERADE: &str = "iptables -t nat -A POSTROUTING -j MASQUERADE";
 /// The gate, through tayga's prefix and through one of RFC 8215.
@@ -152,4 +155,55 @@ pub(crate) fn client_behind_nat64_opens(backend: &'static str) {
     let words = ["knock", "v6", "--address", "2001:db8:65::1", "--dry-run"];
     let ran = postern_at(&home, &world, "", &words);
     assert!(ran.out.contains(&format!("allow     {own}")), "{ran:?}");
+}
+
+pub(crate) fn new_address_is_let_in_at_once(backend: &'static str) {
+    let world = World::start(&GateConfig::new(backend));
+    let client = &world.first.space;
+    world.gate.ip("route add 10.77.0.9 dev gate2");
+    let address =
+        |change: &str, host| format!("addr {change} 10.77.0.{host} peer 10.77.0.1 dev wire0");
+    for (words, old, new) in [
+        (
+            &[
+                "run",
+                "v4",
+                "--keep-open",
+                "--for",
+                "60s",
+                "--",
+                "sleep",
+                "60",
+            ][..],
+            2,
+            9,
+        ),
+        (&["keep", "v4"], 9, 2),
+    ] {
+        let config = world.folder().join("alice.toml");
+        let mut kept = client.run(move || {
+            let mut command = Command::new(postern());
+            command.args(words).env("POSTERN_CONFIG", config);
+            command.stdin(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        });
+        let allowed = |host: u8| IpAddr::from([10, 77, 0, host]).into();
+        wait_until("the first grant", || {
+            let grants = world.daemon.grants();
+            grants.iter().any(|grant| grant.allow == allowed(old))
+        });
+        client.ip_batch(&format!("{}\n{}", address("del", old), address("add", new)));
+        let start = Instant::now();
+        world.first.expect_let_in(Family::V4);
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(2500), "{words:?}: {took:?}");
+        // The grant for the old address is closed, and at the end the one for the new address.
+        wait_until("the old address to be shut out", || {
+            let grants = world.daemon.grants();
+            grants.len() == 1 && grants[0].allow == allowed(new)
+        });
+        signal(kept.id(), Signal::TERM);
+        kept.wait().unwrap();
+        world.wait_until_closed();
+    }
 }

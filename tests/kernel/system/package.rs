@@ -72,7 +72,7 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
     text(&output)
 }
 
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("-rwxr-xr-x", "usr/bin/postern"),
     ("-rwxr-xr-x", "usr/bin/posternd"),
     ("-rw-r--r--", "usr/lib/systemd/system/posternd.service"),
@@ -80,6 +80,7 @@ const FILES: [(&str, &str); 11] = [
         "-rw-r--r--",
         "usr/lib/systemd/system/postern-protect.service",
     ),
+    ("-rw-r--r--", "usr/lib/systemd/user/postern-keep@.service"),
     ("-rw-r--r--", "usr/lib/sysusers.d/postern.conf"),
     ("-rw-r--r--", "usr/lib/tmpfiles.d/postern.conf"),
     (

@@ -62,6 +62,7 @@ pub(crate) const CASES: &[Case] = &[
             "postern close",
             "postern connect",
             "postern run",
+            "postern keep",
             "postern open-packet",
         ],
         servers: &["gate/http:8080"],
