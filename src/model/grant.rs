@@ -32,10 +32,11 @@ pub struct Grant {
 
 /// An open grant as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ListedGrant {
+    #[serde(flatten)]
     pub grant: Grant,
     /// The knocks that opened or extended it, since the monitor started.
+    #[serde(default)]
     pub knocks: u64,
 }
 
