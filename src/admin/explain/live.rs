@@ -31,6 +31,15 @@ pub(crate) struct Live {
     pub(crate) length: Option<Duration>,
 }
 
+/// Fails unless this process may listen, as `explain` with this option does.
+pub(super) fn check_rights(option: &str) -> Result<(), ExitError> {
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false) {
+        return Ok(());
+    }
+    let what = format!("posternd explain {option} needs CAP_NET_RAW to listen; run it as root");
+    Err(ExitError::new(PERMISSION, what))
+}
+
 impl Live {
     fn interface_list(&self, gate: &Gate) -> String {
         let names: Vec<String> = self.interfaces(gate).into_iter().flatten().collect();
@@ -59,10 +68,6 @@ impl Live {
         heard: &mut dyn FnMut(&str),
         take: &mut dyn FnMut(Timestamp, Option<Datagram>) -> Result<ControlFlow<()>, ExitError>,
     ) -> Result<(), ExitError> {
-        if !caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_RAW).unwrap_or(false) {
-            let what = "posternd explain needs CAP_NET_RAW to listen; run it as root";
-            return Err(ExitError::new(PERMISSION, what));
-        }
         let (caught, queue) = sync_channel(QUEUE);
         let links = Links::open();
         let mut links =

@@ -12,7 +12,7 @@ use postern_proto::GateName;
 use super::account::Account;
 use super::clocks::{ClockOffset, Clocks};
 use super::explainer::Explainer;
-use super::live::Live;
+use super::live::{self, Live};
 use super::names;
 use super::new_attempts::NewAttempts;
 use super::packets::Packets;
@@ -172,6 +172,7 @@ impl Explain {
         heard: &mut dyn FnMut(&str),
         tell: &mut Tell<'_>,
     ) -> Result<(), ExitError> {
+        live::check_rights("--live")?;
         let gate = self.gate.clone();
         let socket = &gate.control_socket;
         let alone = (!control::is_served(socket)).then(|| {
@@ -215,6 +216,7 @@ impl Explain {
         heard: &mut dyn FnMut(&str),
         tell: &mut dyn FnMut(&ClockOffset) -> Result<ControlFlow<()>, ExitError>,
     ) -> Result<bool, ExitError> {
+        live::check_rights("--clock")?;
         let mut clocks = Clocks::new(&self.explainer.hint_keys(), clock::wall());
         let (gate, doing) = (self.gate.clone(), "comparing the clocks of knocks");
         live.listen(&gate, doing, None, heard, &mut |now, datagram| {
