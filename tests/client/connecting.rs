@@ -171,6 +171,22 @@ fn closed_port_is_knocked_for_again() {
 }
 
 #[test]
+fn code_is_sent_once_unless_a_program_has_another() {
+    let port = ClosedPort::new().address().port();
+    let knock = format!("connect home 127.0.0.1 {port} --wait=600ms");
+    let world = World::new("code_command = [\"/bin/echo\", \"123456\"]");
+    for code in ["654321", ""] {
+        let mut command = world.home.command(&knock.split(' ').collect::<Vec<_>>());
+        if !code.is_empty() {
+            command.env("POSTERN_CODE", code);
+        }
+        assert_eq!(run(&mut command).code, 3);
+        assert!(world.request().code().is_some());
+        world.gate.got_nothing();
+    }
+}
+
+#[test]
 fn options_choose_service_and_target() {
     let world = World::new("services = [\"tcp/22\"]");
     let port = ClosedPort::new();
