@@ -165,9 +165,9 @@ impl Work {
             }
             self.is_open = false;
         }
-        // A burst of changes must not use up the quota.
+        // Bursts of changes must not use up the quota that renewals need.
         let room = self.grant.until_room();
-        if !room.is_zero() {
+        if !self.is_open && !room.is_zero() {
             self.due = clock::since_boot().saturating_add(room);
             return true;
         }

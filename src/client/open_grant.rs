@@ -83,13 +83,10 @@ impl OpenGrant {
 
     /// How long to wait until half of the quota has room for a knock of each family.
     pub(super) fn until_room(&self) -> Duration {
-        let (most, time) = self.schedule.half();
-        let needed = self.wanted.claims_at_most().saturating_mul(2).min(most);
+        let needed = self.wanted.claims_at_most().saturating_mul(2);
         let recent: Vec<Duration> = self.recent().collect();
-        let over = recent.len().saturating_add(needed).saturating_sub(most);
-        let last = over.checked_sub(1).and_then(|last| recent.get(last));
-        let room_at = last.map_or(Duration::ZERO, |last| last.saturating_add(time));
-        room_at.saturating_sub(clock::since_boot())
+        self.schedule
+            .until_room(clock::since_boot(), &recent, needed)
     }
 
     /// The addresses of the gate that the last knocks went to.

@@ -45,6 +45,16 @@ impl Schedule {
         in_quota.min(KNOCKS_MAX.saturating_sub(sent.len()))
     }
 
+    /// How long after `now` there is room for so many knocks, after those that were sent at these times, in order.
+    pub(super) fn until_room(&self, now: Duration, sent: &[Duration], needed: usize) -> Duration {
+        let (most, time) = self.half();
+        let over = sent.len().saturating_add(needed.min(most));
+        let last = over.saturating_sub(most).checked_sub(1);
+        let last = last.and_then(|last| sent.get(last));
+        let room_at = last.map_or(now, |last| last.saturating_add(time));
+        room_at.saturating_sub(now)
+    }
+
     /// Half of the quota: so many knocks in this time.
     pub(super) fn half(&self) -> (usize, Duration) {
         let count = usize::try_from(self.quota.count.get()).unwrap_or(usize::MAX);
@@ -102,6 +112,15 @@ mod tests {
         assert_eq!(knocks("7/h"), all[..3]);
         assert_eq!(knocks("1/day"), all[..1]);
         assert_eq!(knocks("1/s")[..3], [0.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn later_waits_have_what_is_left() {
+        let (schedule, now) = (schedule("8/min"), Duration::from_secs(100));
+        let sent = [50, 60, 70].map(Duration::from_secs);
+        assert_eq!(schedule.room(Duration::ZERO, &[], sent.len()), 1);
+        let until = |needed| schedule.until_room(now, &sent, needed).as_secs();
+        assert_eq!([until(1), until(2), until(3), until(9)], [0, 10, 20, 30]);
     }
 
     #[test]
