@@ -231,7 +231,7 @@ struct Hooked {
 
 impl Hooked {
     fn plan(place: &str) -> GateConfig {
-        let hook = "on_open = [\"/usr/local/sbin/needy\", \"{user}\", \"$HOME {{\"]";
+        let hook = "on_open = [\"/usr/local/sbin/needy\", \"{user}\", \"$HOME %h {{\"]";
         let section = format!("[service.hidden]\nports = [\"tcp/{SERVICE}\"]\n{hook}\n{place}\n");
         let plan = GateConfig::new("nftables").gate("run_as = \"postern\"");
         plan.section(&section)
@@ -271,7 +271,7 @@ impl Hooked {
     }
 }
 
-const ALL: &str = "secret\nmine\nmail\nroot\n$HOME {\n";
+const ALL: &str = "secret\nmine\nmail\nroot\n$HOME %h {\n";
 const FAILED: &str = "on_open of hidden failed, the grant stays open";
 
 pub(crate) fn hooks_work_in_units_of_their_own() {
@@ -288,7 +288,7 @@ pub(crate) fn hooks_work_in_units_of_their_own() {
     hooked.restart(&format!("{own}\nrun_hooks_as = \"games\""));
     let said = hooked.said();
     assert!(
-        said.starts_with("secret\nmine\n") && said.ends_with("games\n$HOME {\n"),
+        said.starts_with("secret\nmine\n") && said.ends_with("games\n$HOME %h {\n"),
         "{said}"
     );
     // A hook that hangs ends with all that it started, and is reported.
