@@ -5,12 +5,19 @@ use std::time::Duration;
 use crate::model::attempt::{Attempts, Unused};
 use crate::model::time::{Timestamp, count, human};
 
+/// Limit for the admitted knocks in text: where many scan, each has some attempts.
+const MAX_UNUSED: usize = 5;
 /// Limit for the sources in text.
 const MAX_SOURCES: usize = 10;
 
 pub(super) fn lines(attempts: &[Attempts], unused: &[Unused], now: Timestamp) -> String {
-    let unused = unused.iter().map(|one| unused_lines(one, Some(now)));
-    let mut text: String = unused.collect();
+    let told = unused.iter().take(MAX_UNUSED);
+    let told = told.map(|one| unused_lines(one, Some(now)));
+    let mut text: String = told.collect();
+    let more = unused.len().saturating_sub(MAX_UNUSED);
+    if more > 0 {
+        text += &format!("and {more} more admitted knocks, with attempts from elsewhere since\n");
+    }
     for tried in attempts.iter().take(MAX_SOURCES) {
         text += &format!("without a grant: {}{}\n", said(tried), ago(tried, now));
     }
@@ -76,6 +83,9 @@ alice was admitted for 192.168.1.5; since then 3 attempts at tcp/22 from 192.168
   if that is the client, knock with --allow 192.168.1.1; else run: posternd check --from 192.168.1.5 tcp/22
 without a grant: 3 attempts at tcp/22 from 192.168.1.1, the last 2s ago
 ";
+        let many = vec![unused.clone(); 9];
+        let text = lines(&[], &many, Timestamp::from_millis(7000));
+        assert!(text.ends_with("and 4 more admitted knocks, with attempts from elsewhere since\n"));
         assert_eq!(
             lines(&[tried], &[unused], Timestamp::from_millis(7000)),
             expected

@@ -110,6 +110,7 @@ pub(crate) fn other_address_of_hairpin_is_named(backend: &'static str) {
         (&"192.168.7.2/32".into(), &"10.77.0.2".into()),
         "{status}"
     );
+    world.daemon.expect_logged(0, &["another program changed"]);
     // A grant for the address that tries leaves nothing to tell.
     world.first.knock("alice", Family::V4, &[]);
     world.first.expect_let_in(Family::V4);
