@@ -30,8 +30,8 @@ mod tests;
 use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
 
-/// An extension by less is that of a client that waits, and one of many: its line is at debug level.
-const RENEWAL: Duration = Duration::from_secs(2);
+/// An extension by less is that of a client that waits or renews, and one of many: its line is at debug level.
+const RENEWAL: Duration = Duration::from_secs(60);
 
 /// The pause between two batches of expired grants. A program that lists the rules starts again after each change, so it needs one.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
