@@ -49,19 +49,21 @@ impl OpenGrant {
     pub(super) fn remember(&mut self, sent: &[SentKnock]) {
         self.count(sent);
         let latest = delivered(sent).map(|(to, request)| (to, request.clone()));
-        let latest: Vec<_> = latest.collect();
-        let is_stale = |(to, old): &(SocketAddr, Request)| {
-            let mut new = latest.iter().filter(|(gate, _)| gate == to).peekable();
-            let is_claimed = matches!(old.allow, Allow::Network { .. });
-            is_claimed && new.peek().is_some() && new.all(|(_, new)| new.allow != old.allow)
+        let [newest, older] = &mut self.asked;
+        *older = std::mem::replace(newest, latest.collect());
+        // The address may have changed during the wait, too: the last claim counts.
+        let mut claims = newest.clone();
+        claims.retain(|(_, new)| is_claim(new.allow));
+        claims.sort_by_key(|(_, new)| new.timestamp_ms);
+        let gates: Vec<SocketAddr> = newest.iter().map(|(to, _)| *to).collect();
+        let is_stale = |(to, old): &mut (SocketAddr, Request)| {
+            let now = claims.iter().rev().find(|(gate, _)| gate == to);
+            is_claim(old.allow)
+                && gates.contains(to)
+                && now.map(|(_, now)| now.allow) != Some(old.allow)
         };
-        let mut stale = Vec::new();
-        for asked in &mut self.asked {
-            stale.extend(asked.extract_if(.., |old| is_stale(old)));
-        }
-        self.asked.rotate_right(1);
-        let [newest, _] = &mut self.asked;
-        *newest = latest;
+        let mut stale: Vec<_> = newest.extract_if(.., is_stale).collect();
+        stale.extend(older.extract_if(.., is_stale));
         // Without an answer nobody knows whether it worked. What stays open ends by itself.
         if let Ok(closings) = self.close_each(&stale) {
             self.count(&closings);
@@ -132,6 +134,10 @@ impl OpenGrant {
         };
         closings.into_iter().map(send).collect()
     }
+}
+
+fn is_claim(allow: Allow) -> bool {
+    matches!(allow, Allow::Network { .. })
 }
 
 /// Where to try a TCP port after these knocks: at the target of each, or at the gate itself.

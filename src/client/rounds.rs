@@ -177,7 +177,11 @@ impl<'a> Rounds<'a> {
         self.codes.went_to(knock.to);
         let mut earlier = self.sent.iter_mut();
         match earlier.find(|earlier| earlier.is_like(&knock)) {
-            Some(earlier) => earlier.count = earlier.count.saturating_add(1),
+            Some(earlier) => {
+                earlier.count = earlier.count.saturating_add(1);
+                // Its time tells which of several requests was the last.
+                earlier.request = knock.request;
+            }
             None => {
                 tell(&knock);
                 self.sent.push(knock);
