@@ -64,24 +64,27 @@ pub(crate) fn repeats_extend_one_grant_and_are_charged(backend: &'static str) {
     let [v6, v4] = [Family::V6, Family::V4].map(|family| family.address(1).to_string());
     let words = ["knock", "v4", "--address", &v6, "--address", &v4];
     let words = [&words[..], &["-s", "tcp/2223", "--wait=2500ms"]].concat();
-    let ran = world.first.postern("alice", &words);
-    assert_eq!(ran.code, Some(3), "{}", ran.err);
-    let end =
-        format!("did not open within 2.5s; sent 10 knocks to [{v6}]:62201 and {v4}:62201; a gate");
-    assert!(ran.err.contains(&end), "{}", ran.err);
-    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
-    wait_until("the quota of ten knocks to be used", || {
+    let counts = |more: &[&str]| {
+        let ran = world.first.postern("alice", &[&words, more].concat());
+        assert_eq!(ran.code, Some(3), "{}", ran.err);
+        let told: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let counts = [0, 1].map(|knock| told["knocks"][knock]["count"].as_u64().unwrap());
+        let sent: u64 = counts.iter().sum();
+        let end = format!("sent {sent} knocks to [{v6}]:62201 and {v4}:62201;");
+        assert!(ran.err.contains(&end), "{}", ran.err);
+        counts
+    };
+    let sent: u64 = counts(&["--json"]).iter().sum();
+    // Five rounds, fewer if the machine is so busy that it misses the time of one.
+    assert!((6..=10).contains(&sent), "{sent}");
+    wait_until("the quota of these knocks to be used", || {
         let status = world.at_gate(&["status", "--json"]);
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-        status["quotas"][0]["left"] == 20
+        status["quotas"][0]["left"] == 30 - sent
     });
     let grants = world.wait_for_grants(2);
     assert!(grants[0].allow.addr().is_ipv4() != grants[1].allow.addr().is_ipv4());
-    let once = [&words[..], &["--once", "--json"]].concat();
-    let once = world.first.postern("alice", &once);
-    let told: serde_json::Value = serde_json::from_str(&once.out).unwrap();
-    let counts = [0, 1].map(|knock| told["knocks"][knock]["count"].as_u64());
-    assert_eq!((once.code, counts), (Some(3), [Some(1); 2]), "{told}");
+    assert_eq!(counts(&["--once", "--json"]), [1, 1]);
 }
 
 /// An address to which there is a way, and no host.
