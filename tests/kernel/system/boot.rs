@@ -66,9 +66,8 @@ pub(crate) fn broken_config_at_boot_hides(backend: &'static str) {
     // The host's own firewall service may have flushed everything.
     flush();
     assert!(!machine.ask("systemctl start posternd").0);
-    let log = machine.tell("journalctl -u posternd -o cat --no-pager");
     let said = "the last protection stays in force; closed for everyone: tcp/2222";
-    assert!(log.contains(said), "{log}");
+    machine.wait_until_it_says("journalctl -u posternd -o cat --no-pager", said);
     expect_all_shut_out(&world);
 
     // The config is still wrong.
