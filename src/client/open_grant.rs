@@ -24,6 +24,8 @@ pub(crate) struct OpenGrant {
     pub(super) schedule: Schedule,
     /// What the last knocks asked for and the ones before; older grants have ended.
     asked: [Vec<(SocketAddr, Request)>; 2],
+    /// What was open for an own address that changed, until it can be closed.
+    stale: Vec<(SocketAddr, Request)>,
     /// When knocks were sent, counted from the start of the system. A quota counts them over all waits.
     spent: Vec<Duration>,
 }
@@ -41,12 +43,14 @@ impl OpenGrant {
             keys,
             schedule,
             asked: [Vec::new(), Vec::new()],
+            stale: Vec::new(),
             spent: Vec::new(),
         }
     }
 
-    /// Takes over what was sent in one wait. Closes what was open for an own address that is no longer claimed.
-    pub(super) fn remember(&mut self, sent: &[SentKnock]) {
+    /// Takes over what was sent in one wait. Closes what was open for an own address that is no longer claimed, as soon
+    /// as the gate is reached.
+    pub(super) fn remember(&mut self, sent: &[SentKnock], is_reached: bool) {
         self.count(sent);
         let latest = delivered(sent).map(|(to, request)| (to, request.clone()));
         let [newest, older] = &mut self.asked;
@@ -62,9 +66,13 @@ impl OpenGrant {
                 && gates.contains(to)
                 && now.map(|(_, now)| now.allow) != Some(old.allow)
         };
-        let mut stale: Vec<_> = newest.extract_if(.., is_stale).collect();
-        stale.extend(older.extract_if(.., is_stale));
+        self.stale.extend(newest.extract_if(.., is_stale));
+        self.stale.extend(older.extract_if(.., is_stale));
+        if !is_reached {
+            return;
+        }
         // Without an answer nobody knows whether it worked. What stays open ends by itself.
+        let stale = std::mem::take(&mut self.stale);
         if let Ok(closings) = self.close_each(&stale) {
             self.count(&closings);
         }
@@ -101,7 +109,7 @@ impl OpenGrant {
 
     /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
     pub(crate) fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
-        self.close_each(&self.asked.concat())
+        self.close_each(&[self.asked.concat(), self.stale.clone()].concat())
     }
 
     fn close_each(&self, grants: &[(SocketAddr, Request)]) -> Result<Vec<SentKnock>, ExitError> {

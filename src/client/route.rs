@@ -33,6 +33,10 @@ impl Route {
         let socket = UdpSocket::bind((any, 0))?;
         socket.connect(gate)?;
         let local = socket.local_addr()?;
+        // A new address is not used before the kernel has looked for a duplicate. No router forwards the one that is left.
+        if is_link_local(local.ip()) && !is_link_local(gate.ip()) {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
         Ok(Self {
             socket,
             local,
@@ -68,6 +72,10 @@ impl Route {
             None => self.socket.send(packet).map(drop),
         }
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// The MTU of the route, as far as the system knows it.

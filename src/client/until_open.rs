@@ -83,7 +83,7 @@ impl OpenGrant {
             Err(_) if alarm.is_stopped() => Vec::new(),
             sent => sent?,
         };
-        self.remember(&sent);
+        self.remember(&sent, result.is_ok());
         Ok(Waited { sent, result })
     }
 
@@ -108,7 +108,7 @@ impl OpenGrant {
             idle.wait(rounds.next(now), Some(alarm.as_fd()));
         }
         let sent = rounds.end()?;
-        self.remember(&sent);
+        self.remember(&sent, true);
         Ok(sent)
     }
 }
