@@ -12,6 +12,7 @@ use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::settings::Settings;
+use crate::model::time::Timestamp;
 
 /// The policies that orders are checked against.
 #[derive(Debug)]
@@ -42,8 +43,11 @@ impl Clearance {
     }
 
     /// The ports of an approved request, or the rule that refuses it.
-    pub fn open(&self, request: &OpenRequest) -> Result<OpenPorts, Rule> {
+    pub fn open(&self, request: &OpenRequest, now: Timestamp) -> Result<OpenPorts, Rule> {
         let policy = self.policies.get(&request.user).ok_or(Rule::User)?;
+        if policy.is_expired(now) {
+            return Err(Rule::Expired);
+        }
         policy.check(request, &self.catalog)?;
         self.ports_of(&request.services)
     }
@@ -85,11 +89,16 @@ impl Clearance {
         })
     }
 
-    /// The maximum duration of the grant's user; zero if the user does not exist.
-    pub fn longest(&self, grant: &Grant) -> Duration {
-        self.policies
-            .get(&grant.user)
-            .map_or(Duration::ZERO, |policy| policy.max_duration)
+    /// The latest end of a grant that opens now; now if the user does not exist.
+    pub fn latest_end(&self, user: &str, now: Timestamp) -> Timestamp {
+        let policy = self.policies.get(user);
+        policy.map_or(now, |policy| policy.end(now.plus(policy.max_duration)))
+    }
+
+    /// The end of an open grant, or that of its user if it is earlier.
+    pub fn end(&self, grant: &Grant) -> Timestamp {
+        let policy = self.policies.get(&grant.user);
+        policy.map_or(grant.until, |policy| policy.end(grant.until))
     }
 
     /// How many grants a user may have open at once.
@@ -99,10 +108,13 @@ impl Clearance {
     }
 
     /// Whether the policy still allows a grant that was found open.
-    pub fn still_allows(&self, grant: &Grant) -> bool {
+    pub fn still_allows(&self, grant: &Grant, now: Timestamp) -> bool {
         let Some(policy) = self.policies.get(&grant.user) else {
             return false;
         };
+        if policy.is_expired(now) {
+            return false;
+        }
         let mut services: Vec<Wanted> = grant.services.iter().copied().map(Wanted::Ports).collect();
         for forward in &grant.forwards {
             // The name may have changed since.
@@ -137,9 +149,9 @@ mod tests {
     use crate::core::fixture::{self, request, settings};
     use crate::model::catalog::NamedService;
     use crate::model::policy::GrantTo;
-    use crate::model::time::Timestamp;
 
     const V4: &str = "192.0.2.7/32";
+    const NOW: Timestamp = Timestamp::OLDEST;
 
     fn config() -> Settings {
         let mut settings = settings(&[
@@ -171,16 +183,16 @@ mod tests {
     #[test]
     fn allowed_requests_open_the_configs_ports() {
         let clearance = Clearance::new(&config());
-        let opened = clearance.open(&request("alice", V4, &["tcp/22", "web"], 30));
+        let opened = clearance.open(&request("alice", V4, &["tcp/22", "web"], 30), NOW);
         let expected = "tcp/22, tcp/80, tcp/443";
         assert_eq!(service::list(&opened.unwrap().services), expected);
         let behind = OpenRequest {
             target: Some("10.0.0.9".parse().unwrap()),
             ..request("alice", V4, &["tcp/22"], 3600)
         };
-        assert!(clearance.open(&behind).is_ok());
+        assert!(clearance.open(&behind, NOW).is_ok());
         let network = request("carol", "192.0.2.0/24", &["tcp/22"], 30);
-        assert!(clearance.open(&network).is_ok());
+        assert!(clearance.open(&network, NOW).is_ok());
     }
 
     #[test]
@@ -210,19 +222,19 @@ mod tests {
             ("bob", "2001:db8::1/128", &["udp/500"], 30, Rule::Networks),
         ] {
             let request = request(user, allow, services, seconds);
-            assert_eq!(clearance.open(&request), Err(rule), "{request:?}");
+            assert_eq!(clearance.open(&request, NOW), Err(rule), "{request:?}");
         }
         let observed = OpenRequest {
             from: AddressFrom::Observed,
             ..request("bob", "192.0.2.1/32", &["udp/500"], 30)
         };
-        assert_eq!(clearance.open(&observed), Err(Rule::GrantTo));
+        assert_eq!(clearance.open(&observed, NOW), Err(Rule::GrantTo));
         for target in ["10.0.1.1", "::ffff:10.0.0.1"] {
             let behind = OpenRequest {
                 target: Some(target.parse().unwrap()),
                 ..request("alice", V4, ssh, 30)
             };
-            assert_eq!(clearance.open(&behind), Err(Rule::Target), "{target}");
+            assert_eq!(clearance.open(&behind, NOW), Err(Rule::Target), "{target}");
         }
         let close = |user: &str| CloseRequest {
             user: user.to_owned(),
@@ -247,14 +259,27 @@ mod tests {
             ("bob", "198.51.100.1/32", &["udp/500"], false),
         ] {
             let grant = grant(user, allow, services, &[]);
-            assert_eq!(clearance.still_allows(&grant), stays, "{grant:?}");
+            assert_eq!(clearance.still_allows(&grant, NOW), stays, "{grant:?}");
         }
-        let found = clearance.longest(&grant("alice", V4, &[], &[]));
-        assert_eq!(found, Duration::from_secs(3600));
-        assert_eq!(
-            clearance.longest(&grant("eve", V4, &[], &[])),
-            Duration::ZERO
-        );
+        let hour = NOW.plus(Duration::from_secs(3600));
+        assert_eq!(clearance.latest_end("alice", NOW), hour);
+        assert_eq!(clearance.latest_end("eve", NOW), NOW);
+    }
+
+    #[test]
+    fn invariant_5_nothing_opens_past_a_users_end() {
+        let mut settings = config();
+        let end = NOW.plus(Duration::from_secs(10));
+        settings.policies[0].expires = Some(end);
+        let clearance = Clearance::new(&settings);
+        let request = request("alice", V4, &["tcp/22"], 30);
+        assert!(clearance.open(&request, NOW).is_ok());
+        assert_eq!(clearance.open(&request, end), Err(Rule::Expired));
+        assert_eq!(clearance.latest_end("alice", NOW), end);
+        let grant = grant("alice", V4, &["tcp/22"], &[]);
+        assert_eq!(clearance.end(&grant), end);
+        assert!(clearance.still_allows(&grant, NOW));
+        assert!(!clearance.still_allows(&grant, end));
     }
 
     /// Alice may use the one forward. Bob may use only the port that it has at the gate.
@@ -277,7 +302,7 @@ mod tests {
     fn invariant_5_a_forward_opens_only_by_its_name() {
         let (clearance, forward) = forwarding(22, false);
         let inner = request("alice", V4, &["inner"], 30);
-        assert_eq!(clearance.open(&inner).unwrap().forwards, [forward]);
+        assert_eq!(clearance.open(&inner, NOW).unwrap().forwards, [forward]);
         let behind = OpenRequest {
             target: Some("10.0.0.5".parse().unwrap()),
             ..inner
@@ -291,9 +316,9 @@ mod tests {
             ),
             (behind, Rule::Target),
         ] {
-            assert_eq!(clearance.open(&request), Err(rule), "{request:?}");
+            assert_eq!(clearance.open(&request, NOW), Err(rule), "{request:?}");
         }
-        let plain = clearance.open(&request("bob", V4, &["tcp/2222"], 30));
+        let plain = clearance.open(&request("bob", V4, &["tcp/2222"], 30), NOW);
         assert!(plain.unwrap().forwards.is_empty());
     }
 
@@ -305,12 +330,12 @@ mod tests {
             ..forward
         };
         let grant = |user: &str, forwards: &[Forward]| grant(user, V4, &[], forwards);
-        assert!(clearance.still_allows(&grant("alice", &[forward])));
-        assert!(!clearance.still_allows(&grant("bob", &[forward])));
-        assert!(!clearance.still_allows(&grant("alice", &[forward, changed])));
-        assert!(!clearance.still_allows(&grant("alice", &[])));
+        assert!(clearance.still_allows(&grant("alice", &[forward]), NOW));
+        assert!(!clearance.still_allows(&grant("bob", &[forward]), NOW));
+        assert!(!clearance.still_allows(&grant("alice", &[forward, changed]), NOW));
+        assert!(!clearance.still_allows(&grant("alice", &[]), NOW));
         let elsewhere = forwarding(23, false).0;
-        assert!(!elsewhere.still_allows(&grant("alice", &[forward])));
+        assert!(!elsewhere.still_allows(&grant("alice", &[forward]), NOW));
     }
 
     #[test]

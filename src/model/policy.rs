@@ -3,6 +3,7 @@
 //! The gate checks a knock (`proto/README.md`, section 6, step 9); the monitor checks the order again with its
 //! own copy of the policy (invariant 5).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ pub use crate::model::quota::Quota;
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
-use crate::model::time;
+use crate::model::time::{self, Timestamp};
 
 /// The widest network of one grant: the shortest prefix length of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub struct Policy {
     pub services: Vec<Wanted>,
     /// Hosts behind the gate; empty: only the gate itself.
     pub targets: Vec<IpNet>,
+    /// Networks that a knock's packet must come from; empty: all.
+    pub from: Vec<IpNet>,
     pub grant_to: GrantTo,
     /// Networks that allow addresses must be in.
     pub networks: Vec<IpNet>,
@@ -46,6 +49,8 @@ pub struct Policy {
     /// The most grants that the user may have open at once.
     pub max_grants: u16,
     pub end_connections: bool,
+    /// From when on the user may do nothing; a whole second.
+    pub expires: Option<Timestamp>,
 }
 
 impl Policy {
@@ -55,6 +60,7 @@ impl Policy {
             user: user.to_owned(),
             services,
             targets: Vec::new(),
+            from: Vec::new(),
             grant_to: GrantTo::Either,
             networks: vec![
                 IpNet::V4(ipnet::Ipv4Net::default()),
@@ -66,7 +72,34 @@ impl Policy {
             quota: Quota::default(),
             max_grants: 64,
             end_connections: false,
+            expires: None,
         }
+    }
+
+    /// Whether the user may knock from this source at this time, whatever the knock asks for.
+    ///
+    /// # Errors
+    /// The rule that refuses it.
+    pub fn check_knock(&self, source: IpAddr, now: Timestamp) -> Result<(), Rule> {
+        if self.is_expired(now) {
+            return Err(Rule::Expired);
+        }
+        let source = source.to_canonical();
+        let mut from = self.from.iter();
+        if self.from.is_empty() || from.any(|network| network.contains(&source)) {
+            Ok(())
+        } else {
+            Err(Rule::From)
+        }
+    }
+
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// This end of a grant, or the end of the user if that is earlier.
+    pub(crate) fn end(&self, until: Timestamp) -> Timestamp {
+        self.expires.map_or(until, |expires| until.min(expires))
     }
 
     /// Whether the policy allows a request. Nothing is granted in part.
@@ -84,13 +117,15 @@ impl Policy {
         Ok(())
     }
 
-    /// The duration of a grant: what the knock asks for, or the default for 0, at most the maximum.
-    pub(crate) fn clip(&self, seconds: u32) -> Duration {
+    /// The duration of a grant: what the knock asks for, or the default for 0, at most the maximum, and not past the
+    /// end of the user.
+    pub(crate) fn clip(&self, seconds: u32, now: Timestamp) -> Duration {
         let asked = match seconds {
             0 => self.duration,
             _ => Duration::from_secs(u64::from(seconds)),
         };
-        asked.min(self.max_duration)
+        let longest = asked.min(self.max_duration);
+        self.end(now.plus(longest)).since(now)
     }
 
     fn check_address(&self, request: &OpenRequest) -> Result<(), Rule> {
@@ -282,7 +317,8 @@ mod tests {
     #[test]
     fn gate_shortens_and_monitor_refuses_long_durations() {
         for (asked, granted) in [(0, 30), (600, 600), (u32::MAX, 3600)] {
-            assert_eq!(policy().clip(asked).as_secs(), granted);
+            let clipped = policy().clip(asked, Timestamp::OLDEST);
+            assert_eq!(clipped.as_secs(), granted);
         }
         for duration in [Duration::from_secs(3601), Duration::from_micros(1)] {
             let request = OpenRequest {
@@ -291,5 +327,40 @@ mod tests {
             };
             assert_eq!(check(&policy(), &request), Err(Rule::Duration));
         }
+    }
+
+    #[test]
+    fn source_must_be_in_from() {
+        let mut policy = policy();
+        let check = |policy: &Policy, source: &str| {
+            policy.check_knock(source.parse().unwrap(), Timestamp::OLDEST)
+        };
+        assert_eq!(check(&policy, "198.51.100.1"), Ok(()));
+        policy.from = ["203.0.113.0/24", "2001:db8::/64"]
+            .map(|net| net.parse().unwrap())
+            .into();
+        for (source, expected) in [
+            ("203.0.113.9", Ok(())),
+            ("::ffff:203.0.113.9", Ok(())),
+            ("2001:db8::9", Ok(())),
+            ("203.0.114.9", Err(Rule::From)),
+            ("2001:db8:0:1::9", Err(Rule::From)),
+        ] {
+            assert_eq!(check(&policy, source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn nothing_reaches_past_the_users_end() {
+        let mut policy = policy();
+        let end = Timestamp::OLDEST.plus(Duration::from_secs(100));
+        policy.expires = Some(end);
+        let at = |seconds| end.minus(Duration::from_secs(seconds));
+        assert_eq!(policy.clip(600, at(10)).as_secs(), 10);
+        assert_eq!(policy.clip(600, at(700)).as_secs(), 600);
+        let source = "192.0.2.1".parse().unwrap();
+        let just_before = end.minus(Duration::from_millis(1));
+        assert_eq!(policy.check_knock(source, just_before), Ok(()));
+        assert_eq!(policy.check_knock(source, end), Err(Rule::Expired));
     }
 }

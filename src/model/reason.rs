@@ -30,6 +30,10 @@ pub enum Drop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
+    /// The user's time is over.
+    Expired,
+    /// The packet comes from elsewhere. Only the gate refuses it: an order does not say where a packet came from.
+    From,
     Networks,
     Prefix,
     GrantTo,
@@ -78,7 +82,7 @@ impl Drop {
             Self::TooNew => (6, 7, "too-new"),
             Self::Replay => (7, 8, "replay"),
             Self::Duplicate => (8, 8, "duplicate"),
-            Self::Malformed(rule) => (26 + rule as usize, 5, "malformed"),
+            Self::Malformed(rule) => (28 + rule as usize, 5, "malformed"),
         }
     }
 
@@ -105,23 +109,25 @@ impl Rule {
     #[rustfmt::skip]
     const fn row(self) -> (usize, u8, &'static str, &'static str) {
         match self {
-            Self::Networks => (9, 9, "networks", "the address lies outside the user's networks"),
-            Self::Prefix => (10, 9, "max_prefix", "the network is wider than the user's max_prefix"),
-            Self::GrantTo => (11, 9, "grant_to", "the user's grant_to does not allow this kind of address"),
-            Self::Target => (12, 9, "targets", "the target is not among the user's targets, or a service of the knock forwards by itself"),
-            Self::Family => (13, 9, "family", "the allow address and the host behind the gate are of different families"),
-            Self::Service => (14, 9, "services", "a service is not among the user's services"),
-            Self::UnknownService => (15, 9, "unknown-service", "a named service is not defined at this gate"),
-            Self::Code(CodeFault::Missing) => (16, 9, "code", "the user needs a one-time code, and the knock has none"),
-            Self::Code(CodeFault::Wrong) => (17, 9, "code", "the one-time code is wrong, or the clock of the device that made it is"),
-            Self::Code(CodeFault::Used) => (18, 9, "code", "the one-time code, or a later one, was used before; each is valid once"),
-            Self::Code(CodeFault::Blocked) => (19, 9, "code", "the user sent too many wrong one-time codes; codes are not checked for now"),
-            Self::Duration => (20, 9, "max_duration", "the duration exceeds the user's max_duration"),
-            Self::User => (21, 9, "unknown-user", "the monitor has no such user"),
-            Self::MaxGrants => (22, 9, "max_grants", "the user has as many grants as max_grants allows"),
-            Self::Quota => (23, 10, "quota", "the user's quota is used up"),
-            Self::Store => (24, 11, "store", "the mark could not be stored"),
-            Self::Firewall => (25, 12, "firewall", "the firewall did not open the grant"),
+            Self::Expired => (9, 9, "expired", "the user has expired"),
+            Self::From => (10, 9, "from", "the packet comes from outside the user's from"),
+            Self::Networks => (11, 9, "networks", "the address lies outside the user's networks"),
+            Self::Prefix => (12, 9, "max_prefix", "the network is wider than the user's max_prefix"),
+            Self::GrantTo => (13, 9, "grant_to", "the user's grant_to does not allow this kind of address"),
+            Self::Target => (14, 9, "targets", "the target is not among the user's targets, or a service of the knock forwards by itself"),
+            Self::Family => (15, 9, "family", "the allow address and the host behind the gate are of different families"),
+            Self::Service => (16, 9, "services", "a service is not among the user's services"),
+            Self::UnknownService => (17, 9, "unknown-service", "a named service is not defined at this gate"),
+            Self::Code(CodeFault::Missing) => (18, 9, "code", "the user needs a one-time code, and the knock has none"),
+            Self::Code(CodeFault::Wrong) => (19, 9, "code", "the one-time code is wrong, or the clock of the device that made it is"),
+            Self::Code(CodeFault::Used) => (20, 9, "code", "the one-time code, or a later one, was used before; each is valid once"),
+            Self::Code(CodeFault::Blocked) => (21, 9, "code", "the user sent too many wrong one-time codes; codes are not checked for now"),
+            Self::Duration => (22, 9, "max_duration", "the duration exceeds the user's max_duration"),
+            Self::User => (23, 9, "unknown-user", "the monitor has no such user"),
+            Self::MaxGrants => (24, 9, "max_grants", "the user has as many grants as max_grants allows"),
+            Self::Quota => (25, 10, "quota", "the user's quota is used up"),
+            Self::Store => (26, 11, "store", "the mark could not be stored"),
+            Self::Firewall => (27, 12, "firewall", "the firewall did not open the grant"),
         }
     }
 
@@ -151,7 +157,7 @@ impl CodeFault {
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 26 + Malformed::ALL.len();
+    pub const COUNT: usize = 28 + Malformed::ALL.len();
 
     pub const fn step(self) -> u8 {
         match self {
@@ -181,7 +187,9 @@ impl Reason {
             Drop::Replay,
             Drop::Duplicate,
         ];
-        const RULES: [Rule; 17] = [
+        const RULES: [Rule; 19] = [
+            Rule::Expired,
+            Rule::From,
             Rule::Networks,
             Rule::Prefix,
             Rule::GrantTo,

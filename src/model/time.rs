@@ -142,6 +142,18 @@ pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
     time.ok_or_else(|| TimeError::Point(text.to_owned()))
 }
 
+/// Reads RFC 3339 with an offset, or a day, `2026-12-01`, which begins at 00:00 in UTC.
+///
+/// # Errors
+/// If the text is anything else, or before 1970.
+pub(crate) fn parse_time_or_day(text: &str) -> Result<Timestamp, TimeError> {
+    let is_day = text.len() == "2026-12-01".len() && text.parse::<jiff::civil::Date>().is_ok();
+    if is_day {
+        return parse_time(&format!("{text}T00:00:00Z"));
+    }
+    parse_time(text)
+}
+
 /// A duration as text: `30s`, `1h 30m`.
 pub(crate) fn human(length: Duration) -> String {
     let seconds = length.as_secs();

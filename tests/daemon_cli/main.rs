@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         users::shared_key_user_has_equal_profile_and_token,
         users::every_option_reaches_file_and_profile,
         users::wrong_user_arguments_write_nothing,
+        users::end_of_a_user_is_told,
         users::existing_user_is_not_overwritten,
         users::invalid_config_gets_no_user,
         users::enrolled_user_needs_no_secret,

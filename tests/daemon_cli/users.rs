@@ -106,13 +106,15 @@ pub(crate) fn every_option_reaches_file_and_profile() {
     let gate = gate();
     let added = gate.run(
         "user add bob@example.org -s tcp/22 --target 10.0.0.0/24 --target fd00::/64 --network 192.0.2.0/24 \
-         --grant-to observed --duration 10m --max-duration 2h --quota 5/10s \
+         --from 198.51.100.0/24 --expires 2099-06-30 --grant-to observed --duration 10m --max-duration 2h --quota 5/10s \
          --address gate.example.org:5000 --address 2001:db8::1 --json",
     );
     let user = gate.run("user show bob@example.org --json").json()["user"].clone();
     for (key, wanted) in [
         ("targets", json!(["10.0.0.0/24", "fd00::/64"])),
         ("networks", json!(["192.0.2.0/24"])),
+        ("from", json!(["198.51.100.0/24"])),
+        ("expires", 4_086_460_800_000_u64.into()),
         ("grant_to", "observed".into()),
         ("duration_s", 600.into()),
         ("max_duration_s", 7200.into()),
@@ -128,6 +130,42 @@ pub(crate) fn every_option_reaches_file_and_profile() {
     assert_eq!(profile.duration, Some(std::time::Duration::from_secs(600)));
     let limits = (profile.grant_to.name(), profile.quota.to_string());
     assert_eq!(limits, ("observed", "5/10s".to_owned()));
+}
+
+pub(crate) fn end_of_a_user_is_told() {
+    let gate = gate();
+    let add = |name: &str, end: &str| {
+        let end = gate.run(&format!("user add {name} -s tcp/22 --expires {end}"));
+        end.ok();
+    };
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(13 * 24);
+    let soon = soon.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    add("bob", "2026-01-02");
+    add("carol", &soon);
+    add("dave", "2099-06-30T01:00:00+01:00");
+    let listed = gate.run("user list").ok();
+    let states = [
+        "bob…expired 2026-01-02T00:00:00Z",
+        &format!("carol…expires {soon}"),
+        "dave…expires 2099-06-30T00:00:00Z",
+    ];
+    states
+        .iter()
+        .for_each(|state| says(&listed, &format!("…{state}…")));
+    let check = gate.run("check").ok();
+    says(
+        &check,
+        "…note: user bob expired at 2026-01-02T00:00:00Z [user-expired]\n…",
+    );
+    says(
+        &check,
+        &format!("…note: user carol expires at {soon} [user-expires]\n…"),
+    );
+    assert!(!check.contains("dave"), "{check}");
+    says(
+        &gate.run("user show dave").ok(),
+        "…  expires     2099-06-30T00:00:00Z\n…",
+    );
 }
 
 pub(crate) fn wrong_user_arguments_write_nothing() {

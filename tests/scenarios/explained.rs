@@ -355,3 +355,16 @@ fn used_quotas_are_listed_least_left_first() {
     assert_eq!(world.core.gate().spent(now, 1).1, 1);
     assert_eq!(world.core.gate().spent(now.plus(seconds(60)), 10).0, []);
 }
+
+#[test]
+fn unknown_source_counts_as_allowed() {
+    let user = format!("{ALICE}from = ['203.0.113.0/24']\nexpires = 2025-10-09T08:54:02Z\n");
+    let packet = Knock::of("alice").allow("192.0.2.9").sealed(START);
+    let line = explainer(&user, &[])
+        .packet(START, packet.as_bytes())
+        .line();
+    let clipped = "for 10s (alice expires at 2025-10-09T08:54:02Z)";
+    assert!(line.contains(clipped), "{line}");
+    let line = explained(&user, packet).line();
+    assert!(line.contains("refuse from (step 9)"), "{line}");
+}

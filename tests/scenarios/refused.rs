@@ -27,6 +27,23 @@ pub(crate) fn each_policy_rule_refuses_and_is_explained() {
     type FromSources = Vec<(Knock, &'static str)>;
     let cases: Vec<(String, Rule, Refused, FromSources)> = vec![
         (
+            // The gate's clock says 2025-10-09T08:53:52Z.
+            format!("{ssh}\nexpires = 2025-10-09T10:53:52+02:00"),
+            Rule::Expired,
+            vec![(knock(), HOME, "alice expired at 2025-10-09T08:53:52Z; change expires of alice")],
+            vec![],
+        ),
+        (
+            format!("{ssh}\nfrom = ['203.0.113.0/24', '2001:db8::/64']\nexpires = 2025-10-10"),
+            Rule::From,
+            vec![
+                (knock(), HOME, "it comes from 192.0.2.7, which is not in 203.0.113.0/24, 2001:db8::/64; knock from there, or add it to from of alice"),
+                (knock().allow("203.0.113.9"), HOME, ""),
+                (knock(), "2001:db8:0:1::7", ""),
+            ],
+            vec![(knock().allow(HOME), "203.0.113.9"), (knock(), V6)],
+        ),
+        (
             format!("{ssh}\nnetworks = ['192.0.2.0/24', '10.0.0.0/8']"),
             Rule::Networks,
             vec![

@@ -59,6 +59,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and not __fish_s
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -s s -l service -d 'Allow this service: tcp/22, udp/5000-5010, icmp, or the NAME of a [service.NAME]; may be repeated' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l target -d 'Allow this network behind the gate, such as 10.0.0.0/24; may be repeated' -r
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l from -d 'Admit only knocks whose packet comes from this network; may be repeated [default: all]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l network -d 'Admit only addresses of this network; may be repeated [default: all]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l grant-to -d 'Admit the address inside the knock (claimed), the packet\'s source (observed), only if both are the same (same), or either [default: either]' -r -f -a "claimed\t''
 observed\t''
@@ -66,6 +67,7 @@ same\t''
 either\t''"
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l duration -d 'Set how long a grant lasts if the knock names no time [default: 30s]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l max-duration -d 'Limit how long a grant may last [default: 1h]' -r
+complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l expires -d 'End the user at this time, or at the start of this day in UTC [default: never]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l quota -d 'Limit admitted knocks, such as 30/min [default: 30/min]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l request -d 'Use this request, a line that postern enroll printed at the client, or - for standard input; it holds no secret' -r
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from add" -l address -d 'Send knocks to this address instead of the config\'s; may be repeated' -r

@@ -147,6 +147,22 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// A TOML date or time, or the same as a text.
+    pub(super) fn time<T>(
+        &self,
+        key: &str,
+        wanted: &str,
+        read: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        let time = match value.get_ref() {
+            DeValue::Datetime(time) => read(&time.to_string()),
+            DeValue::String(text) => read(text),
+            other => Err(wrong_type(key, wanted, other)),
+        };
+        self.file.check(place(value), time)
+    }
+
     /// A list of texts; `None` if one of them is wrong.
     pub(super) fn texts<T>(
         &self,

@@ -9,10 +9,11 @@ use crate::model::policy::{GrantTo, MaxPrefix, Policy};
 use crate::model::service::Wanted;
 use crate::model::time;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "name",
     "services",
     "targets",
+    "from",
     "grant_to",
     "networks",
     "max_prefix",
@@ -21,6 +22,7 @@ const KEYS: [&str; 12] = [
     "quota",
     "max_grants",
     "end_connections",
+    "expires",
     "disabled",
 ];
 
@@ -42,6 +44,19 @@ pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Pol
     if let Some(targets) = fields.texts("targets", values::network) {
         policy.targets = targets.into_iter().map(|(_, network)| network).collect();
     }
+    if let Some(from) = fields.texts("from", values::network) {
+        if from.is_empty() {
+            let cure = "remove from to admit knocks from anywhere, or name networks, like [\"203.0.113.0/24\"]";
+            let what = "from is empty, so no knock could be admitted";
+            fields.refuse("from", what, cure);
+        }
+        policy.from = from.into_iter().map(|(_, network)| network).collect();
+    }
+    policy.expires = fields.time(
+        "expires",
+        "a time or a day, 2027-06-30",
+        values::time_or_day,
+    );
     let kinds = GrantTo::ALL.map(|kind| (kind.name(), kind));
     policy.grant_to = fields.word("grant_to", &kinds).unwrap_or(policy.grant_to);
     if let Some(networks) = fields.texts("networks", values::network) {

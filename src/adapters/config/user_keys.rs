@@ -1,9 +1,8 @@
 //! The keys in one user's table: the key, the previous key, the secret for one-time codes.
 
 use postern_proto::{CodeKey, CodeKeyError, PresharedKey, PublicKey, SharedKey};
-use toml::de::DeValue;
 
-use super::fields::{Fields, wrong_type};
+use super::fields::Fields;
 use super::key::{self, KeyFiles, UserKey};
 use super::problem::{Refusal, refusal};
 use super::values;
@@ -54,7 +53,11 @@ pub(super) fn key(fields: &Fields<'_>, key_files: &KeyFiles<'_>) -> Option<UserK
 
 /// The user's previous key; `None` if there is none or it is wrong.
 pub(super) fn previous_key(fields: &Fields<'_>) -> Option<PreviousKey> {
-    let until = old_until(fields);
+    let until = fields.time(
+        "old_until",
+        "a time, 2026-12-01T00:00:00Z",
+        values::point_in_time,
+    );
     let cure = "remove old_psk: it only strengthens a key pair";
     fields.requires("old_psk", "old_public_key", cure);
     let given = ["old_key", "old_public_key"]
@@ -85,20 +88,6 @@ pub(super) fn previous_key(fields: &Fields<'_>) -> Option<PreviousKey> {
         key: key?,
         until: until?,
     })
-}
-
-/// A TOML date-time, or the same as a string.
-fn old_until(fields: &Fields<'_>) -> Option<Timestamp> {
-    let value = fields.get("old_until")?;
-    let until = match value.get_ref() {
-        DeValue::Datetime(time) => values::point_in_time(&time.to_string()),
-        DeValue::String(text) => values::point_in_time(text),
-        other => {
-            let wanted = "a time, 2026-12-01T00:00:00Z";
-            Err(wrong_type("old_until", wanted, other))
-        }
-    };
-    fields.file.check(fields.at("old_until"), until)
 }
 
 fn shared_key(fields: &Fields<'_>, name: &str) -> Option<UserKey> {

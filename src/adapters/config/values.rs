@@ -86,6 +86,15 @@ pub(super) fn point_in_time(text: &str) -> Result<Timestamp, Refusal> {
     })
 }
 
+/// A point in time, or the start of a day in UTC; a whole second, because some firewalls count so.
+pub(super) fn time_or_day(text: &str) -> Result<Timestamp, Refusal> {
+    let time = time::parse_time_or_day(text).map_err(|_| {
+        let cure = "write 2027-06-30, its start in UTC, or a time like 2027-06-30T00:00:00+02:00";
+        refusal("this is neither a day nor a time with its offset", cure)
+    })?;
+    Ok(Timestamp::from_millis(time.as_millis() / 1000 * 1000))
+}
+
 /// Knocks in a time: `30/min`, `5/10s`.
 pub(super) fn quota(text: &str) -> Result<Quota, Refusal> {
     text.parse().map_err(|error: QuotaError| match error {

@@ -36,6 +36,7 @@ pub(crate) fn check(config: &Path) -> Findings {
             drop(bundle);
             check_host(config, &settings, &mut findings);
             check_config(&settings, &mut findings);
+            check_ends(&settings, clock::wall(), &mut findings);
             findings.summary = summary(&settings);
         }
     }
@@ -189,6 +190,25 @@ fn check_config(settings: &Settings, findings: &mut Findings) {
     if settings.gate.capture == CaptureKind::Udp && settings.gate.interfaces != Interfaces::Any {
         let why = "with capture = \"udp\", posternd receives on every interface";
         findings.add(Finding::warning("udp-interfaces", "`interfaces` has no effect").detail(why));
+    }
+}
+
+/// Users whose time is over, or soon will be.
+fn check_ends(settings: &Settings, now: Timestamp, findings: &mut Findings) {
+    const SOON: Duration = Duration::from_secs(14 * 86_400);
+    for policy in &settings.policies {
+        let Some(end) = policy.expires.filter(|end| *end <= now.plus(SOON)) else {
+            continue;
+        };
+        let user = &policy.user;
+        let finding = if policy.is_expired(now) {
+            let cure = "remove the user, or change expires";
+            Finding::note("user-expired", format!("user {user} expired at {end}")).detail(cure)
+        } else {
+            let why = "then open grants end, too";
+            Finding::note("user-expires", format!("user {user} expires at {end}")).detail(why)
+        };
+        findings.add(finding);
     }
 }
 

@@ -63,7 +63,7 @@ impl Explainer {
     /// Explains a packet of unknown source. It is judged as if it came from an address that the policy allows, if
     /// there is one.
     pub fn packet(&mut self, now: Timestamp, payload: &[u8]) -> Account {
-        let source = self.allowed_source(payload).unwrap_or(UNKNOWN_ADDRESS);
+        let source = self.allowed_source(now, payload).unwrap_or(UNKNOWN_ADDRESS);
         let datagram = Datagram::new(source, UNKNOWN_ADDRESS, 0, payload);
         self.judge(now, &datagram, None)
     }
@@ -183,6 +183,7 @@ impl Explainer {
                 request,
                 source: datagram.source(),
                 source_known: account.source.is_some(),
+                at: account.at,
                 policy,
                 settings: &self.settings,
             };
@@ -202,11 +203,17 @@ impl Explainer {
         let Ok(request) = inside else { return };
         let is_replay = matches!(account.cause, Cause::Replay { .. });
         if matches!(account.verdict, Verdict::Drop(_)) && !is_replay {
-            let refused =
-                approve(&request, datagram.source(), policy, &self.settings.catalog).err();
+            let refused = approve(
+                account.at,
+                &request,
+                datagram.source(),
+                policy,
+                &self.settings.catalog,
+            )
+            .err();
             account.besides = refused.map(|rule| (rule, why(rule, &request)));
         }
-        account.clipped = refusals::clipped(&request, policy);
+        account.clipped = refusals::clipped(account.at, &request, policy);
         account.asked = Some(refusals::asked(&request, account.source));
         account.request = Some(request);
     }
@@ -239,16 +246,18 @@ impl Explainer {
         }
     }
 
-    /// The first address that the policy allows for this packet, or the first of the user's networks.
-    fn allowed_source(&self, payload: &[u8]) -> Option<IpAddr> {
+    /// The first address that the policy allows for this packet, or the first that it may come from.
+    fn allowed_source(&self, now: Timestamp, payload: &[u8]) -> Option<IpAddr> {
         let packet = Packet::parse(payload).ok()?;
         let maker = self.maker(&packet)?;
         let request = open(&maker, &packet).ok()?;
         let policy = self.policy(maker.user)?;
-        let mut addresses = policy.networks.iter().map(first_host);
+        let networks = policy.from.iter().chain(&policy.networks);
+        let mut addresses = networks.map(first_host);
         let first = addresses.next()?;
-        let allowed =
-            |source: &IpAddr| approve(&request, *source, policy, &self.settings.catalog).is_ok();
+        let allowed = |source: &IpAddr| {
+            approve(now, &request, *source, policy, &self.settings.catalog).is_ok()
+        };
         let found = std::iter::once(first).chain(addresses).find(allowed);
         Some(found.unwrap_or(first))
     }

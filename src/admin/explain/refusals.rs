@@ -29,6 +29,7 @@ pub(super) struct Asked<'a> {
     pub(super) source: IpAddr,
     /// False if `source` only replaces an unknown address.
     pub(super) source_known: bool,
+    pub(super) at: Timestamp,
     pub(super) policy: &'a Policy,
     pub(super) settings: &'a Settings,
 }
@@ -68,11 +69,25 @@ fn allow(request: &Request, source: Option<IpAddr>) -> String {
     }
 }
 
-pub(super) fn clipped(request: &Request, policy: &Policy) -> Option<String> {
+pub(super) fn clipped(at: Timestamp, request: &Request, policy: &Policy) -> Option<String> {
     let asked = Duration::from_secs(u64::from(request.duration_s));
-    let is_clipped = request.action == Action::Open && asked > policy.max_duration;
-    let (asked, most) = (time::human(asked), time::human(policy.max_duration));
-    is_clipped.then(|| format!("it asked for {asked}, max_duration is {most}"))
+    let most = policy.max_duration;
+    let wanted = if asked.is_zero() {
+        policy.duration
+    } else {
+        asked
+    };
+    let end = policy
+        .expires
+        .filter(|end| *end < at.plus(wanted.min(most)));
+    let longer = (asked > most).then(|| {
+        let (asked, most) = (time::human(asked), time::human(most));
+        format!("it asked for {asked}, max_duration is {most}")
+    });
+    let end = end.map(|end| format!("{} expires at {end}", policy.user));
+    let parts: Vec<String> = longer.into_iter().chain(end).collect();
+    let is_clipped = request.action == Action::Open && !parts.is_empty();
+    is_clipped.then(|| parts.join(", "))
 }
 
 pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
@@ -87,9 +102,18 @@ impl Asked<'_> {
     pub(super) fn why(self, rule: Rule) -> String {
         let (policy, user) = (self.policy, &self.policy.user);
         let allow = allow(self.request, self.source_known.then_some(self.source));
-        let open = approve::open_request(self.request, self.source, policy).ok();
+        let open = approve::open_request(self.at, self.request, self.source, policy).ok();
         let no_host = |open: &OpenRequest| address::is_no_host(open.allow.addr());
         match rule {
+            Rule::Expired => {
+                let expired = policy.expires.unwrap_or_default();
+                format!("{user} expired at {expired}; change expires of {user}")
+            }
+            Rule::From => {
+                let (source, from) = (self.source.to_canonical(), service::list(&policy.from));
+                let cure = format!("knock from there, or add it to from of {user}");
+                format!("it comes from {source}, which is not in {from}; {cure}")
+            }
             Rule::Networks if open.as_ref().is_some_and(no_host) => {
                 format!("{allow} is not a host's address; knock for your own")
             }

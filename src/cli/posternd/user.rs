@@ -51,11 +51,13 @@ fn added(arguments: &Add) -> Result<ExitCode, ExitError> {
     let Named { name, report } = &arguments.named;
     let lists = [
         ("targets", &arguments.targets),
+        ("from", &arguments.from),
         ("networks", &arguments.networks),
     ];
     let texts = [
         ("grant_to", &arguments.grant_to),
         ("max_duration", &arguments.max_duration),
+        ("expires", &arguments.expires),
         ("quota", &arguments.quota),
     ];
     let lists = lists

@@ -65,6 +65,9 @@ pub(super) struct Add {
     /// Allow this network behind the gate, such as 10.0.0.0/24; may be repeated
     #[arg(long = "target", value_name = "CIDR")]
     pub(super) targets: Vec<String>,
+    /// Admit only knocks whose packet comes from this network; may be repeated [default: all]
+    #[arg(long = "from", value_name = "CIDR")]
+    pub(super) from: Vec<String>,
     /// Admit only addresses of this network; may be repeated [default: all]
     #[arg(long = "network", value_name = "CIDR")]
     pub(super) networks: Vec<String>,
@@ -77,6 +80,9 @@ pub(super) struct Add {
     /// Limit how long a grant may last [default: 1h]
     #[arg(long, value_name = "TIME")]
     pub(super) max_duration: Option<String>,
+    /// End the user at this time, or at the start of this day in UTC [default: never]
+    #[arg(long, value_name = "DAY|TIME")]
+    pub(super) expires: Option<String>,
     /// Limit admitted knocks, such as 30/min [default: 30/min]
     #[arg(long, value_name = "QUOTA")]
     pub(super) quota: Option<String>,

@@ -48,6 +48,7 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
         ("key", key(&user.key, user.totp)),
         ("services", service::list(&policy.services)),
         ("targets", list(&policy.targets, "the gate itself")),
+        ("from", list(&policy.from, "anywhere")),
         ("networks", list(&policy.networks, "none")),
         ("grant_to", policy.grant_to.name().to_owned()),
         (
@@ -60,6 +61,12 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
         ),
         ("quota", policy.quota.to_string()),
         ("max_grants", policy.max_grants.to_string()),
+        (
+            "expires",
+            policy
+                .expires
+                .map_or("never".to_owned(), |end| end.to_string()),
+        ),
         ("connections", connections.to_owned()),
     ];
     if let KeyKind::Pair { public, .. } = &user.key {
@@ -95,17 +102,20 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
     serde_json::json!({
         "name": name, "file": user.file.display().to_string(), "line": user.line, "own_file": user.own_file, "disabled": user.disabled,
         "key": kind_word(&user.key), "public_key": public_key, "key_file": key_file, "psk": psk, "totp": user.totp, "old_key": old,
-        "services": policy.services, "targets": policy.targets, "networks": policy.networks, "grant_to": policy.grant_to,
+        "services": policy.services, "targets": policy.targets, "from": policy.from, "networks": policy.networks, "grant_to": policy.grant_to,
         "max_prefix": { "v4": policy.max_prefix.v4, "v6": policy.max_prefix.v6 },
-        "duration_s": policy.duration.as_secs(), "max_duration_s": policy.max_duration.as_secs(), "quota": policy.quota.to_string(), "max_grants": policy.max_grants, "end_connections": policy.end_connections,
+        "duration_s": policy.duration.as_secs(), "max_duration_s": policy.max_duration.as_secs(), "quota": policy.quota.to_string(), "max_grants": policy.max_grants, "end_connections": policy.end_connections, "expires": policy.expires,
     })
 }
 
 fn state(user: &Listed, now: Timestamp) -> String {
-    match &user.old {
+    let old = user.old.as_ref().filter(|(_, until)| *until > now);
+    match (old, user.policy.expires) {
         _ if user.disabled => "disabled".to_owned(),
-        Some((_, until)) if *until > now => format!("old key until {until}"),
-        _ => "active".to_owned(),
+        (_, Some(end)) if end <= now => format!("expired {end}"),
+        (Some((_, until)), _) => format!("old key until {until}"),
+        (None, Some(end)) => format!("expires {end}"),
+        (None, None) => "active".to_owned(),
     }
 }
 

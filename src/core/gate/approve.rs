@@ -14,17 +14,20 @@ use crate::model::policy::Policy;
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
+use crate::model::time::Timestamp;
 
 /// What the request may do by the policy alone, without code and quota, or the rule that refuses it.
 pub fn approve(
+    now: Timestamp,
     request: &Request,
     source: IpAddr,
     policy: &Policy,
     catalog: &Catalog,
 ) -> Result<ApprovedRequest, Rule> {
+    policy.check_knock(source, now)?;
     match request.action {
         Action::Open => {
-            let open = open_request(request, source, policy)?;
+            let open = open_request(now, request, source, policy)?;
             policy.check(&open, catalog)?;
             Ok(ApprovedRequest::Open(open))
         }
@@ -39,6 +42,7 @@ pub fn approve(
 
 /// What an `open` asks for, before the policy is asked. [`Rule::Prefix`] if the source cannot be widened as the request wants.
 pub fn open_request(
+    now: Timestamp,
     request: &Request,
     source: IpAddr,
     policy: &Policy,
@@ -50,7 +54,7 @@ pub fn open_request(
         from,
         target: request.target.map(address::from_knock),
         services: wanted(request),
-        duration: policy.clip(request.duration_s),
+        duration: policy.clip(request.duration_s, now),
     })
 }
 

@@ -199,7 +199,7 @@ impl Gate {
 
         // Section 6, step 9: policy, then code. Step 10: quota.
         let source = datagram.source();
-        let approved = approve::approve(&request, source, &user.policy, &self.catalog)
+        let approved = approve::approve(now, &request, source, &user.policy, &self.catalog)
             .and_then(|approved| {
                 code::check(user.codes.as_ref(), now, request.code(), &approved)?;
                 self.quota_clock.set(now);

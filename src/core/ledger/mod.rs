@@ -259,6 +259,20 @@ impl Ledger {
             .collect();
     }
 
+    /// Moves ends to earlier times. The firewall still has the old ones.
+    pub fn shorten(&mut self, end: impl Fn(&Grant) -> Timestamp) {
+        for entry in self.grants.values_mut() {
+            let end = end(&entry.grant);
+            if end < entry.grant.until {
+                self.ends.remove(&(entry.close_at, entry.grant.id));
+                entry.grant.until = end;
+                entry.close_at = entry.close_at.min(end);
+                entry.is_settled = false;
+                self.ends.insert((entry.close_at, entry.grant.id));
+            }
+        }
+    }
+
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
         self.grants.values().map(|entry| &entry.grant)
     }

@@ -109,6 +109,8 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: users::session_outlives_its_grant,
     NONE: users::renewal_extends_the_one_grant,
     NONE: users::users_close_only_their_own_grants,
+    NONE: users::grants_end_with_their_user,
+    NONE: users::knocks_from_elsewhere_are_refused,
     NONE: restart::grants_survive_a_restart,
     NONE: restart::restart_reuses_no_grant_number,
     IPTABLES: restart::on_stop_remove_restores_the_firewall,

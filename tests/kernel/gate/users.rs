@@ -2,8 +2,10 @@
 
 use std::net::TcpListener;
 
+use rustix::process::Signal;
+
 use postern_harness::traffic::serve_echo;
-use postern_harness::{FAMILIES, Family, GateConfig, World, echoes, wait_for};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, echoes, wait_for};
 
 pub(crate) fn knock_opens_for_its_sender_and_ends(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
@@ -92,4 +94,65 @@ pub(crate) fn users_close_only_their_own_grants(backend: &'static str) {
     world.first.expect_both_shut_out();
     world.expect_nothing_open();
     world.daemon.expect_logged(4, &["closed, as was asked"]);
+}
+
+/// A reload brings the end of alice nearer. The kernel itself keeps it.
+pub(crate) fn grants_end_with_their_user(backend: &'static str) {
+    let mut world = World::start(&GateConfig::new(backend).member("bob", ""));
+    for user in ["alice", "bob"] {
+        for family in FAMILIES {
+            world.first.knock(user, family, &["--for", "600s"]);
+        }
+    }
+    world.wait_for_grants(4);
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
+    let end = end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let plan = GateConfig::empty(backend).member("alice", &format!("expires = {end}"));
+    world.rewrite(&plan);
+    world.at_gate(&["reload"]);
+    let grants = world.wait_for_grants(2);
+    for grant in &grants {
+        assert_eq!(
+            (&*grant.user, grant.until.to_string()),
+            ("alice", end.clone())
+        );
+    }
+    world.first.expect_both_let_in();
+    world.daemon.signal(Signal::STOP);
+    for family in FAMILIES {
+        wait_for("the kernel to end the grant", || {
+            world.first.connect(family, SERVICE).err()
+        });
+        world.first.expect_shut_out(family);
+    }
+    world.daemon.signal(Signal::CONT);
+    world.wait_until_closed();
+    world.first.knock("alice", Family::V4, &[]);
+    world.daemon.wait_for_count("refuse expired", 1);
+    world.restart();
+    world.first.knock("alice", Family::V6, &[]);
+    world.daemon.wait_for_count("refuse expired", 1);
+    world.expect_nothing_open();
+}
+
+pub(crate) fn knocks_from_elsewhere_are_refused(backend: &'static str) {
+    let from = |host| {
+        FAMILIES.map(|family| {
+            let length = if family == Family::V4 { 32 } else { 128 };
+            format!("{}/{length}", family.address(host))
+        })
+    };
+    let plan = GateConfig::empty(backend).member("alice", &format!("from = {:?}", from(2)));
+    let world = World::start(&plan);
+    for (count, family) in (1..).zip(FAMILIES) {
+        // Whichever address the knock lets in.
+        let first = world.first.address(family).to_string();
+        world.second.knock("alice", family, &["--allow", &first]);
+        world.daemon.wait_for_count("refuse from", count);
+        world.expect_nothing_open();
+    }
+    for family in FAMILIES {
+        world.first.open("alice", family, &[]);
+        world.second.expect_shut_out(family);
+    }
 }

@@ -66,6 +66,9 @@ fn every_key_reaches_the_settings() {
         assert_eq!(found, expected);
     }
     assert!(user.end_connections);
+    assert_eq!(crate::model::service::list(&user.from), "203.0.113.0/24");
+    let end = user.expires.map(|end| end.to_string());
+    assert_eq!(end.as_deref(), Some("2027-06-29T22:00:00Z"));
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl Executor {
     }
 
     fn plan_open(&mut self, now: Timestamp, ticket: u64, request: OpenRequest) -> Plan {
-        let ports = match self.grants.clearance.open(&request) {
+        let ports = match self.grants.clearance.open(&request, now) {
             Ok(ports) => ports,
             Err(rule) => {
                 let what = "the monitor refused an order that the gate should not have sent";
@@ -191,7 +191,9 @@ impl Executor {
                 return refused(ticket, rule, rule.sentence());
             }
         };
-        let end = self.grants.backend.end(now.plus(request.duration));
+        let latest = self.grants.clearance.latest_end(&request.user, now);
+        let end = latest.min(now.plus(request.duration));
+        let end = self.grants.backend.end(end);
         let request = OpenRequest {
             duration: end.since(now),
             ..request

@@ -59,10 +59,10 @@ impl OpenGrants {
         let last_id = found.iter().map(|grant| grant.id.0).max();
         let (mut kept, lost): (Vec<Grant>, Vec<Grant>) = found
             .into_iter()
-            .partition(|grant| grant.until > now && clearance.still_allows(grant));
+            .partition(|grant| grant.until > now && clearance.still_allows(grant, now));
         for grant in &mut kept {
             // More time can be left only if the clock was set back meanwhile.
-            let latest = backend.end(now.plus(clearance.longest(grant)));
+            let latest = backend.end(clearance.latest_end(&grant.user, now));
             grant.until = grant.until.min(latest);
         }
         let protection = settings.protection();
@@ -105,8 +105,11 @@ impl OpenGrants {
         let clearance = Clearance::new(settings);
         let protection = settings.protection();
         let grants = self.ledger.grants().cloned();
-        let (stay, lost): (Vec<Grant>, Vec<Grant>) =
-            grants.partition(|grant| clearance.still_allows(grant));
+        let (mut stay, lost): (Vec<Grant>, Vec<Grant>) =
+            grants.partition(|grant| clearance.still_allows(grant, now));
+        for grant in &mut stay {
+            grant.until = clearance.end(grant);
+        }
         let newly_protected = if protection.services == self.protection.services {
             &[]
         } else {
@@ -134,6 +137,7 @@ impl OpenGrants {
         for grant in lost {
             self.done(&Change::Close(grant));
         }
+        self.ledger.shorten(|grant| clearance.end(grant));
         if let Some(hooks) = self.hooks.as_mut() {
             hooks.reload(settings, self.ledger.grants());
         }
@@ -197,6 +201,8 @@ impl OpenGrants {
 
     pub(super) fn clock_was_set(&mut self, step: ClockStep) {
         self.ledger.shift(step);
+        // A user's end is a time of the clock.
+        self.ledger.shorten(|grant| self.clearance.end(grant));
         self.are_ends_stale = true;
     }
 

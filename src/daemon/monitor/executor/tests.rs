@@ -519,3 +519,66 @@ fn refused_open_after_clock_step_is_shut() {
         (vec![], 1)
     );
 }
+
+#[test]
+fn grants_end_with_their_user() {
+    let with_end = |seconds| {
+        let mut settings = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22"])]);
+        settings.policies[0].expires = Some(at(seconds));
+        settings
+    };
+    let ends = |scene: &Scene| -> Vec<Timestamp> {
+        let mut held = scene.firewall.with(|state| state.open.clone());
+        held.sort_by_key(|grant| grant.id);
+        let known: Vec<Grant> = scene.executor.grants().cloned().collect();
+        assert_eq!(held, known, "firewall and ledger agree");
+        held.iter().map(|grant| grant.until).collect()
+    };
+    let mut scene = Scene::new();
+    let orders = vec![open(1, "alice", 1, 600), open(2, "bob", 1, 600)];
+    scene.executor.serve(at(0), orders);
+    assert_eq!(ends(&scene), [at(600), at(600)]);
+    // A reload brings the end nearer.
+    scene.executor.reload(&with_end(100), at(10)).unwrap();
+    assert_eq!(ends(&scene), [at(100), at(600)]);
+    scene.executor.serve(
+        at(20),
+        vec![open(3, "alice", 1, 600), open(4, "alice", 2, 600)],
+    );
+    assert_eq!(ends(&scene), [at(100), at(600), at(100)]);
+    // So does a clock that is set forward: the end is a time of the clock.
+    scene
+        .executor
+        .clock_was_set(ClockStep::Forward(Duration::from_secs(50)));
+    scene.executor.check_firewall(at(80));
+    assert_eq!(ends(&scene), [at(100), at(650), at(100)]);
+    assert_eq!(scene.executor.next_end(), Some(at(100)));
+    scene.executor.serve(at(100), Vec::new());
+    assert_eq!(ends(&scene), [at(650)]);
+    let refused = scene
+        .executor
+        .serve(at(101), vec![open(5, "alice", 1, 600)]);
+    assert!(matches!(
+        refused[..],
+        [Report::Refused {
+            rule: Rule::Expired,
+            ..
+        }]
+    ));
+    scene.executor.reload(&with_end(90), at(102)).unwrap();
+    assert_eq!(ends(&scene), [at(650)]);
+}
+
+#[test]
+fn a_restart_keeps_the_users_end() {
+    let mut scene = Scene::new();
+    scene.executor.serve(at(0), vec![open(1, "alice", 1, 600)]);
+    let mut settings = settings(&[("alice", &["tcp/22"])]);
+    for (end, left) in [(100, 1), (20, 0)] {
+        settings.policies[0].expires = Some(at(end));
+        let driver = Box::new(scene.firewall.clone());
+        scene.executor = Executor::open(&settings, driver, None, at(30)).unwrap();
+        let ends: Vec<Timestamp> = scene.executor.grants().map(|grant| grant.until).collect();
+        assert_eq!(ends, vec![at(end); left]);
+    }
+}
