@@ -149,7 +149,11 @@ fn lets_in(grant: &Grant, source: IpAddr) -> bool {
 
 fn has(grant: &Grant, attempt: Attempt) -> bool {
     let forwarded = grant.forwards.iter();
-    let forwarded = forwarded.flat_map(|forward| [forward.at, forward.inner()]);
+    // A redirect leads to a port of the gate that its grant does not open.
+    let forwarded = forwarded.flat_map(|forward| {
+        let inner = forward.host.map(|_| forward.inner());
+        std::iter::once(forward.at).chain(inner)
+    });
     let mut ports = grant.services.iter().copied().chain(forwarded);
     ports.any(|ports: Ports| ports.overlap(attempt.service).is_some())
 }

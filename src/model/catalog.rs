@@ -28,21 +28,21 @@ pub struct NamedService {
     pub on_close: Option<CommandTemplate>,
     /// Where the two run; `None`: as programs of posternd.
     pub hook_unit: Option<HookUnit>,
-    /// The host behind the gate that the port leads to.
+    /// The host behind the gate that the port leads to, or another port of the gate itself.
     pub forward: Option<Forward>,
     /// Sets of the host that a grant for all ports of the service is added to.
     pub sets: Vec<HostSet>,
 }
 
-/// A port of the gate, or a range, that leads to a host behind it.
+/// A port of the gate, or a range, that leads to a host behind it, or a port that leads to another one of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
     /// The ports at the gate: TCP, UDP or SCTP.
     pub at: Ports,
-    /// The host behind the gate.
-    pub host: IpAddr,
-    /// Its port; `None` for a range, which keeps its ports.
+    /// The host behind the gate; `None`: the gate itself, at another port.
+    pub host: Option<IpAddr>,
+    /// The port there; `None` for a range, which keeps its ports.
     pub port: Option<u16>,
     /// Whether the host sees the gate's address instead of the client's.
     pub masquerade: bool,
@@ -57,6 +57,9 @@ pub enum ForwardError {
     /// A range cannot go to one port.
     #[error("a range of ports cannot go to one port")]
     RangeToPort,
+    /// The gate itself takes the packets at one other port of the same protocol.
+    #[error("a redirect goes from one port to another of the same protocol")]
+    NotAnotherPort,
 }
 
 /// What a list of services opens.
@@ -78,34 +81,62 @@ impl Forward {
         port: Option<u16>,
         masquerade: bool,
     ) -> Result<Self, ForwardError> {
-        match (at.range(), port) {
-            (None, _) => Err(ForwardError::NoPorts),
-            (Some((first, last)), None) if first == last => Ok(Self {
-                at,
-                host,
-                port: Some(first),
-                masquerade,
-            }),
-            (Some((first, last)), Some(_)) if first != last => Err(ForwardError::RangeToPort),
-            (Some(_), port) => Ok(Self {
-                at,
-                host,
-                port,
-                masquerade,
-            }),
-        }
+        let port = match (at.range(), port) {
+            (None, _) => return Err(ForwardError::NoPorts),
+            (Some((first, last)), None) if first == last => Some(first),
+            (Some((first, last)), Some(_)) if first != last => {
+                return Err(ForwardError::RangeToPort);
+            }
+            (Some(_), port) => port,
+        };
+        Ok(Self {
+            at,
+            host: Some(host),
+            port,
+            masquerade,
+        })
     }
 
-    /// The ports at the host.
+    /// A port of the gate that leads to another port of the gate.
+    ///
+    /// # Errors
+    /// If these are not two single ports of one protocol.
+    pub fn redirect(at: Ports, to: Ports) -> Result<Self, ForwardError> {
+        let single = |ports: Ports| {
+            let (first, last) = ports.range().ok_or(ForwardError::NoPorts)?;
+            (first == last)
+                .then_some(first)
+                .ok_or(ForwardError::RangeToPort)
+        };
+        let (outer, inner) = (single(at)?, single(to)?);
+        if at.protocol() != to.protocol() || outer == inner {
+            return Err(ForwardError::NotAnotherPort);
+        }
+        Ok(Self {
+            at,
+            host: None,
+            port: Some(inner),
+            masquerade: false,
+        })
+    }
+
+    /// Whether addresses of this family may use it.
+    pub(crate) fn takes(&self, family: Family) -> bool {
+        self.host.is_none_or(|host| Family::of(host) == family)
+    }
+
+    /// The ports that it leads to.
     pub fn inner(&self) -> Ports {
         self.port
             .and_then(|port| self.at.moved_to(port))
             .unwrap_or(self.at)
     }
 
-    /// Whether some packet matches both: same family, common ports at the gate.
+    /// Whether some packet matches both: a common family, common ports at the gate.
     pub(crate) fn collides(&self, other: &Self) -> bool {
-        Family::of(self.host) == Family::of(other.host) && self.at.overlap(other.at).is_some()
+        let mut families = Family::BOTH.into_iter();
+        families.any(|family| self.takes(family) && other.takes(family))
+            && self.at.overlap(other.at).is_some()
     }
 }
 
@@ -151,13 +182,16 @@ pub(crate) fn forward_of<'a>(wanted: &Wanted, catalog: &'a Catalog) -> Option<&'
     }
 }
 
-/// For the log: `tcp/2222 forwarded to 10.0.0.5:22`.
+/// For the log: `tcp/2222 forwarded to 10.0.0.5:22`, `tcp/2222 redirected to tcp/22`.
 impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(host) = self.host else {
+            return write!(f, "{} redirected to {}", self.at, self.inner());
+        };
         write!(f, "{} forwarded to ", self.at)?;
         match self.port {
-            Some(port) => write!(f, "{}", SocketAddr::new(self.host, port))?,
-            None => write!(f, "{}", self.host)?,
+            Some(port) => write!(f, "{}", SocketAddr::new(host, port))?,
+            None => write!(f, "{host}")?,
         }
         f.write_str(if self.masquerade {
             " (masqueraded)"
@@ -189,6 +223,27 @@ mod tests {
         assert_eq!(range, Err(ForwardError::RangeToPort));
         let icmp = forward("icmp", "10.0.0.5", None);
         assert_eq!(icmp, Err(ForwardError::NoPorts));
+    }
+
+    #[test]
+    fn redirect_leads_to_another_port_of_the_gate() {
+        let redirect =
+            |at: &str, to: &str| Forward::redirect(at.parse().unwrap(), to.parse().unwrap());
+        let one = redirect("tcp/2222", "tcp/22").unwrap();
+        assert_eq!(one.to_string(), "tcp/2222 redirected to tcp/22");
+        assert!(one.takes(Family::V4) && one.takes(Family::V6));
+        for host in ["10.0.0.5", "fd00::5"] {
+            assert!(one.collides(&forward("tcp/2000-3000", host, None).unwrap()));
+        }
+        for (at, to, error) in [
+            ("tcp/22", "tcp/22", ForwardError::NotAnotherPort),
+            ("tcp/2222", "udp/22", ForwardError::NotAnotherPort),
+            ("tcp/2222-2223", "tcp/22", ForwardError::RangeToPort),
+            ("tcp/2222", "tcp/22-23", ForwardError::RangeToPort),
+            ("icmp", "icmp", ForwardError::NoPorts),
+        ] {
+            assert_eq!(redirect(at, to), Err(error), "{at} to {to}");
+        }
     }
 
     #[test]

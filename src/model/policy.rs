@@ -197,7 +197,7 @@ impl Policy {
             match request.target {
                 _ if !self.services.contains(wanted) => return Err(Rule::Service),
                 Some(_) => return Err(Rule::Target),
-                None if Family::of(forward.host) != Family::of_network(request.allow) => {
+                None if !forward.takes(Family::of_network(request.allow)) => {
                     return Err(Rule::Family);
                 }
                 None => {}
@@ -207,13 +207,19 @@ impl Policy {
     }
 }
 
-/// The ports of a list of services; `None` if the gate has no service of a name.
+/// The ports of the gate that packets for these services enter by, also after a redirect; `None` if the gate has no service of
+/// a name.
 pub(crate) fn ports_of(wanted: &[Wanted], catalog: &Catalog) -> Option<Vec<Ports>> {
     let mut all = Vec::with_capacity(wanted.len());
     for one in wanted {
         match one {
             Wanted::Ports(ports) => all.push(*ports),
-            Wanted::Named(name) => all.extend_from_slice(&catalog.get(name)?.ports),
+            Wanted::Named(name) => {
+                let service = catalog.get(name)?;
+                all.extend_from_slice(&service.ports);
+                let redirect = service.forward.filter(|forward| forward.host.is_none());
+                all.extend(redirect.map(|redirect| redirect.inner()));
+            }
         }
     }
     Some(all)

@@ -179,7 +179,7 @@ pub struct Protection {
     pub busy_ports: Vec<BusyPort>,
     /// What users may open behind the gate, in order: each network with its joined ports. Established connections stay.
     pub behind: Vec<(IpNet, Ports)>,
-    /// Ports of the gate that some user may open, also with `protect = "none"`.
+    /// Ports of the gate that some user may open, and those that a redirect leads to, also with `protect = "none"`.
     pub grantable: Vec<Ports>,
     /// The packet mark of granted packets.
     pub packet_mark: PacketMark,
@@ -316,10 +316,10 @@ impl Settings {
         forwards.sort_unstable();
         forwards.dedup();
         for forward in &forwards {
-            behind
-                .entry(address::host(forward.host))
-                .or_default()
-                .push(forward.inner());
+            if let Some(host) = forward.host {
+                let ports = behind.entry(address::host(host)).or_default();
+                ports.push(forward.inner());
+            }
         }
         let joined = |(network, ports)| {
             crate::model::service::joined(ports)

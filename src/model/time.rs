@@ -146,6 +146,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
 ///
 /// # Errors
 /// If the text is anything else, or before 1970.
+#[cfg(feature = "daemon")]
 pub(crate) fn parse_time_or_day(text: &str) -> Result<Timestamp, TimeError> {
     let is_day = text.len() == "2026-12-01".len() && text.parse::<jiff::civil::Date>().is_ok();
     if is_day {

@@ -108,7 +108,7 @@ pub(crate) fn each_policy_rule_refuses_and_is_explained() {
             Rule::Target,
             vec![
                 (knock().target("10.0.1.5"), HOME, ""),
-                (wants(&["inner"]).target("10.0.0.7"), HOME, "inner already leads to a host, and the knock also names 10.0.0.7; leave the target out"),
+                (wants(&["inner"]).target("10.0.0.7"), HOME, "inner already leads elsewhere, and the knock also names 10.0.0.7; leave the target out"),
             ],
             vec![(knock().target("10.0.0.5"), HOME)],
         ),

@@ -16,11 +16,12 @@ use crate::model::host_set::HostSet;
 use crate::model::service::Ports;
 use crate::model::settings::DriverKind;
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "ports",
     "end_connections",
     "forward",
     "masquerade",
+    "redirect",
     "nft_set",
     "on_open",
     "on_close",
@@ -55,11 +56,12 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
         fields.only(&KEYS);
         fields.require("ports", "[\"tcp/80\"]");
         let ports = fields.texts("ports", values::ports);
-        let forward = forward(&fields, ports.as_deref());
+        let forward = lead(&fields, ports.as_deref());
         if let Some(forward) = forward {
             if backend == DriverKind::Command {
-                let cure = "remove forward, or use another backend";
-                fields.refuse("forward", "backend \"command\" cannot forward ports", cure);
+                let key = forward.host.map_or("redirect", |_| "forward");
+                let cure = format!("remove {key}, or use another backend");
+                fields.refuse(key, "backend \"command\" cannot forward ports", cure);
             }
             check_forward(&fields, forward, &mut forwards);
         }
@@ -81,6 +83,42 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
         services.catalog.insert(name.to_owned(), service);
     }
     services
+}
+
+/// Where the service leads: by `forward` or `redirect`; `None` without them or if they are wrong. `ports` is `None` if they were
+/// refused.
+fn lead(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forward> {
+    if fields.has("redirect") && fields.has("forward") {
+        let cure =
+            "keep forward for a host behind the gate, or redirect for another port of the gate";
+        fields.refuse("redirect", "redirect does not go with forward", cure);
+        return None;
+    }
+    let forward = forward(fields, ports);
+    if fields.has("redirect") {
+        redirect(fields, ports)
+    } else {
+        forward
+    }
+}
+
+/// `redirect`: another port of the gate itself.
+fn redirect(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forward> {
+    let to = fields.text("redirect", values::ports)?;
+    let [(_, at)] = ports? else {
+        let cure = "write ports = [\"tcp/2222\"], and a service for each port";
+        fields.refuse(
+            "ports",
+            "a service with redirect has exactly one port",
+            cure,
+        );
+        return None;
+    };
+    let redirect = Forward::redirect(*at, to).map_err(|_| {
+        let what = format!("{at} cannot be redirected to {to}");
+        refusal(what, "write one port and another one of the same protocol: ports = [\"tcp/2222\"], redirect = \"tcp/22\"")
+    });
+    fields.file.check(fields.at("redirect"), redirect)
 }
 
 /// `forward` and `masquerade`; `None` without them or if they are wrong. `ports` is `None` if they were refused.
@@ -107,6 +145,7 @@ fn forward(fields: &Fields<'_>, ports: Option<&[(usize, Ports)]>) -> Option<Forw
             format!("{at} is a range and cannot go to one port"),
             format!("write forward = \"{host}\" without a port: the ports are kept"),
         ),
+        ForwardError::NotAnotherPort => refusal(error.to_string(), "write redirect"),
     });
     fields.file.check(*place, forward)
 }
@@ -136,9 +175,14 @@ fn sets(fields: &Fields<'_>, backend: DriverKind) -> Vec<HostSet> {
         let cure = "remove nft_set, or use another backend";
         fields.refuse("nft_set", "backend \"command\" adds nothing to a set", cure);
     }
-    if fields.has("nft_set") && fields.has("forward") {
-        let cure = "remove nft_set; the service is one of a host behind the gate";
-        fields.refuse("nft_set", "nft_set does not go with forward", cure);
+    for (key, is) in [
+        ("forward", "one of a host behind the gate"),
+        ("redirect", "that of the other port"),
+    ] {
+        if fields.has("nft_set") && fields.has(key) {
+            let cure = format!("remove nft_set; the service is {is}");
+            fields.refuse("nft_set", format!("nft_set does not go with {key}"), cure);
+        }
     }
     sets.into_iter().flatten().map(|(_, set)| set).collect()
 }
@@ -162,7 +206,7 @@ fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
         return Err(refusal("port 0 is not valid", cure));
     }
     if address.is_loopback() {
-        let cure = "remove forward: the service is then one of the gate itself";
+        let cure = "remove forward: the service is then one of the gate itself; if it has another port there, write redirect = \"tcp/22\"";
         return Err(refusal(format!("{address} is the gate itself"), cure));
     }
     if address::is_no_host(address) {
@@ -176,8 +220,15 @@ fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
 fn check_forward(fields: &Fields<'_>, forward: Forward, earlier: &mut Items<Forward>) {
     let place_of = |at: &usize| fields.file.place_name(*at);
     if let Some((at, other)) = earlier.iter().find(|(_, other)| other.collides(&forward)) {
-        let (host, place) = (other.host, place_of(at));
-        let what = format!("{} is already forwarded to {host}, at {place}", forward.at);
+        let place = place_of(at);
+        let what = match other.host {
+            Some(host) => format!("{} is already forwarded to {host}, at {place}", forward.at),
+            None => format!(
+                "{} is already redirected to {}, at {place}",
+                forward.at,
+                other.inner()
+            ),
+        };
         fields.refuse("ports", what, "choose another port of the gate");
         return;
     }

@@ -21,6 +21,8 @@ pub(super) struct Connection {
     pub(super) target: Option<IpAddr>,
     /// The port that it reaches; 0 if the protocol has no ports.
     pub(super) port: u16,
+    /// The port that it was made to, before any translation.
+    pub(super) outer: u16,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +54,11 @@ impl<'a> GrantIndex<'a> {
 
 fn covers(grant: &Grant, connection: &Connection) -> bool {
     let has_port = |ports: Ports| ports.hold(connection.protocol, connection.port);
-    let is_forwarded =
-        |forward: &Forward| connection.target == Some(forward.host) && has_port(forward.inner());
+    let is_forwarded = |forward: &Forward| {
+        let came_there = forward.at.hold(connection.protocol, connection.outer);
+        let fits = forward.host.is_some() || came_there;
+        connection.target == forward.host && has_port(forward.inner()) && fits
+    };
     (grant.target == connection.target && grant.services.iter().any(|ports| has_port(*ports)))
         || grant.forwards.iter().any(is_forwarded)
 }
@@ -82,6 +87,7 @@ mod tests {
                 source: source.parse().unwrap(),
                 target: target.map(|target| target.parse().unwrap()),
                 port,
+                outer: port,
             };
             assert_eq!(index.covers(&connection), expected, "{row:?}");
         }
@@ -130,5 +136,23 @@ mod tests {
             (6, "192.0.2.8", Some("10.0.0.5"), 22, false),
         ];
         check(&[grant], &rows);
+    }
+
+    #[test]
+    fn redirect_covers_only_what_came_to_its_port() {
+        let mut grant = grant("192.0.2.7/32", None, &[]);
+        let [at, to] = ["tcp/2222", "tcp/22"].map(|ports| ports.parse().unwrap());
+        grant.forwards = vec![Forward::redirect(at, to).unwrap()];
+        let index = GrantIndex::new([&grant]);
+        for (port, outer, expected) in [(22, 2222, true), (22, 22, false), (2222, 2222, false)] {
+            let connection = Connection {
+                protocol: 6,
+                source: "192.0.2.7".parse().unwrap(),
+                target: None,
+                port,
+                outer,
+            };
+            assert_eq!(index.covers(&connection), expected, "{outer} to {port}");
+        }
     }
 }

@@ -211,6 +211,7 @@ fn connection(entry: &Entry, own: &HashSet<IpAddr>) -> Connection {
         source: entry.original.source.ip(),
         target: (!is_own).then_some(reached.ip()),
         port: reached.port(),
+        outer: entry.original.target.port(),
     }
 }
 

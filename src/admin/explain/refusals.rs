@@ -184,7 +184,7 @@ impl Asked<'_> {
             let forwards = service::list(&forwards);
             let cure = "leave the target out";
             return format!(
-                "{forwards} already leads to a host, and the knock also names {said}; {cure}"
+                "{forwards} already leads elsewhere, and the knock also names {said}; {cure}"
             );
         }
         let have = list_or(targets, "the gate itself alone");
@@ -199,7 +199,7 @@ impl Asked<'_> {
             .iter()
             .filter(|one| self.policy.services.contains(one));
         let forwards = allowed.filter_map(|one| forward_of(one, &self.settings.catalog));
-        let mut hosts: Vec<IpAddr> = forwards.map(|forward| forward.host).collect();
+        let mut hosts: Vec<IpAddr> = forwards.filter_map(|forward| forward.host).collect();
         hosts.splice(..0, self.request.target.map(address::from_knock));
         service::list(&hosts)
     }

@@ -9,6 +9,7 @@
 use libtest_mimic::Trial;
 
 mod forwards;
+mod redirects;
 mod targets;
 mod world;
 
@@ -33,6 +34,8 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         forwards::removal_restores_every_table,
         forwards::impossible_forward_leaves_nothing_half_open,
         forwards::removed_rules_are_detected_and_restored,
+        redirects::kernel_alone_ends_a_redirect,
+        redirects::removed_redirect_is_detected_and_restored,
     ];
     trials
         .extend(trials_by![machine, &needs, iptables; targets::marked_packets_pass_a_drop_policy]);

@@ -26,6 +26,7 @@ mod observer;
 mod peer;
 mod prefilter;
 mod privileges;
+mod redirect;
 mod reload;
 mod resolvers;
 mod restart;
@@ -101,6 +102,8 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: bypass::fragments_and_options_reach_no_hidden_service,
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
+    NONE: redirect::redirect_opens_only_its_own_port,
+    IPTABLES: redirect::redirect_opens_through_the_hosts_rules,
     BOTH: knock_port::local_service_and_knocks_share_a_port,
     BOTH: knock_port::answers_to_the_gate_pass,
     BOTH: knock_port::hidden_service_stays_hidden_on_the_knock_port,

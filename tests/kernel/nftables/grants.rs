@@ -137,6 +137,8 @@ pub(crate) fn nft_can_load_what_it_lists() {
                 .forwards
                 .push(Forward::new(at, host, port, true).unwrap());
         }
+        let (at, to) = ("tcp/2200".parse().unwrap(), "tcp/22".parse().unwrap());
+        grant.forwards.push(Forward::redirect(at, to).unwrap());
     }
     gate.driver(|driver| driver.install(&protection, &grants))
         .unwrap();

@@ -83,6 +83,7 @@ fn forwards_reach_the_protection() {
     let expected = [
         "tcp/2222 forwarded to 10.0.0.5:22 (masqueraded)",
         "tcp/2222 forwarded to [fd00::5]:22",
+        "tcp/2200 redirected to tcp/2201",
         "udp/5000-5010 forwarded to 10.0.0.6",
         "tcp/99 forwarded to 10.0.0.9:99",
     ];
@@ -90,7 +91,10 @@ fn forwards_reach_the_protection() {
     assert!(settings.catalog["web"].forward.is_none());
     let protection = settings.protection();
     let services = crate::model::service::list(&protection.services);
-    assert_eq!(services, "tcp/22, tcp/80, tcp/2222, udp/5000-5010");
+    assert_eq!(
+        services,
+        "tcp/22, tcp/80, tcp/2200-2201, tcp/2222, udp/5000-5010"
+    );
     let behind = protection.behind.iter();
     let behind: Vec<String> = behind
         .map(|(network, ports)| format!("{network} {ports}"))
@@ -98,7 +102,7 @@ fn forwards_reach_the_protection() {
     let expected = "10.0.0.5/32 tcp/22, 10.0.0.6/32 tcp/22, 10.0.0.6/32 tcp/80, 10.0.0.6/32 udp/5000-5010, \
                     10.1.0.0/24 tcp/22, 10.1.0.0/24 tcp/80, fd00::5/128 tcp/22";
     assert_eq!(behind.join(", "), expected);
-    assert!(protection.forwards.len() == 3 && protection.hide_behind);
+    assert!(protection.forwards.len() == 4 && protection.hide_behind);
     let closed = protection.closed();
     assert!(
         closed.contains("udp/5000-5010, tcp/22 at 10.0.0.5/32, "),

@@ -18,7 +18,12 @@ pub(super) type Sets = BTreeMap<Ports, Vec<HostSet>>;
 
 pub(super) fn sets_of_services(protection: &Protection) -> Sets {
     let mut sets = Sets::new();
-    for ports in &protection.grantable {
+    // A grant of a redirect is in no set.
+    let is_inner = |ports: &Ports| {
+        let mut redirects = protection.forwards.iter().filter(|one| one.host.is_none());
+        redirects.any(|one| one.inner().overlap(*ports).is_some())
+    };
+    for ports in protection.grantable.iter().filter(|ports| !is_inner(ports)) {
         for service in protection
             .sets
             .iter()

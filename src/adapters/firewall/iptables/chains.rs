@@ -36,12 +36,13 @@ pub(super) struct NeededChains {
 
 impl NeededChains {
     pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant]) -> Self {
-        let forwarded = live.iter().any(|grant| !grant.forwards.is_empty());
+        let of_live = || live.iter().flat_map(|grant| &grant.forwards);
+        let leads_behind = of_live().any(|forward| forward.host.is_some());
         let targeted = live.iter().any(|grant| grant.target.is_some());
-        let mut hosts = protection.forwards.iter().map(|forward| forward.host);
+        let mut forwards = of_live().chain(&protection.forwards);
         Self {
-            forward: forwarded || targeted || !protection.behind.is_empty(),
-            nat: forwarded || hosts.any(|host| Family::of(host) == family),
+            forward: leads_behind || targeted || !protection.behind.is_empty(),
+            nat: forwards.any(|forward| forward.takes(family)),
         }
     }
 }
@@ -59,8 +60,9 @@ pub(super) fn chains_of(grant: &Grant) -> Vec<&'static str> {
     if !grant.services.is_empty() {
         chains.push(service_chain(grant));
     }
-    if !grant.forwards.is_empty() {
-        chains.extend([FORWARD_GRANTS, DNAT]);
+    for forward in &grant.forwards {
+        let enters = forward.host.map_or(INPUT_GRANTS, |_| FORWARD_GRANTS);
+        chains.extend([enters, DNAT]);
     }
     if grant.forwards.iter().any(|forward| forward.masquerade) {
         chains.push(SNAT);

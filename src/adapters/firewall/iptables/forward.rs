@@ -1,10 +1,10 @@
-//! The rules for hosts behind the gate: protection, established connections, and port forwards.
+//! The rules for hosts behind the gate: protection, established connections, and port forwards, also to the gate itself.
 
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, MARK, SNAT};
+use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT_GRANTS, MARK, SNAT};
 use super::marks::{Marked, granted};
 use super::matches::{has_protocol, log_some, port_range, reused_port, service};
 use crate::model::address::Family;
@@ -71,27 +71,38 @@ fn closed(family: Family, network: &IpNet, ports: Ports) -> String {
     )
 }
 
-/// The rules of a grant for one port forward. `end` is the matches for the end and the comment. The host behind the gate
-/// accepts only connections that came to the gate's own port.
+/// The rules of a grant for one port forward. `end` is the matches for the end and the comment. Only connections that came to
+/// the gate's own port are accepted where it leads.
 pub(super) fn grant_rules(grant: &Grant, forward: &Forward, end: &str) -> Vec<String> {
     let family = Family::of_network(grant.allow);
-    let (from, to) = (grant.allow.trunc(), IpNet::from(forward.host));
+    let from = grant.allow.trunc();
     let gate_port = port_match("--ctorigdstport", forward.at);
+    let to = forward
+        .host
+        .map(|host| format!("-d {} ", IpNet::from(host)));
     let inner = format!(
-        "-s {from} -d {to} {} -m conntrack --ctstate DNAT{gate_port}{end}",
+        "-s {from} {}{} -m conntrack --ctstate DNAT{gate_port}{end}",
+        to.unwrap_or_default(),
         service(family, forward.inner())
     );
-    let destination = match forward.port {
-        Some(port) => SocketAddr::new(forward.host, port).to_string(),
-        None => forward.host.to_string(),
+    let (enters, target) = match (forward.host, forward.port) {
+        (Some(host), Some(port)) => {
+            let place = SocketAddr::new(host, port);
+            (FORWARD_GRANTS, format!("DNAT --to-destination {place}"))
+        }
+        (Some(host), None) => (FORWARD_GRANTS, format!("DNAT --to-destination {host}")),
+        (None, port) => {
+            let port = port.unwrap_or_default();
+            (INPUT_GRANTS, format!("REDIRECT --to-ports {port}"))
+        }
     };
     let outer = format!(
         "-s {from} {} -m addrtype --dst-type LOCAL{end}",
         service(family, forward.at)
     );
     let mut rules = vec![
-        format!("{FORWARD_GRANTS} {inner} -g {MARK}"),
-        format!("{DNAT} {outer} -j DNAT --to-destination {destination}"),
+        format!("{enters} {inner} -g {MARK}"),
+        format!("{DNAT} {outer} -j {target}"),
     ];
     if forward.masquerade {
         rules.push(format!("{SNAT} {inner} -j MASQUERADE"));

@@ -103,6 +103,8 @@ struct Rule {
     is_translated: bool,
     is_local: bool,
     destination: Option<String>,
+    /// The gate's port that a redirect leads to.
+    own_port: Option<u16>,
     comment: Option<Comment>,
     target: String,
 }
@@ -126,6 +128,7 @@ impl Rule {
                 "--ctstate" if value == "DNAT" => rule.is_translated = true,
                 "--dst-type" if value == "LOCAL" => rule.is_local = true,
                 "--to-destination" => rule.destination = Some(value),
+                "--to-ports" => rule.own_port = Some(value.parse().map_err(|_| wrong())?),
                 "--comment" => {
                     let comment = Comment::read(&value);
                     let foreign = || RuleError::Comment(printable(&value));
@@ -168,8 +171,10 @@ impl Rule {
                 return Ok(grant);
             }
             (FORWARD_GRANTS, MARK | "ACCEPT", (true, false)) => self.translated_forward(false),
+            (INPUT_GRANTS, MARK, (true, false)) => self.translated_redirect(),
             (SNAT, "MASQUERADE", (true, false)) => self.translated_forward(true),
             (DNAT, "DNAT", (false, true)) => self.forward_at_gate(),
+            (DNAT, "REDIRECT", (false, true)) => self.redirect_at_gate(),
             (_, target, _) => Err(RuleError::Target(printable(target))),
         };
         grant.forwards.push(forward?);
@@ -184,6 +189,19 @@ impl Rule {
         let inner = self.service(self.ports.as_deref())?;
         let single = inner.range().filter(|(first, last)| first == last);
         forward(at, host, single.map(|(port, _)| port), masquerade)
+    }
+
+    /// A redirect in INPUT: the packet already goes to the other port.
+    fn translated_redirect(&self) -> Result<Forward, RuleError> {
+        let gate_port = self.gate_port.as_deref();
+        let at = self.service(Some(gate_port.ok_or(RuleError::Missing("original port"))?))?;
+        redirect(at, self.service(self.ports.as_deref())?)
+    }
+
+    fn redirect_at_gate(&self) -> Result<Forward, RuleError> {
+        let at = self.service(self.ports.as_deref())?;
+        let to = self.own_port.and_then(|port| at.moved_to(port));
+        redirect(at, to.ok_or(RuleError::Missing("port to redirect to"))?)
     }
 
     fn forward_at_gate(&self) -> Result<Forward, RuleError> {
@@ -213,6 +231,10 @@ fn forward(
 ) -> Result<Forward, RuleError> {
     Forward::new(at, host, port, masquerade)
         .map_err(|error| RuleError::Value(error.to_string(), "port forward"))
+}
+
+fn redirect(at: Ports, to: Ports) -> Result<Forward, RuleError> {
+    Forward::redirect(at, to).map_err(|error| RuleError::Value(error.to_string(), "redirect"))
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -320,6 +342,7 @@ mod tests {
     fn forward_is_read_back_from_any_of_its_rules() {
         let mut through = sample(7, "al", "192.0.2.7/32", &["tcp/80"]);
         through.forwards = vec![
+            redirect("tcp/2200".parse().unwrap(), "tcp/22".parse().unwrap()).unwrap(),
             forward("tcp/2222", "10.0.0.5", Some(22), true),
             forward("udp/500-510", "10.0.0.6", None, false),
         ];
@@ -330,7 +353,7 @@ mod tests {
             .filter(|rule| rule.starts_with("POSTERN-DNAT"))
             .collect();
         through.services.clear();
-        through.forwards[0].masquerade = false;
+        through.forwards[1].masquerade = false;
         assert_eq!(read(Family::V4, &table(&only_dnat)), Ok(vec![through]));
     }
 

@@ -134,11 +134,17 @@ impl Installed {
     /// One rule is enough to read a port forward back, so the rules are counted.
     fn has_all_forward_rules(&self, tables: &Tables) -> bool {
         let forwards = || self.live.values().flat_map(|grant| &grant.forwards);
-        let targeted = self.live.values().filter(|grant| grant.target.is_some());
-        let services: usize = targeted.map(|grant| grant.services.len()).sum();
+        let services = |behind: bool| -> usize {
+            let grants = self.live.values();
+            let grants = grants.filter(|grant| grant.target.is_some() == behind);
+            grants.map(|grant| grant.services.len()).sum()
+        };
+        let redirects = forwards().filter(|forward| forward.host.is_none()).count();
+        let to_hosts = forwards().count().saturating_sub(redirects);
         let masquerading = forwards().filter(|forward| forward.masquerade).count();
         let count = |chain: &str| tables.rules(chain).count();
-        count(FORWARD_GRANTS) == services.saturating_add(forwards().count())
+        count(INPUT_GRANTS) == services(false).saturating_add(redirects)
+            && count(FORWARD_GRANTS) == services(true).saturating_add(to_hosts)
             && count(DNAT) == forwards().count()
             && count(SNAT) == masquerading
     }

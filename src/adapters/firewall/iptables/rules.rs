@@ -43,7 +43,7 @@ pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String
         .map(|ports| format!("{matches} {}{end} -g {MARK}", service(family, *ports)))
         .collect();
     for forward in &grant.forwards {
-        if Family::of(forward.host) != family {
+        if !forward.takes(family) {
             return Err(unsupported(
                 "it forwards to a host of another address family than its allow address",
             ));

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::elements::{Action, ElementChange};
 use super::installed::{self, Installed};
 use super::kernel::Kernel;
+use super::nat::Nat;
 use super::open_grants::{OpenGrants, Undo};
 use super::record::{Parts, RecordError};
 use super::sets::Set;
@@ -179,9 +180,11 @@ fn collect(
 ) -> Result<Vec<ElementChange>, FirewallError> {
     let mut elements = Vec::new();
     for change in changes {
-        if let Some(grant) = change.grants().1.filter(|_| !installed.nat)
-            && !grant.forwards.is_empty()
-        {
+        let is_missing = |grant: &&Grant| {
+            let mut forwards = grant.forwards.iter();
+            forwards.any(|forward| !installed.nat.has(forward))
+        };
+        if let Some(grant) = change.grants().1.filter(is_missing) {
             return Err(FirewallError::NotInstalled(format!(
                 "nftables: {grant}: address translation is not set up, because no user has a service that forwards; reload the config"
             )));
@@ -232,9 +235,9 @@ impl FirewallDriver for Nftables {
                 .change(&Change::Open(grant.clone()), &mut elements)
                 .map_err(not_recorded)?;
         }
-        let forwards = |grant: &Grant| !grant.forwards.is_empty();
-        let nat = !protection.forwards.is_empty() || live.iter().any(forwards);
-        let mut chains = table::chains(protection, nat);
+        let forwards = live.iter().flat_map(|grant| &grant.forwards);
+        let nat = Nat::of(forwards.chain(&protection.forwards));
+        let mut chains = table::chains(protection, &nat);
         if let Err(error) = self.replace_table(&chains, &elements) {
             if !self.may_lack_sockets(protection) {
                 return Err(error);
@@ -243,7 +246,7 @@ impl FirewallDriver for Nftables {
                 local_sockets: false,
                 ..protection.clone()
             };
-            chains = table::chains(&protection, nat);
+            chains = table::chains(&protection, &nat);
             self.replace_table(&chains, &elements)?;
             tracing::warn!(
                 "nftables: a UDP service of this host on a knock port would be shut: {error}"

@@ -51,8 +51,12 @@ pub(super) fn of_grant(grant: &Grant) -> Vec<Element> {
         .filter_map(|ports| of_service(grant, side, grant.target, *ports))
         .collect();
     for forward in &grant.forwards {
-        elements.extend(redirection(grant, forward));
-        let redirected = |side| of_service(grant, side, Some(forward.host), forward.inner());
+        let Some(host) = forward.host else {
+            elements.extend(of_service(grant, Side::Local, None, forward.at));
+            continue;
+        };
+        elements.extend(redirection(grant, host, forward));
+        let redirected = |side| of_service(grant, side, Some(host), forward.inner());
         elements.extend(redirected(Side::Redirected));
         if forward.masquerade {
             elements.extend(redirected(Side::Masquerade));
@@ -67,18 +71,18 @@ pub(super) fn of_grant(grant: &Grant) -> Vec<Element> {
 ///
 /// For one address and one port, that is one element of a map. Otherwise a set holds the sources, which may overlap
 /// between grants, and a map holds the ports. No two forwards share a port of the gate.
-fn redirection(grant: &Grant, forward: &Forward) -> Vec<Element> {
+fn redirection(grant: &Grant, host: IpAddr, forward: &Forward) -> Vec<Element> {
     let (from, to) = (grant.allow.network(), grant.allow.broadcast());
     let family = Family::of(from);
     let Some((first, last)) = forward.at.range() else {
         return Vec::new();
     };
-    if Family::of(forward.host) != family {
+    if Family::of(host) != family {
         return Vec::new();
     }
     let protocol = forward.at.protocol();
     let corner = |set, source, port| key(set, source, None, protocol, port);
-    let mut data = octets(forward.host);
+    let mut data = octets(host);
     data.extend(forward.port.map(port_word).into_iter().flatten());
     let kind = match forward.port {
         Some(_) if from == to => Kind::Exact,

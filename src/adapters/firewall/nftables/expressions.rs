@@ -211,6 +211,18 @@ pub(super) fn redirect(map: Set) -> Vec<Expression> {
     expressions
 }
 
+/// Leads the packet to this port of the gate.
+pub(super) fn to_own_port(port: u16) -> [Expression; 2] {
+    let value = Attributes::new().bytes(1, &port.to_be_bytes());
+    let load = Attributes::new()
+        .number(1, FIRST_REGISTER)
+        .nested(2, &value);
+    [
+        named("immediate", &load),
+        expression("redir", &[(1, FIRST_REGISTER)]),
+    ]
+}
+
 pub(super) fn masquerade() -> Expression {
     expression("masq", &[])
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::kernel::{Kernel, Rules};
+use super::nat::Nat;
 use super::open_grants::OpenGrants;
 use super::sets::Set;
 use super::table::Chain;
@@ -19,7 +20,7 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Installed {
     pub(super) protection: Protection,
-    pub(super) nat: bool,
+    pub(super) nat: Nat,
     pub(super) grants: OpenGrants,
     pub(super) rules: Rules,
 }

@@ -99,7 +99,7 @@ fn encode(grant: &Grant) -> Option<Vec<u8>> {
     for forward in &grant.forwards {
         body.extend_from_slice(&[FORWARD, u8::from(forward.masquerade)]);
         push_ports(&mut body, forward.at);
-        push_address(&mut body, Some(forward.host));
+        push_address(&mut body, forward.host);
         body.extend_from_slice(&forward.port.unwrap_or_default().to_be_bytes());
     }
     Some(body)
@@ -216,9 +216,15 @@ fn decode(id: GrantId, body: &[u8]) -> Option<Grant> {
                 let masquerade = [false, true].get(usize::from(reader.u8()?)).copied()?;
                 let protocol = reader.u8()?;
                 let at = reader.ports(protocol)?;
-                let (host, port) = (reader.address()??, reader.u16()?);
-                let port = (port != 0).then_some(port);
-                let forward = Forward::new(at, host, port, masquerade).ok()?;
+                let (host, port) = (reader.address()?, reader.u16()?);
+                let forward = match host {
+                    Some(host) => {
+                        let port = (port != 0).then_some(port);
+                        Forward::new(at, host, port, masquerade)
+                    }
+                    None => Forward::redirect(at, at.moved_to(port)?),
+                };
+                let forward = forward.ok()?;
                 grant.forwards.push(forward);
             }
             protocol => grant.services.push(reader.ports(protocol)?),
@@ -324,6 +330,7 @@ mod tests {
         forwarding.forwards = vec![
             forward("tcp/2222", Some(22), true),
             forward("udp/500-510", None, false),
+            Forward::redirect("tcp/2200".parse().unwrap(), "tcp/22".parse().unwrap()).unwrap(),
         ];
         let (long, longest) = (grant(&"u".repeat(64), 16), grant(&"u".repeat(255), 500));
         for grant in [forwarding, grant("alice", 1), long, longest, icmp] {

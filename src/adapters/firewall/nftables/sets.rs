@@ -15,6 +15,8 @@ pub(super) struct Set {
 pub(super) enum Side {
     Gate,
     Forward,
+    /// To a port of the gate that leads to another port of the gate.
+    Local,
     /// To a port of the gate that is redirected to a host behind it.
     Redirect,
     /// To a host behind the gate, after the redirection.
@@ -64,13 +66,15 @@ pub(super) const RANK_MIDDLE: u32 = 0x8000_0080;
 /// Limit of elements in the record: twice the grants that the ledger keeps. A full set refuses the next one (ENFILE).
 const RECORDS_MAX: u32 = 1 << 17;
 
-const SETS: [(Side, Kind, &str); 14] = [
+const SETS: [(Side, Kind, &str); 16] = [
     (Side::Gate, Kind::Exact, "grants"),
     (Side::Gate, Kind::Range, "networks"),
     (Side::Gate, Kind::Icmp, "icmp"),
     (Side::Forward, Kind::Exact, "forward"),
     (Side::Forward, Kind::Range, "forward_networks"),
     (Side::Forward, Kind::Icmp, "forward_icmp"),
+    (Side::Local, Kind::Exact, "local"),
+    (Side::Local, Kind::Range, "local_networks"),
     (Side::Redirect, Kind::Exact, "nat"),
     (Side::Redirect, Kind::Range, "led"),
     (Side::Redirect, Kind::PortMap, "lead"),

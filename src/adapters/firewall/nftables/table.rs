@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::expressions::{self, Expression, PortOf};
+use super::nat::{Nat, postrouting, prerouting, redirections};
+use super::rule::{Rule, all, service, sets};
 use super::sets::{Kind, Set, Side};
 use crate::core::host_rules::accept_rules::MARKING_PRIORITY;
-use crate::model::address::Family;
 use crate::model::service::Ports;
 use crate::model::settings::Protection;
 
@@ -46,8 +47,6 @@ const fn hook(number: u32, kind: &'static str, priority: i32) -> Hook {
     }
 }
 
-pub(super) type Rule = Vec<Expression>;
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
@@ -55,8 +54,8 @@ pub(super) struct Chain {
     pub(super) rules: Vec<Rule>,
 }
 
-/// The chains, each before those that jump to it. With `nat`, ports of the gate may be redirected to hosts behind it.
-pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
+/// The chains, each before those that jump to it.
+pub(super) fn chains(protection: &Protection, nat: &Nat) -> Vec<Chain> {
     let mut chains = Vec::new();
     let mut add = |name, hook, rules| chains.push(Chain { name, hook, rules });
     let hidden = protection.services.iter();
@@ -64,16 +63,18 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
     add(HIDDEN, Hook::Jump, hidden.collect());
     add(PUBLISHED, Hook::Jump, published(protection));
     if protection.marking.early {
-        add("early_input", EARLY_INPUT, early(Side::Gate, protection));
+        let mut rules = early(Side::Gate, protection);
+        rules.extend(redirected_here(protection, nat));
+        add("early_input", EARLY_INPUT, rules);
     }
-    add("input", INPUT, input(protection));
+    add("input", INPUT, input(protection, nat));
     add("after_input", AFTER_INPUT, vec![unmark(protection)]);
     if !protection.services.is_empty() {
         let rules = before_translation(protection, nat);
         add("before_translation", BEFORE_TRANSLATION, rules);
     }
     let is_published = !protection.grantable.is_empty();
-    if is_published || !protection.behind.is_empty() || nat {
+    if is_published || !protection.behind.is_empty() || nat.hosts {
         if hides_behind(protection) {
             let behind = protection.behind.iter();
             let rules = behind.flat_map(|(network, ports)| {
@@ -83,20 +84,24 @@ pub(super) fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
         }
         if protection.marking.early {
             let mut rules = early(Side::Forward, protection);
-            rules.extend(nat.then(|| redirected(protection)).into_iter().flatten());
+            if nat.hosts {
+                rules.extend(redirected(protection));
+            }
             add("early_forward", EARLY_FORWARD, rules);
         }
-        add("forward", FORWARD, forward(protection, nat));
+        add("forward", FORWARD, forward(protection, nat.hosts));
         add("after_forward", AFTER_FORWARD, vec![unmark(protection)]);
     }
-    if nat {
-        add("prerouting", PREROUTING, prerouting());
+    if nat.hosts || !nat.redirects.is_empty() {
+        add("prerouting", PREROUTING, prerouting(nat));
+    }
+    if nat.hosts {
         add("postrouting", POSTROUTING, postrouting());
     }
     chains
 }
 
-fn input(protection: &Protection) -> Vec<Rule> {
+fn input(protection: &Protection, nat: &Nat) -> Vec<Rule> {
     // A dropped knock gets no "port unreachable" (invariant 9). The packet socket sees it before netfilter does.
     let verdict = if protection.silence_knocks {
         expressions::drop()
@@ -107,6 +112,7 @@ fn input(protection: &Protection) -> Vec<Rule> {
     // A knock port may also be a granted service's, or that of a question which the gate asked.
     let mut rules = vec![unmark(protection)];
     let granted: Vec<Rule> = granted(Side::Gate, protection)
+        .chain(redirected_here(protection, nat))
         .chain([to_published()])
         .collect();
     // Lookups cost time for each packet of a connection, and most hosts accept those anyway.
@@ -139,12 +145,15 @@ fn hides_behind(protection: &Protection) -> bool {
 
 /// Somebody may translate a port of the gate to another host, such as a container. The packet then never gets to the
 /// input hook, so strangers' packets are dropped before.
-fn before_translation(protection: &Protection, nat: bool) -> Vec<Rule> {
+fn before_translation(protection: &Protection, nat: &Nat) -> Vec<Rule> {
     let pass = [expressions::accept()];
     let mut rules = vec![all([&expressions::to_another_host(), &pass])];
     rules.extend(established());
     rules.extend(sets(Side::Gate).map(|set| all([&in_grants(set), &pass])));
-    if nat {
+    if !nat.redirects.is_empty() {
+        rules.extend(sets(Side::Local).map(|set| all([&in_grants(set), &pass])));
+    }
+    if nat.hosts {
         rules.extend(
             redirections().map(|(map, matched)| all([&matched, &expressions::in_map(map), &pass])),
         );
@@ -159,17 +168,40 @@ fn to_published() -> Rule {
     all([&expressions::translated(), &[expressions::jump(PUBLISHED)]])
 }
 
-/// Packets to a port of the gate that somebody translated. The port is the one that the grant names. nft before 1.1
-/// loads a listed rule only if it names the protocol.
+/// Packets to a port of the gate that lead to another one. A packet that a stranger sends there directly has the port of
+/// no grant.
+fn redirected_here(protection: &Protection, nat: &Nat) -> Vec<Rule> {
+    let protocols = nat.redirects.iter().map(|redirect| redirect.at.protocol());
+    let protocols: BTreeSet<u8> = protocols.collect();
+    let rule = |protocol: u8, set: Set| {
+        all([
+            &expressions::translated(),
+            &by_port_of_sender(protocol, set),
+            &marked_and_accepted(protection),
+        ])
+    };
+    let each = protocols.iter();
+    each.flat_map(|protocol| sets(Side::Local).map(move |set| rule(*protocol, set)))
+        .collect()
+}
+
+/// nft before 1.1 loads a listed rule only if it names the protocol.
+fn by_port_of_sender(protocol: u8, set: Set) -> Rule {
+    all([
+        &expressions::of_family(set.family),
+        &expressions::protocol(protocol),
+        &expressions::in_set(set, PortOf::Sender),
+    ])
+}
+
+/// Packets to a port of the gate that somebody translated. The port is the one that the grant names.
 fn published(protection: &Protection) -> Vec<Rule> {
     let with_port = protection.grantable.iter();
     let with_port = with_port.filter(|ports| ports.range().is_some());
     let protocols: BTreeSet<u8> = with_port.map(|ports| ports.protocol()).collect();
     let rule = |protocol: u8, set: Set| {
         all([
-            &expressions::of_family(set.family),
-            &expressions::protocol(protocol),
-            &expressions::in_set(set, PortOf::Sender),
+            &by_port_of_sender(protocol, set),
             &marked_and_accepted(protection),
         ])
     };
@@ -220,46 +252,6 @@ fn redirected(protection: &Protection) -> impl Iterator<Item = Rule> {
     redirected.map(|rule| all([&expressions::translated(), &rule]))
 }
 
-/// Redirects packets to the gate itself. Packets to other hosts that pass through it keep their target.
-fn prerouting() -> Vec<Rule> {
-    let redirect = |(map, matched): (Set, Rule)| {
-        all([
-            &expressions::to_this_host(),
-            &matched,
-            &expressions::redirect(map),
-        ])
-    };
-    redirections().map(redirect).collect()
-}
-
-/// The maps of redirected ports, each with what a packet must match first.
-fn redirections() -> impl Iterator<Item = (Set, Rule)> {
-    Set::all().filter(|set| set.is_map()).map(|map| {
-        // a map whose key has no source does not limit the sources, so a set must
-        let sources = if map.kind == Kind::Exact {
-            Vec::new()
-        } else {
-            let set = Set::new(Side::Redirect, Kind::Range, map.family);
-            expressions::in_set(set, PortOf::Packet)
-        };
-        let family = expressions::of_family(map.family);
-        (map, all([&family, &sources]))
-    })
-}
-
-fn postrouting() -> Vec<Rule> {
-    sets(Side::Masquerade)
-        .map(|set| {
-            all([
-                &expressions::translated(),
-                &expressions::of_family(set.family),
-                &expressions::in_set(set, PortOf::Packet),
-                &[expressions::masquerade()],
-            ])
-        })
-        .collect()
-}
-
 /// A packet that somebody else gave the mark of a grant loses it. Other values stay: netavark has a bit of its own there.
 fn unmark(protection: &Protection) -> Rule {
     let mark = protection.packet_mark;
@@ -295,10 +287,6 @@ fn marked_and_accepted(protection: &Protection) -> Rule {
     ])
 }
 
-fn sets(side: Side) -> impl Iterator<Item = Set> {
-    Set::all().filter(move |set| set.side == side)
-}
-
 fn to_knock_port(port: u16) -> Rule {
     all([
         &expressions::protocol(expressions::UDP),
@@ -313,22 +301,4 @@ fn closed(place: &[Expression], ports: Ports, protection: &Protection) -> Vec<Ru
     let drop = [expressions::counter(), expressions::drop()];
     let drop = all([place, &service, &drop]);
     log.into_iter().chain([drop]).collect()
-}
-
-fn service(ports: Ports) -> Rule {
-    let icmp = match ports.protocol_name() {
-        "icmpv6" => Family::V6,
-        _ => Family::V4,
-    };
-    match ports.range() {
-        None => expressions::echo_request(icmp),
-        Some((first, last)) => all([
-            &expressions::protocol(ports.protocol()),
-            &expressions::port(first, last),
-        ]),
-    }
-}
-
-fn all<const N: usize>(parts: [&[Expression]; N]) -> Rule {
-    parts.concat()
 }
