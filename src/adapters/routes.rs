@@ -52,21 +52,20 @@ impl Routes {
         Netlink::open(NETLINK_ROUTE).map(Self)
     }
 
+    /// The addresses of all interfaces.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn own_addresses(&mut self) -> Result<Vec<IpAddr>, NetlinkError> {
+        let all = self.read_all()?.into_iter();
+        Ok(all.map(|one| one.address).collect())
+    }
+
     /// Whether `other` is in a network of the interface that has the address `own`.
     pub(crate) fn shares_network(
         &mut self,
         own: IpAddr,
         other: IpAddr,
     ) -> Result<bool, NetlinkError> {
-        let question = Message {
-            kind: GET_ADDRESS,
-            flags: 0,
-            body: vec![0; 8],
-        };
-        let all: Vec<Own> = self.0.dump(&question, |all: &mut Vec<Own>, answer| {
-            all.extend(own_address(answer));
-            Ok(())
-        })?;
+        let all = self.read_all()?;
         let mut has_own = all.iter().filter(|one| one.address == own);
         Ok(has_own.any(|here| {
             let mut beside = all.iter().filter(|one| one.interface == here.interface);
@@ -86,6 +85,18 @@ impl Routes {
         Ok(NextHop(
             kept.map(|(kind, value)| (kind, value.to_vec())).collect(),
         ))
+    }
+
+    fn read_all(&mut self) -> Result<Vec<Own>, NetlinkError> {
+        let question = Message {
+            kind: GET_ADDRESS,
+            flags: 0,
+            body: vec![0; 8],
+        };
+        self.0.dump(&question, |all: &mut Vec<Own>, answer| {
+            all.extend(own_address(answer));
+            Ok(())
+        })
     }
 }
 

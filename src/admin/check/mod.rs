@@ -44,6 +44,9 @@ pub(crate) fn check(config: &Path) -> Findings {
 }
 
 fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
+    if let Err(stop) = routing::check_forwards(config, settings) {
+        findings.error("forward-here", &stop);
+    }
     for warning in routing::warnings(settings) {
         let (what, details) = warning.split_once(": ").unwrap_or((&warning, ""));
         let details = details.split("; ").filter(|detail| !detail.is_empty());

@@ -1,8 +1,12 @@
-//! Warns if the kernel does not forward packets to the hosts behind the gate. The administrator must turn that on.
+//! Whether the hosts behind the gate can be reached: the kernel must forward packets, which the administrator must turn on,
+//! and they must be other hosts.
 
 use std::path::Path;
 
 use crate::adapters::files;
+use crate::adapters::routes::Routes;
+use crate::model::catalog::Forward;
+use crate::model::exit::{CONFIG, ExitError};
 use crate::model::settings::Settings;
 
 /// Whether it is IPv6, the name, the kernel's switch, and its name for `sysctl`.
@@ -34,6 +38,46 @@ fn warnings_by(settings: &Settings, read: impl Fn(&str) -> Option<String>) -> Ve
     let off = switches.filter(|(v6, _, path, _)| is_needed(*v6) && is_off(path));
     off.map(|(_, family, _, name)| {
         format!("hosts behind the gate cannot be reached: the kernel does not forward {family}; turn it on with sysctl -w {name}=1")
+    })
+    .collect()
+}
+
+/// Refuses a forward to an address of this host: its packets pass no hook for forwarded packets, so it opens nothing.
+pub(crate) fn check_forwards(config: &Path, settings: &Settings) -> Result<(), ExitError> {
+    let lines = forwards_to_this_host(settings);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let place = config.display();
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|line| format!("{place}: {line}"))
+        .collect();
+    Err(ExitError::new(CONFIG, lines.join("\n")))
+}
+
+/// A line for each such forward. Without an answer of the kernel there is none.
+pub(crate) fn forwards_to_this_host(settings: &Settings) -> Vec<String> {
+    let services = settings.catalog.iter();
+    let mut forwards = services
+        .filter_map(|(name, service)| Some((name, service.forward?)))
+        .filter_map(|(name, forward)| Some((name, forward, forward.host?)))
+        .peekable();
+    if forwards.peek().is_none() {
+        return Vec::new();
+    }
+    let own = Routes::open().map(|mut routes| routes.own_addresses());
+    let Ok(Ok(own)) = own else {
+        return Vec::new();
+    };
+    let here = forwards.filter(|(_, _, host)| own.contains(host));
+    here.map(|(name, forward, host)| {
+        let inner = forward.inner();
+        let cure = match Forward::redirect(forward.at, inner) {
+            Ok(_) => format!("remove it and write redirect = \"{inner}\""),
+            Err(_) => "remove it".to_owned(),
+        };
+        format!("forward of [service.{name}] leads to {host}, which is this host, so it opens nothing; {cure}")
     })
     .collect()
 }

@@ -63,6 +63,7 @@ fn start(
     let is_first_start = state_folder::is_empty(&settings.gate.state_dir);
     if is_first_start {
         driver::check_sets(config, &settings)?;
+        routing::check_forwards(config, &settings)?;
     }
     let backend = driver::backend(&settings)?;
     let attempts = AttemptSocket::open(&settings);
@@ -166,7 +167,8 @@ fn log_start(settings: &Settings, backend: &str, run_as: &RunAs) {
     } else {
         info!("closed for everyone who has not knocked: {closed}");
     }
-    for warning in routing::warnings(settings) {
+    let own = routing::forwards_to_this_host(settings);
+    for warning in routing::warnings(settings).iter().chain(&own) {
         warn!("{warning}");
     }
 }

@@ -104,6 +104,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     SYSCTL: behind::forward_ends_its_connections,
     NONE: redirect::redirect_opens_only_its_own_port,
     IPTABLES: redirect::redirect_opens_through_the_hosts_rules,
+    NONE: redirect::forward_to_the_gate_itself_is_refused,
     BOTH: knock_port::local_service_and_knocks_share_a_port,
     BOTH: knock_port::answers_to_the_gate_pass,
     BOTH: knock_port::hidden_service_stays_hidden_on_the_knock_port,

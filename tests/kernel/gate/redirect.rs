@@ -128,3 +128,35 @@ pub(crate) fn redirect_opens_through_the_hosts_rules(backend: &'static str) {
         "{left}"
     );
 }
+
+/// Such a forward opens nothing, and `redirect` is the cure.
+pub(crate) fn forward_to_the_gate_itself_is_refused(backend: &'static str) {
+    let service = |line: &str| {
+        GateConfig::empty(backend)
+            .section(&format!(
+                "[service.jump]\nports = [\"tcp/{OUTER}\"]\n{line}"
+            ))
+            .user("alice", "services = [\"jump\"]")
+    };
+    let mut world = World::prepare(&service("forward = \"[fd77::1]:2300\""));
+    let told = "forward of [service.jump] leads to fd77::1, which is this host, so it opens nothing; \
+                remove it and write redirect = \"tcp/2300\"";
+    let refused = |words: &[&str]| {
+        let said = world.daemon.at_gate(&world.gate, words);
+        assert_eq!(said.status.code(), Some(78), "{words:?}: {said:?}");
+        let said = [said.stdout, said.stderr].concat();
+        assert!(String::from_utf8_lossy(&said).contains(told), "{words:?}");
+    };
+    refused(&["check"]);
+    refused(&["run"]);
+    world.rewrite(&service("redirect = \"tcp/2300\""));
+    assert!(!text(&world.daemon.at_gate(&world.gate, &["check"])).contains("error"));
+    world.start_again();
+    world.rewrite(&service("forward = \"10.77.0.1:2300\""));
+    let reload = world.daemon.at_gate(&world.gate, &["reload"]);
+    let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+    assert!(
+        !reload.status.success() && said.contains("which is this host"),
+        "{said}"
+    );
+}

@@ -19,6 +19,7 @@ use crate::daemon::monitor::directories;
 use crate::daemon::monitor::driver;
 use crate::daemon::monitor::interfaces::InterfaceTable;
 use crate::daemon::monitor::rights::RunAs;
+use crate::daemon::monitor::routing;
 use crate::daemon::monitor::sockets;
 use crate::daemon::monitor::state_folder;
 use crate::model::catalog;
@@ -59,6 +60,9 @@ impl Launcher {
         self.attempts.put_into(&mut settings);
         if catalog::sets(&in_force.catalog) != catalog::sets(&settings.catalog) {
             driver::check_sets(&self.config, &settings)?;
+        }
+        if in_force.protection().forwards != settings.protection().forwards {
+            routing::check_forwards(&self.config, &settings)?;
         }
         state_folder::prepare(&settings.gate.state_dir, &self.config, &self.run_as)?;
         if confinement::runs_config_programs(&settings) {
