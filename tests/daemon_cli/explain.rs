@@ -209,7 +209,7 @@ pub(crate) fn explain_errors_have_exit_codes() {
     assert_eq!(ran.code, Some(77), "{ran:?}");
     says(
         &ran.err,
-        "…posternd explain needs CAP_NET_RAW to listen; run it as root…",
+        "…explain --live needs CAP_NET_RAW to listen; run it as root…",
     );
 }
 

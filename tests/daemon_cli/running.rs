@@ -144,7 +144,7 @@ pub(crate) fn flush_works_with_invalid_config() {
 pub(crate) fn hostile_answer_cannot_control_terminal() {
     let gate = Gate::with("");
     let answers = [
-        r#"{"grants":[{"grant":{"id":1,"user":"\u001b[2Jeve\u009b1m\b\r","allow":"192.0.2.7/32","target":null,"services":["tcp/22"],"forwards":[],"until":0},"knocks":1}]}"#,
+        r#"{"grants":[{"id":1,"user":"\u001b[2Jeve\u009b1m\b\r","allow":"192.0.2.7/32","target":null,"services":["tcp/22"],"forwards":[],"until":0}]}"#,
         r#"{"metrics":"a\u001b]0;t\u0007\n\tb\n"}"#,
         r#"{"failed":"\u001b[2Jno\u007f"}"#,
         r#"{"\u001b[2J":1}"#,
