@@ -8,3 +8,4 @@ pub mod gate;
 pub(crate) mod host_rules;
 pub mod ledger;
 pub mod order;
+pub mod sequence;

@@ -1,0 +1,185 @@
+//! What a packet does to the attempt of its source.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::attempts::{Attempt, Attempts, SOURCES_MAX};
+use super::definition::{Expected, Flags, HITS_MAX, Sequence, SequenceId};
+use super::hit::Hit;
+use super::tree::{Conflict, ROOT, Tree};
+use super::watched::Watched;
+use crate::model::time::Timestamp;
+
+/// Within this time the same packet counts once.
+const COPY_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a packet did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// It is to a port of no sequence.
+    Unwatched,
+    /// It neither counts nor breaks: its TCP flags do not fit, or it is a copy or a repeat of a hit that matched.
+    Ignored,
+    /// It is not the next hit, and no first hit. An attempt of its source is over.
+    Wrong,
+    /// It is a first hit. An older attempt of its source is over.
+    Started,
+    /// It is the next hit.
+    Advanced,
+    /// It is the last hit.
+    Completed(Completion),
+}
+
+/// A source has made every hit of a sequence, in order and in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completion {
+    pub id: SequenceId,
+    pub source: IpAddr,
+    offsets: [u8; HITS_MAX],
+    hits: usize,
+}
+
+impl Completion {
+    /// How far the port of each hit is from the first port that the hit can have.
+    pub fn offsets(&self) -> &[u8] {
+        self.offsets.get(..self.hits).unwrap_or(&self.offsets)
+    }
+}
+
+/// Sequences, and how far each source is.
+#[derive(Debug)]
+pub struct Machine {
+    watched: Watched,
+    tree: Tree,
+    attempts: Attempts,
+}
+
+impl Machine {
+    /// A machine that looks at packets to these ports only. For a keyed sequence watch all ports that it can have:
+    /// otherwise a scan of them, repeated, makes every hit, and nothing breaks the attempt.
+    pub fn new(watched: impl IntoIterator<Item = Expected>) -> Self {
+        Self {
+            watched: Watched::new(watched),
+            tree: Tree::new(),
+            attempts: Attempts::new(SOURCES_MAX),
+        }
+    }
+
+    /// Adds a sequence. Attempts in progress go on.
+    pub fn insert(&mut self, id: SequenceId, sequence: &Sequence) -> Result<(), Conflict> {
+        let hits = sequence.hits();
+        if !hits.iter().all(|hit| self.watched.contains_all(*hit)) {
+            return Err(Conflict::Unwatched(id));
+        }
+        self.tree.insert(id, sequence)
+    }
+
+    /// Removes a sequence. Attempts at others go on.
+    pub fn remove(&mut self, id: SequenceId) {
+        self.tree.remove(id);
+    }
+
+    /// How many sources are remembered.
+    pub fn sources(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// Takes a packet.
+    pub fn hit(&mut self, now: Timestamp, hit: &Hit) -> Outcome {
+        if !self.watched.contains(hit.protocol, hit.port) {
+            return Outcome::Unwatched;
+        }
+        match self.attempts.get(hit.source).copied() {
+            Some(attempt) => self.go_on(now, hit, attempt),
+            None => self.start(now, hit, None),
+        }
+    }
+
+    /// A hit of a source that has an attempt.
+    fn go_on(&mut self, now: Timestamp, hit: &Hit, mut attempt: Attempt) -> Outcome {
+        let original = attempt.original(hit);
+        if original.is_some_and(|seen| now.since(seen.at) <= COPY_WITHIN) {
+            return Outcome::Ignored;
+        }
+        if attempt.node == ROOT {
+            return self.start(now, hit, Some(attempt));
+        }
+        let elapsed = now.since(attempt.started);
+        let here = self.tree.node(attempt.node);
+        let Some(here) = here.filter(|here| elapsed <= here.timeout) else {
+            self.attempts.remove(hit.source);
+            return self.start(now, hit, None);
+        };
+        if !fits(here.flags, hit) {
+            return Outcome::Ignored;
+        }
+        let next = self
+            .tree
+            .next(attempt.node, hit.protocol.number(), hit.port);
+        if let Some((id, node, offset)) = next
+            && elapsed <= node.timeout
+        {
+            let end = node.end;
+            attempt.matched(now, hit, id, offset);
+            return self.advanced(hit, attempt, end);
+        }
+        let repeats = attempt
+            .latest()
+            .is_some_and(|seen| (seen.protocol, seen.port) == (hit.protocol, hit.port));
+        if repeats && attempt.hits == 1 {
+            // Begun again: the time counts from here.
+            return self.start(now, hit, None);
+        }
+        if repeats || original.is_some_and(|seen| seen.is_numbered()) {
+            return Outcome::Ignored;
+        }
+        self.attempts.remove(hit.source);
+        self.start(now, hit, None)
+    }
+
+    /// A hit of a source that has no attempt, or one that is complete, whose copies it still knows.
+    fn start(&mut self, now: Timestamp, hit: &Hit, complete: Option<Attempt>) -> Outcome {
+        let Some((id, node, offset)) = self.tree.next(ROOT, hit.protocol.number(), hit.port) else {
+            return Outcome::Wrong;
+        };
+        if !fits(node.flags, hit) {
+            return Outcome::Ignored;
+        }
+        let end = node.end;
+        let mut attempt = complete.unwrap_or_else(|| Attempt::new(now));
+        attempt.started = now;
+        attempt.hits = 0;
+        attempt.matched(now, hit, id, offset);
+        match self.advanced(hit, attempt, end) {
+            Outcome::Advanced => Outcome::Started,
+            other => other,
+        }
+    }
+
+    fn advanced(&mut self, hit: &Hit, mut attempt: Attempt, end: Option<SequenceId>) -> Outcome {
+        let outcome = match end {
+            Some(id) => Outcome::Completed(Completion {
+                id,
+                source: hit.source,
+                offsets: attempt.offsets,
+                hits: attempt.hits,
+            }),
+            None => Outcome::Advanced,
+        };
+        if end.is_some() {
+            attempt.node = ROOT;
+        }
+        self.attempts.put(hit.source, attempt);
+        outcome
+    }
+
+    #[cfg(test)]
+    pub(super) fn slots_and_nodes(&self) -> (usize, usize) {
+        (self.attempts.slots(), self.tree.len())
+    }
+}
+
+fn fits(flags: Flags, hit: &Hit) -> bool {
+    hit.tcp.is_none_or(|tcp| flags.fit(tcp.flags))
+}

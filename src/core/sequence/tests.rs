@@ -1,0 +1,463 @@
+//! Scenarios of sequences, and what holds for all of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use postern_proto::Protocol;
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::time::Timestamp;
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+const ID: SequenceId = SequenceId(7);
+
+fn tcp(port: u16) -> Expected {
+    Expected::port(Protocol::Tcp, port)
+}
+
+fn udp(port: u16) -> Expected {
+    Expected::port(Protocol::Udp, port)
+}
+
+fn sequence(hits: &[Expected]) -> Sequence {
+    let syn = Flags {
+        set: SYN,
+        clear: ACK,
+    };
+    Sequence::new(hits.to_vec(), Duration::from_secs(15), syn).unwrap()
+}
+
+fn machine(sequences: &[&[Expected]]) -> Machine {
+    let mut machine = Machine::new(sequences.concat());
+    for (id, hits) in (7..).zip(sequences) {
+        machine.insert(SequenceId(id), &sequence(hits)).unwrap();
+    }
+    machine
+}
+
+fn source(number: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(number))
+}
+
+/// A machine, and a client that waits and hits. Each hit has its own source port.
+struct Client {
+    machine: Machine,
+    source: IpAddr,
+    now: Timestamp,
+    source_port: u16,
+}
+
+impl Client {
+    fn of(machine: Machine) -> Self {
+        Self {
+            machine,
+            source: source(1),
+            now: Timestamp::from_millis(1_000_000),
+            source_port: 40_000,
+        }
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now = self.now.plus(Duration::from_millis(millis));
+    }
+
+    fn packet(&mut self, to: Expected) -> Hit {
+        self.source_port += 1;
+        Hit {
+            source: self.source,
+            protocol: to.protocol,
+            port: to.first,
+            source_port: self.source_port,
+            tcp: (to.protocol == Protocol::Tcp).then_some(Tcp {
+                flags: SYN,
+                sequence: Some(u32::from(self.source_port) * 77),
+            }),
+        }
+    }
+
+    fn send(&mut self, hit: Hit) -> Outcome {
+        self.machine.hit(self.now, &hit)
+    }
+
+    fn hit(&mut self, to: Expected) -> Outcome {
+        let packet = self.packet(to);
+        self.send(packet)
+    }
+
+    fn completes(&mut self, hits: &[Expected]) -> bool {
+        let outcomes: Vec<Outcome> = hits.iter().map(|to| self.hit(*to)).collect();
+        matches!(outcomes.last(), Some(Outcome::Completed(_)))
+    }
+}
+
+#[test]
+fn hits_in_order_complete_a_sequence() {
+    let hits = [tcp(7000), udp(8000), tcp(7000), tcp(9000)];
+    let mut client = Client::of(machine(&[&hits]));
+    assert_eq!(client.hit(hits[0]), Outcome::Started);
+    assert_eq!(client.hit(hits[1]), Outcome::Advanced);
+    assert_eq!(client.hit(hits[2]), Outcome::Advanced);
+    let Outcome::Completed(done) = client.hit(hits[3]) else {
+        panic!("not complete");
+    };
+    assert_eq!((done.id, done.source), (ID, client.source));
+    assert_eq!(done.offsets(), [0; 4]);
+    assert!(client.completes(&hits), "a second time");
+    client.source = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    assert!(client.completes(&hits), "from IPv6");
+}
+
+#[test]
+fn one_syn_can_be_a_sequence() {
+    let mut client = Client::of(machine(&[&[tcp(7000)]]));
+    let syn = client.packet(tcp(7000));
+    assert!(matches!(client.send(syn), Outcome::Completed(_)));
+    assert_eq!(client.send(syn), Outcome::Ignored, "a copy counts once");
+    client.wait(3_001);
+    assert!(matches!(client.send(syn), Outcome::Completed(_)));
+}
+
+#[test]
+fn a_wrong_hit_breaks_an_attempt() {
+    let hits = [tcp(1), tcp(2), tcp(3)];
+    let mut client = Client::of(machine(&[&hits]));
+    assert!(!client.completes(&[tcp(1), tcp(3), tcp(2), tcp(3)]));
+    assert_eq!(client.machine.sources(), 0);
+    assert!(!client.completes(&[tcp(1), tcp(2), tcp(1), tcp(3)]));
+    assert!(!client.completes(&[tcp(2), tcp(3)]), "not the rest of it");
+    assert!(client.completes(&hits));
+}
+
+#[test]
+fn a_first_hit_starts_anew() {
+    let mut client = Client::of(machine(&[&[tcp(7000), tcp(8000), tcp(9000)]]));
+    assert!(client.completes(&[tcp(7000), tcp(8000), tcp(7000), tcp(8000), tcp(9000)]));
+    assert!(client.completes(&[tcp(7000), tcp(9000), tcp(7000), tcp(8000), tcp(9000)]));
+}
+
+#[test]
+fn doubled_packets_break_nothing() {
+    let hits = [tcp(1), udp(2), tcp(2), udp(3)];
+    let mut client = Client::of(machine(&[&hits]));
+    let packets = hits.map(|to| client.packet(to));
+    for (at, packet) in packets.iter().enumerate() {
+        let outcome = client.send(*packet);
+        assert_eq!(matches!(outcome, Outcome::Completed(_)), at == 3);
+        for earlier in &packets[..=at] {
+            client.wait(10);
+            assert_eq!(client.send(*earlier), Outcome::Ignored);
+        }
+    }
+}
+
+#[test]
+fn late_retransmissions_break_nothing() {
+    let mut client = Client::of(machine(&[&[tcp(1), tcp(2), tcp(3)]]));
+    let first = client.packet(tcp(1));
+    let _ = client.send(first);
+    client.wait(5_000);
+    assert_eq!(client.hit(tcp(2)), Outcome::Advanced);
+    client.wait(2_000);
+    assert_eq!(client.send(first), Outcome::Ignored);
+    assert!(client.completes(&[tcp(3)]));
+}
+
+#[test]
+fn a_repeat_from_another_port_breaks_nothing() {
+    let mut client = Client::of(machine(&[&[tcp(1), tcp(2), tcp(3)]]));
+    let doubled = [tcp(1), tcp(1), tcp(2), tcp(2), tcp(2), tcp(3)];
+    assert!(client.completes(&doubled));
+}
+
+#[test]
+fn a_port_can_be_hit_twice() {
+    let hits = [tcp(1), tcp(1), udp(1), udp(1)];
+    let mut client = Client::of(machine(&[&hits]));
+    assert!(client.completes(&hits));
+    let packet = client.packet(tcp(1));
+    assert_eq!(client.send(packet), Outcome::Started);
+    assert_eq!(
+        client.send(packet),
+        Outcome::Ignored,
+        "a copy is no second hit"
+    );
+    client.wait(3_001);
+    assert_eq!(
+        client.send(packet),
+        Outcome::Advanced,
+        "and later it is one"
+    );
+}
+
+#[test]
+fn time_counts_from_the_first_hit() {
+    let hits = [tcp(1), tcp(2), tcp(3)];
+    let mut client = Client::of(machine(&[&hits]));
+    let mut spread = |millis| {
+        let _ = client.hit(tcp(1));
+        client.wait(millis);
+        let _ = client.hit(tcp(2));
+        client.wait(1_000);
+        matches!(client.hit(tcp(3)), Outcome::Completed(_))
+    };
+    assert!(spread(14_000));
+    assert!(!spread(14_001));
+    assert!(!spread(20_000));
+    // An attempt that was given up does not spoil the next one.
+    let _ = client.hit(tcp(1));
+    client.wait(14_000);
+    let _ = client.hit(tcp(1));
+    client.wait(2_000);
+    assert!(client.completes(&[tcp(2), tcp(3)]));
+}
+
+#[test]
+fn packets_with_other_flags_neither_count_nor_break() {
+    let mut client = Client::of(machine(&[&[tcp(1), udp(2), tcp(3)]]));
+    let mut with = |to, flags| {
+        let mut packet = client.packet(to);
+        packet.tcp = packet.tcp.map(|tcp| Tcp { flags, ..tcp });
+        client.send(packet)
+    };
+    assert_eq!(with(tcp(1), ACK), Outcome::Ignored);
+    assert_eq!(with(tcp(1), SYN | ACK), Outcome::Ignored);
+    assert_eq!(with(tcp(1), SYN | 64), Outcome::Started);
+    assert_eq!(with(tcp(3), ACK), Outcome::Ignored);
+    assert_eq!(with(udp(2), 0), Outcome::Advanced);
+    assert_eq!(with(tcp(3), 4), Outcome::Ignored);
+    assert!(matches!(with(tcp(3), SYN), Outcome::Completed(_)));
+}
+
+#[test]
+fn unwatched_ports_neither_count_nor_break() {
+    let hits = [tcp(1), tcp(2)];
+    let mut client = Client::of(machine(&[&hits]));
+    assert_eq!(client.hit(udp(1)), Outcome::Unwatched);
+    let _ = client.hit(tcp(1));
+    assert_eq!(client.hit(tcp(22)), Outcome::Unwatched);
+    assert!(client.completes(&[tcp(2)]));
+}
+
+#[test]
+fn a_scan_of_a_watched_range_completes_nothing() {
+    let range = Expected {
+        protocol: Protocol::Tcp,
+        first: 20_000,
+        last: 20_999,
+    };
+    let mut client = Client::of(Machine::new([range]));
+    let hits = [tcp(20_300), tcp(20_900), tcp(20_500)];
+    client.machine.insert(ID, &sequence(&hits)).unwrap();
+    for _ in 0..4 {
+        for port in 20_000..=20_999 {
+            assert!(!matches!(client.hit(tcp(port)), Outcome::Completed(_)));
+        }
+    }
+    assert!(client.completes(&hits));
+}
+
+#[test]
+fn sequences_that_begin_alike_are_told_apart() {
+    let (a, b, c) = (
+        [tcp(1), tcp(2), tcp(3)],
+        [tcp(1), tcp(2), tcp(4)],
+        [tcp(1), udp(2)],
+    );
+    let mut client = Client::of(machine(&[&a, &b, &c]));
+    for (hits, id) in [(&a[..], 7), (&b, 8), (&c, 9)] {
+        assert!(!client.completes(&hits[..hits.len() - 1]));
+        let Outcome::Completed(done) = client.hit(hits[hits.len() - 1]) else {
+            panic!("{hits:?}");
+        };
+        assert_eq!(done.id, SequenceId(id));
+    }
+}
+
+#[test]
+fn a_hit_can_have_several_ports() {
+    let any = Expected {
+        protocol: Protocol::Tcp,
+        first: 61_000,
+        last: 61_255,
+    };
+    let mut client = Client::of(machine(&[&[tcp(61_083), any, any]]));
+    let _ = client.hit(tcp(61_083));
+    let _ = client.hit(tcp(61_255));
+    let Outcome::Completed(done) = client.hit(tcp(61_000)) else {
+        panic!("not complete");
+    };
+    assert_eq!(done.offsets(), [0, 255, 0]);
+}
+
+#[test]
+fn steps_come_and_go_during_an_attempt() {
+    let hits: Vec<Expected> = (1..=9).map(tcp).collect();
+    let mut client = Client::of(Machine::new(hits));
+    let [now, next] =
+        [[tcp(1), tcp(2), tcp(3)], [tcp(4), tcp(5), tcp(6)]].map(|hits| sequence(&hits));
+    client.machine.insert(SequenceId(1), &now).unwrap();
+    let _ = client.hit(tcp(1));
+    client.machine.insert(SequenceId(2), &next).unwrap();
+    assert_eq!(client.hit(tcp(2)), Outcome::Advanced, "the attempt goes on");
+    client.machine.remove(SequenceId(1));
+    assert_eq!(client.hit(tcp(3)), Outcome::Wrong, "its step is over");
+    assert!(client.completes(&[tcp(4), tcp(5), tcp(6)]));
+    for step in 0..1_000 {
+        client.machine.insert(SequenceId(step + 3), &now).unwrap();
+        client.machine.remove(SequenceId(step + 3));
+    }
+    assert_eq!(
+        client.machine.slots_and_nodes().1,
+        4,
+        "removed nodes are gone"
+    );
+}
+
+#[test]
+fn conflicts_are_told() {
+    let of =
+        |sequences: &[&Sequence]| conflict((1..).map(SequenceId).zip(sequences.iter().copied()));
+    let [one, two] = [SequenceId(1), SequenceId(2)];
+    let short = sequence(&[tcp(1), tcp(2)]);
+    let long = sequence(&[tcp(1), tcp(2), tcp(3)]);
+    let other = sequence(&[tcp(2), tcp(1)]);
+    assert_eq!(of(&[&short, &other]), Ok(()));
+    assert_eq!(of(&[&short, &short]), Err(Conflict::Same(one, two)));
+    let prefix = |shorter, longer| Err(Conflict::Prefix { shorter, longer });
+    assert_eq!(of(&[&short, &long]), prefix(one, two));
+    assert_eq!(of(&[&long, &short]), prefix(two, one));
+    assert_eq!(of(&[&other, &long, &short]), prefix(SequenceId(3), two));
+
+    let lax = Sequence::new(
+        vec![tcp(1), tcp(9)],
+        Duration::from_secs(1),
+        Flags::default(),
+    )
+    .unwrap();
+    assert_eq!(of(&[&short, &lax]), Err(Conflict::Flags(one, two)));
+    let range = Expected { last: 5, ..tcp(1) };
+    let overlapping = Err(Conflict::Overlap {
+        other: one,
+        id: two,
+        position: 0,
+    });
+    assert_eq!(of(&[&short, &sequence(&[range])]), overlapping);
+    assert_eq!(of(&[&sequence(&[range]), &short]), overlapping);
+
+    let unwatched = Machine::new([tcp(1)]).insert(one, &short);
+    assert_eq!(unwatched, Err(Conflict::Unwatched(one)));
+    assert!(short.begins_within(range) && !other.begins_within(tcp(1)));
+}
+
+#[test]
+fn invalid_sequences_are_refused() {
+    let of =
+        |hits: Vec<Expected>| Sequence::new(hits, Duration::from_secs(1), Flags::default()).err();
+    assert_eq!(of(vec![]), Some(Invalid::Hits));
+    assert_eq!(of(vec![tcp(1); 32]), None);
+    assert_eq!(of(vec![tcp(1); 33]), Some(Invalid::Hits));
+    assert_eq!(of(vec![Expected::port(Protocol::Icmp, 0)]), None);
+    let wide = Expected {
+        last: 257,
+        ..tcp(1)
+    };
+    let reversed = Expected { last: 1, ..tcp(2) };
+    for hit in [tcp(0), wide, reversed, Expected::port(Protocol::Icmp, 1)] {
+        assert_eq!(of(vec![hit]), Some(Invalid::Ports), "{hit:?}");
+    }
+    let both = Flags {
+        set: SYN,
+        clear: SYN,
+    };
+    let refused = Sequence::new(vec![tcp(1)], Duration::from_secs(1), both);
+    assert_eq!(refused, Err(Invalid::Flags));
+    let refused = Sequence::new(vec![tcp(1)], Duration::ZERO, both);
+    assert!(refused.is_err());
+}
+
+#[test]
+fn a_million_sources_take_bounded_memory() {
+    let hits = [tcp(1), tcp(2), tcp(3)];
+    let mut client = Client::of(machine(&[&hits]));
+    let _ = client.hit(tcp(1));
+    for number in 0..1_000_000 {
+        let mut packet = client.packet(tcp(1));
+        packet.source = source(0x0a00_0000 + number);
+        client.source_port %= 60_000;
+        let _ = client.send(packet);
+        // The client's own attempt survives, because its last hit is never the oldest.
+        if number == 60_000 {
+            assert_eq!(client.hit(tcp(2)), Outcome::Advanced);
+        }
+        if number == 120_000 {
+            assert!(client.completes(&[tcp(3)]));
+        }
+    }
+    assert_eq!(client.machine.sources(), SOURCES_MAX);
+    assert_eq!(client.machine.slots_and_nodes(), (SOURCES_MAX, 4));
+    client.source = source(0x0a00_0000);
+    assert!(!client.completes(&[tcp(2)]), "the oldest is dropped");
+    client.source = source(0x0a00_0000 + 999_999);
+    assert!(client.completes(&[tcp(2), tcp(3)]));
+}
+
+/// A packet of one of three sources to one of a few ports, and how long after the one before.
+fn packets() -> impl Strategy<Value = Vec<(u8, u16, u16, bool, u64)>> {
+    let packet = (
+        0..3_u8,
+        1..5_u16,
+        0..3_u16,
+        any::<bool>(),
+        prop_oneof![0..50_u64, 0..9_000_u64],
+    );
+    proptest::collection::vec(packet, 1..120)
+}
+
+proptest! {
+    #[test]
+    fn only_full_sequences_complete(packets in packets()) {
+        let sequences = [vec![tcp(1), tcp(2), tcp(3)], vec![tcp(1), tcp(2), tcp(2), tcp(1)], vec![tcp(4), tcp(1)]];
+        let slices: Vec<&[Expected]> = sequences.iter().map(Vec::as_slice).collect();
+        let mut machine = machine(&slices);
+        let mut now = Timestamp::from_millis(50_000);
+        // Of each source: the hits that can count, oldest first.
+        let mut seen: [Vec<(Timestamp, u16)>; 3] = Default::default();
+        for (from, port, source_port, syn, wait) in packets {
+            now = now.plus(Duration::from_millis(wait));
+            let hit = Hit {
+                source: source(u32::from(from)),
+                protocol: Protocol::Tcp,
+                port,
+                source_port,
+                tcp: Some(Tcp { flags: if syn { SYN } else { ACK }, sequence: None }),
+            };
+            let outcome = machine.hit(now, &hit);
+            let seen = &mut seen[usize::from(from)];
+            if syn && outcome != Outcome::Ignored {
+                seen.push((now, port));
+            }
+            let Outcome::Completed(done) = outcome else { continue };
+            prop_assert!(syn);
+            let hits = &sequences[done.id.0 as usize - 7];
+            prop_assert!(seen.len() >= hits.len());
+            let last = seen.split_off(seen.len() - hits.len());
+            prop_assert!(last.iter().map(|(_, port)| *port).eq(hits.iter().map(|hit| hit.first)));
+            prop_assert!(now.since(last[0].0) <= Duration::from_secs(15));
+        }
+    }
+
+    #[test]
+    fn full_sequences_complete_after_anything(packets in packets(), which in 0..3_usize) {
+        let sequences = [vec![tcp(1), tcp(2), tcp(3)], vec![tcp(1), tcp(2), tcp(2), tcp(1)], vec![tcp(4), tcp(1)]];
+        let slices: Vec<&[Expected]> = sequences.iter().map(Vec::as_slice).collect();
+        let mut client = Client::of(machine(&slices));
+        for (_, port, _, _, wait) in packets {
+            client.wait(wait);
+            let _ = client.hit(tcp(port));
+        }
+        client.wait(15_001);
+        prop_assert!(client.completes(&sequences[which]));
+    }
+}
