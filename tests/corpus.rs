@@ -47,11 +47,13 @@ replay!(
     dropped,
     enrol,
     frame,
+    fwknop,
     gate,
     hostile_engine,
     knock,
     order,
     packet,
     recording,
+    sequence,
     stun,
 );
