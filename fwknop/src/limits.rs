@@ -31,9 +31,9 @@ pub(crate) const RANDOM_LEN: usize = 16;
 pub(crate) const USER_TEXT_MAX: usize = 64;
 pub(crate) const TIME_DIGITS_MAX: usize = 12;
 pub(crate) const VERSION_MAX: usize = 8;
-/// Base64 of a message, or of a NAT target. A message of this length has at most [`PORTS_MAX`] ports.
+/// Base64 of a message, or of a NAT target.
 pub(crate) const MESSAGE_TEXT_MAX: usize = 256;
-/// One message has at most 30 ports.
+/// One message has at most 30 ports: more do not fit into 256 characters.
 pub const PORTS_MAX: usize = 30;
 /// The longest time-out that a client can ask for, in seconds.
 pub const TIMEOUT_MAX_S: u32 = 65_536;

@@ -36,10 +36,11 @@ impl<'a> Packet<'a> {
         Ok(Self(payload))
     }
 
-    /// The payload that the line of a file contains: `fwknop -B` saves it and a newline.
+    /// The payload in a line of text: as `fwknop -B` saves it, or as `fwknop -T` prints it.
     pub fn parse_line(line: &'a [u8]) -> Result<Self, Reason> {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        Self::parse(line.strip_suffix(b"\r").unwrap_or(line))
+        let line = line.trim_ascii();
+        let payload = line.strip_prefix(b"Final SPA Data:").unwrap_or(line);
+        Self::parse(payload.trim_ascii_start())
     }
 
     /// The payload.
@@ -101,10 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_line_may_end_with_one_newline() {
-        let line = [&[b'8'; 150][..], b"\r\n"].concat();
-        assert!(Packet::parse_line(&line).is_ok());
-        assert!(Packet::parse_line(&line[..151]).is_ok());
-        assert!(Packet::parse_line(&[&line[..150], b"\n\n"].concat()).is_err());
+    fn a_payload_is_read_from_a_line() {
+        let payload = [b'8'; 150];
+        for (before, after) in [("", "\r\n"), ("", ""), (" Final SPA Data: ", "\n")] {
+            let line = [before.as_bytes(), &payload, after.as_bytes()].concat();
+            let packet = Packet::parse_line(&line).unwrap();
+            assert_eq!(packet.as_bytes(), payload);
+        }
+        let two = [&payload[..], b"\n", &payload].concat();
+        assert_eq!(Packet::parse_line(&two).err(), Some(Reason::Alphabet));
     }
 }

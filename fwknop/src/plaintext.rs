@@ -10,7 +10,7 @@ use core::num::NonZeroU16;
 use crate::base64::{decode, encode};
 use crate::digest;
 use crate::limits::{
-    MESSAGE_TEXT_MAX, PORTS_MAX, RANDOM_LEN, TEXT_MAX, TEXT_MIN, TIME_DIGITS_MAX, TIMEOUT_MAX_S,
+    MESSAGE_TEXT_MAX, RANDOM_LEN, TEXT_MAX, TEXT_MIN, TIME_DIGITS_MAX, TIMEOUT_MAX_S,
     USER_TEXT_MAX, VERSION_MAX,
 };
 use crate::reason::Reason;
@@ -159,9 +159,6 @@ fn is_command(text: &str) -> bool {
 }
 
 fn read_ports(text: &str) -> Result<Vec<Port>, Reason> {
-    if text.split(',').count() > PORTS_MAX {
-        return Err(Reason::PortCount);
-    }
     text.split(',')
         .map(|port| {
             let (protocol, number) = port.split_once('/').ok_or(Reason::Ports)?;

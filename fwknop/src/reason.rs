@@ -55,7 +55,6 @@ reasons! {
     Message = "message": "the message is too long, not canonical base64, or not text",
     Address = "address": "the address to let in is not a dotted quad without leading zeros",
     Ports = "ports": "a port is not tcp/ or udp/ and 1 to 65535 without leading zeros",
-    PortCount = "port-count": "the message does not have 1 to 30 ports",
     Command = "command": "the command is empty, not UTF-8, or has a control character",
     Nat = "nat": "the NAT target is not a host and a port",
     ServerAuth = "server-auth": "the field server_auth is not canonical base64",
@@ -69,3 +68,19 @@ impl fmt::Display for Reason {
 }
 
 impl core::error::Error for Reason {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_name_and_sentence() {
+        let all = Reason::ALL.iter();
+        let names: BTreeSet<_> = all.clone().map(|reason| reason.as_str()).collect();
+        let sentences: BTreeSet<_> = all.map(ToString::to_string).collect();
+        assert_eq!((names.len(), sentences.len()), (27, 27));
+    }
+}

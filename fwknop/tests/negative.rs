@@ -298,7 +298,7 @@ fn nat_targets_have_one_text() {
 fn a_message_has_1_to_30_ports() {
     let of = |count| fields(1, &format!("1.2.3.4{}", ",tcp/1".repeat(count)), "");
     assert!(matches!(opens(&of(30)), Ok(Message::Access(ports)) if ports.len() == 30));
-    // 31 ports are always more than 256 characters, too.
+    // 31 ports are always more than 256 characters.
     assert_eq!(refused(&of(31)), Reason::Message);
     assert_eq!(refused(&of(0)), Reason::Message);
 }

@@ -42,11 +42,9 @@ pub fn run(data: &[u8]) {
                 as_run(run);
             }
         }
-        5 => {
-            if rest.len() < 16 {
-                let sealed = sealed(PASSPHRASE, *b"12345678", rest);
-                as_run(sealed.first_chunk().expect("32 bytes"));
-            }
+        5 if rest.len() < 16 => {
+            let sealed = sealed(PASSPHRASE, *b"12345678", rest);
+            as_run(sealed.first_chunk().expect("32 bytes"));
         }
         _ => {}
     }
