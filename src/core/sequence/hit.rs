@@ -7,13 +7,13 @@ use postern_proto::Protocol;
 /// A packet, as far as sequences need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hit {
-    /// Anyone can forge it.
+    /// In its canonical form. Anyone can forge it.
     pub source: IpAddr,
     pub protocol: Protocol,
     /// The destination port; 0 for ICMP.
     pub port: u16,
     pub source_port: u16,
-    /// For TCP only.
+    /// `None` if it is not TCP, or not known.
     pub tcp: Option<Tcp>,
 }
 

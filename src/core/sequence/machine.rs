@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use postern_proto::Protocol;
+
 use super::attempts::{Attempt, Attempts, SOURCES_MAX};
 use super::definition::{Expected, Flags, HITS_MAX, Sequence, SequenceId};
 use super::hit::Hit;
@@ -114,14 +116,19 @@ impl Machine {
         if !fits(here.flags, hit) {
             return Outcome::Ignored;
         }
+        let numbered_copy = original.is_some_and(|seen| seen.is_numbered());
         let next = self
             .tree
             .next(attempt.node, hit.protocol.number(), hit.port);
-        if let Some((id, node, offset)) = next
-            && elapsed <= node.timeout
+        if let Some(next) = next
+            && elapsed <= next.node.timeout
         {
-            let end = node.end;
-            attempt.matched(now, hit, id, offset);
+            // Where every port fits, a late retransmission would fit, too.
+            if next.several && numbered_copy {
+                return Outcome::Ignored;
+            }
+            let end = next.node.end;
+            attempt.matched(now, hit, next.id, next.offset);
             return self.advanced(hit, attempt, end);
         }
         let repeats = attempt
@@ -131,7 +138,7 @@ impl Machine {
             // Begun again: the time counts from here.
             return self.start(now, hit, None);
         }
-        if repeats || original.is_some_and(|seen| seen.is_numbered()) {
+        if repeats || numbered_copy {
             return Outcome::Ignored;
         }
         self.attempts.remove(hit.source);
@@ -140,17 +147,17 @@ impl Machine {
 
     /// A hit of a source that has no attempt, or one that is complete, whose copies it still knows.
     fn start(&mut self, now: Timestamp, hit: &Hit, complete: Option<Attempt>) -> Outcome {
-        let Some((id, node, offset)) = self.tree.next(ROOT, hit.protocol.number(), hit.port) else {
+        let Some(next) = self.tree.next(ROOT, hit.protocol.number(), hit.port) else {
             return Outcome::Wrong;
         };
-        if !fits(node.flags, hit) {
+        if !fits(next.node.flags, hit) {
             return Outcome::Ignored;
         }
-        let end = node.end;
+        let end = next.node.end;
         let mut attempt = complete.unwrap_or_else(|| Attempt::new(now));
         attempt.started = now;
         attempt.hits = 0;
-        attempt.matched(now, hit, id, offset);
+        attempt.matched(now, hit, next.id, next.offset);
         match self.advanced(hit, attempt, end) {
             Outcome::Advanced => Outcome::Started,
             other => other,
@@ -180,6 +187,11 @@ impl Machine {
     }
 }
 
+/// Flags that are not known fit only if none are asked for.
 fn fits(flags: Flags, hit: &Hit) -> bool {
-    hit.tcp.is_none_or(|tcp| flags.fit(tcp.flags))
+    match (hit.protocol, hit.tcp) {
+        (Protocol::Tcp, Some(tcp)) => flags.fit(tcp.flags),
+        (Protocol::Tcp, None) => flags == Flags::default(),
+        _ => true,
+    }
 }

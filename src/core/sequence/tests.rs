@@ -228,6 +228,11 @@ fn packets_with_other_flags_neither_count_nor_break() {
     assert_eq!(with(udp(2), 0), Outcome::Advanced);
     assert_eq!(with(tcp(3), 4), Outcome::Ignored);
     assert!(matches!(with(tcp(3), SYN), Outcome::Completed(_)));
+    let unknown = Hit {
+        tcp: None,
+        ..client.packet(tcp(1))
+    };
+    assert_eq!(client.send(unknown), Outcome::Ignored);
 }
 
 #[test]
@@ -289,6 +294,17 @@ fn a_hit_can_have_several_ports() {
         panic!("not complete");
     };
     assert_eq!(done.offsets(), [0, 255, 0]);
+
+    let _ = client.hit(tcp(61_083));
+    let second = client.packet(tcp(61_007));
+    assert_eq!(client.send(second), Outcome::Advanced);
+    client.wait(3_001);
+    assert_eq!(
+        client.send(second),
+        Outcome::Ignored,
+        "a late copy is no hit"
+    );
+    assert!(client.completes(&[tcp(61_007)]), "and a new packet is one");
 }
 
 #[test]

@@ -40,6 +40,17 @@ struct Edge {
     to: NodeId,
 }
 
+/// A node, and the hit that leads to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Next<'a> {
+    pub(super) id: NodeId,
+    pub(super) node: &'a Node,
+    /// How far the port is from the hit's first port.
+    pub(super) offset: u8,
+    /// Whether other ports are the same hit.
+    pub(super) several: bool,
+}
+
 impl Tree {
     pub(super) fn new() -> Self {
         let root = Node::new(ROOT, (0, 0), Duration::ZERO, Flags::default());
@@ -54,20 +65,19 @@ impl Tree {
         self.nodes.get(&id)
     }
 
-    /// The node behind the hit of a packet, and the port's distance from the hit's first port.
-    pub(super) fn next(
-        &self,
-        from: NodeId,
-        protocol: u8,
-        port: u16,
-    ) -> Option<(NodeId, &Node, u8)> {
+    /// What follows a node with a packet to this port.
+    pub(super) fn next(&self, from: NodeId, protocol: u8, port: u16) -> Option<Next<'_>> {
         let node = self.node(from)?;
         let ((at, first), edge) = node.edges.range(..=(protocol, port)).next_back()?;
         if *at != protocol || port > edge.last {
             return None;
         }
-        let offset = u8::try_from(port - first).ok()?;
-        Some((edge.to, self.node(edge.to)?, offset))
+        Some(Next {
+            id: edge.to,
+            node: self.node(edge.to)?,
+            offset: u8::try_from(port - first).ok()?,
+            several: edge.last != *first,
+        })
     }
 
     /// Adds a sequence, or nothing if it conflicts with another.
