@@ -36,6 +36,8 @@ fn pages() -> BTreeMap<PathBuf, String> {
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "proto/README.md",
+        "fwknop/README.md",
+        "sequence/README.md",
         "fuzz/README.md",
     ] {
         paths.push(root().join(name));
@@ -105,7 +107,9 @@ fn code_cites_only_documents_of_this_repository() {
         Regex::new(r"\b(DESIGN|PROTOCOL|FOREIGN|CRATES|STYLE)(\.md)?\b,? (section|step|\d)")
             .unwrap();
     let mut wrong = Vec::new();
-    for folder in ["src", "proto", "tests", "fuzz", "benches"] {
+    for folder in [
+        "src", "proto", "fwknop", "sequence", "tests", "fuzz", "benches",
+    ] {
         for path in files(&root().join(folder), "rs") {
             if path.ends_with("documents.rs") {
                 continue;

@@ -147,9 +147,8 @@ fn read_message(kind: Kind, text: &str, nat: Option<&str>) -> Result<(Allow, Mes
         (Kind::Command, _) => return Err(Reason::Command),
         (Kind::Nat { .. }, Some(target)) => Message::Nat(read_ports(rest)?, target),
         (Kind::LocalNat { .. }, Some(target)) => Message::LocalNat(read_ports(rest)?, target),
-        (Kind::Access { .. } | Kind::Nat { .. } | Kind::LocalNat { .. }, _) => {
-            Message::Access(read_ports(rest)?)
-        }
+        (Kind::Access { .. }, _) => Message::Access(read_ports(rest)?),
+        (Kind::Nat { .. } | Kind::LocalNat { .. }, None) => return Err(Reason::Fields),
     };
     Ok((allow, message))
 }
