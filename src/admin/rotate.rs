@@ -92,6 +92,15 @@ fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError
     let had_psk = matches!(user.key, KeyKind::Pair { psk: true, .. });
     let (name, psk) = (&rotation.name, rotation.psk || had_psk);
     match (&rotation.request, rotation.pair, &user.key) {
+        (_, _, KeyKind::Fwknop { .. }) => {
+            let what =
+                format!("{name} knocks with a client of fwknop, whose keys are not made here");
+            let file = user.file.display();
+            let cure = format!(
+                "change fwknop = {{…}} in {file} and the client's .fwknoprc, then: posternd reload"
+            );
+            Err(ExitError::new(USAGE, format!("{what}; {cure}")))
+        }
         (Some(request), _, KeyKind::Pair { public, .. }) if request.public_key == *public => {
             let what = format!("this request has the key that {name} already has");
             let cure = "make another one at the client with: postern enroll";
@@ -124,7 +133,7 @@ fn changed(
 ) -> Option<Zeroizing<String>> {
     let text = |key: &str| text_of(file, key);
     let old: Vec<(&str, Zeroizing<String>)> = match (until, &user.key) {
-        (None, _) => Vec::new(),
+        (None, _) | (Some(_), KeyKind::Fwknop { .. }) => Vec::new(),
         (Some(_), KeyKind::Shared) => vec![("old_key", text("key")?)],
         (Some(_), KeyKind::SharedFile(path)) => {
             let key = Zeroizing::new(files.key_file(path)?.trim_end().to_owned());

@@ -42,9 +42,12 @@ fn explanation(dropped: &Drop) -> String {
         Drop::BadSeal => "its MAC fits, but its body does not open; the sending program is faulty",
         Drop::Malformed(rule) => return format!("{rule}; the sending program is faulty"),
         Drop::StepMismatch => "its hint does not fit its time; the sending program is faulty",
-        Drop::TooOld | Drop::TooNew | Drop::Replay | Drop::Duplicate => {
-            "a gate would drop it; knock again"
-        }
+        Drop::TooOld
+        | Drop::TooNew
+        | Drop::Replay
+        | Drop::Duplicate
+        | Drop::FwknopBusy
+        | Drop::Fwknop(_) => "a gate would drop it; knock again",
     };
     text.to_owned()
 }

@@ -42,6 +42,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
                 ..Policy::for_user(name, services(texts))
             })
             .collect(),
+        fwknop_users: 0,
         disabled: Vec::new(),
     }
 }

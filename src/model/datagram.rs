@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use postern_proto::limits::PACKET_MAX;
+/// The longest packet of fwknop that the gate takes. A client of fwknop makes longer ones only of many ports with the longest hashes. A
+/// knock has at most 516 bytes.
+pub const PACKET_MAX: usize = 600;
 
-/// The most payload that is kept: one byte more than a knock may have, so that a longer one stays too long.
+/// The most payload that is kept: one byte more than a packet may have, so that a longer one stays too long.
 pub const PAYLOAD_MAX: usize = PACKET_MAX + 1;
 
 #[derive(Clone)]
@@ -70,7 +72,7 @@ mod tests {
     fn too_long_payload_stays_too_long() {
         let address = "::ffff:192.0.2.1".parse().unwrap();
         let datagram = Datagram::new(address, address, 62201, &[7; 9000]);
-        assert_eq!(datagram.payload().len(), PACKET_MAX + 1);
+        assert_eq!(datagram.payload().len(), PAYLOAD_MAX);
         assert_eq!(datagram.source(), "192.0.2.1".parse::<IpAddr>().unwrap());
     }
 }

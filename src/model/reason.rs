@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use postern_fwknop::Reason as Fault;
 use postern_proto::Malformed;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,10 @@ pub enum Drop {
     Duplicate,
     /// The body breaks a rule of the format.
     Malformed(Malformed),
+    /// It looks like a packet of fwknop, and too many others waited to be tried with the users' keys.
+    FwknopBusy,
+    /// It looks like a packet of fwknop, and no user's key opens it or it breaks a rule of that format.
+    Fwknop(Fault),
 }
 
 /// Why an authenticated knock is refused.
@@ -41,6 +46,12 @@ pub enum Rule {
     Family,
     Service,
     UnknownService,
+    /// A packet of fwknop asks to forward a port to where no service of the user leads.
+    Nat,
+    /// A packet of fwknop asks for a command that is not among the user's commands.
+    Command,
+    /// A packet of fwknop states another user name than the user must.
+    Username,
     Code(CodeFault),
     /// Longer than `max_duration`. Only the monitor refuses it: the gate shortens the duration.
     Duration,
@@ -70,6 +81,10 @@ pub enum Reason {
     Refuse(Rule),
 }
 
+/// Among the counters, the first rule of a malformed body, and the first fault of a packet of fwknop.
+const RULED: usize = 31;
+const FWKNOP: usize = RULED + Malformed::ALL.len() + 1;
+
 impl Drop {
     const fn row(self) -> (usize, u8, &'static str) {
         match self {
@@ -82,7 +97,9 @@ impl Drop {
             Self::TooNew => (6, 7, "too-new"),
             Self::Replay => (7, 8, "replay"),
             Self::Duplicate => (8, 8, "duplicate"),
-            Self::Malformed(rule) => (28 + rule as usize, 5, "malformed"),
+            Self::Malformed(rule) => (RULED + rule as usize, 5, "malformed"),
+            Self::FwknopBusy => (FWKNOP - 1, 2, "fwknop-busy"),
+            Self::Fwknop(fault) => (FWKNOP + fault as usize, fwknop_step(fault), "fwknop"),
         }
     }
 
@@ -95,12 +112,28 @@ impl Drop {
         self.row().1
     }
 
-    /// The rule of the format that a malformed body breaks.
+    /// The rule of the format that a malformed body or a packet of fwknop breaks.
     pub fn rule(self) -> Option<&'static str> {
         match self {
             Self::Malformed(rule) => Some(rule.as_str()),
+            Self::Fwknop(fault) => Some(fault.as_str()),
             _ => None,
         }
+    }
+}
+
+/// The step of `proto/README.md` that corresponds to a check of fwknop's format.
+const fn fwknop_step(fault: Fault) -> u8 {
+    match fault {
+        Fault::Length | Fault::FirstByte | Fault::Alphabet | Fault::Blocks => 1,
+        Fault::Mac => 3,
+        Fault::SpareBits
+        | Fault::ModeEcb
+        | Fault::ModeCfb
+        | Fault::ModeOfb
+        | Fault::ModeCtr
+        | Fault::Key => 4,
+        _ => 5,
     }
 }
 
@@ -126,6 +159,9 @@ impl Rule {
             Self::User => (23, 9, "unknown-user", "the monitor has no such user"),
             Self::MaxGrants => (24, 9, "max_grants", "the user has as many grants as max_grants allows"),
             Self::Quota => (25, 10, "quota", "the user's quota is used up"),
+            Self::Nat => (28, 9, "forward", "no service of the user forwards this port to this host and port"),
+            Self::Command => (29, 9, "commands", "the command is not among the user's commands"),
+            Self::Username => (30, 9, "username", "the packet states another user name than the user's username"),
             Self::Store => (26, 11, "store", "the mark could not be stored"),
             Self::Firewall => (27, 12, "firewall", "the firewall did not open the grant"),
         }
@@ -157,7 +193,7 @@ impl CodeFault {
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 28 + Malformed::ALL.len();
+    pub const COUNT: usize = FWKNOP + Fault::ALL.len();
 
     pub const fn step(self) -> u8 {
         match self {
@@ -187,7 +223,7 @@ impl Reason {
             Drop::Replay,
             Drop::Duplicate,
         ];
-        const RULES: [Rule; 19] = [
+        const RULES: [Rule; 22] = [
             Rule::Expired,
             Rule::From,
             Rule::Networks,
@@ -207,6 +243,9 @@ impl Reason {
             Rule::Quota,
             Rule::Store,
             Rule::Firewall,
+            Rule::Nat,
+            Rule::Command,
+            Rule::Username,
         ];
         let malformed = Malformed::ALL.iter().map(|rule| Drop::Malformed(*rule));
         DROPS
@@ -214,6 +253,8 @@ impl Reason {
             .map(Self::Drop)
             .chain(RULES.into_iter().map(Self::Refuse))
             .chain(malformed.map(Self::Drop))
+            .chain([Self::Drop(Drop::FwknopBusy)])
+            .chain(Fault::ALL.map(|fault| Self::Drop(Drop::Fwknop(fault))))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Services as text, in configs and commands: `tcp/22`, `udp/5000-5010`, `icmp`, or a name such as `web`.
 
 use std::fmt;
+#[cfg(feature = "daemon")]
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use postern_proto::{Protocol, Service, ServiceName};
@@ -40,6 +42,27 @@ const PROTOCOLS: [(&str, u8); 5] = [
 ];
 
 impl Ports {
+    /// One TCP port.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn tcp(port: NonZeroU16) -> Self {
+        Self::single(6, port)
+    }
+
+    /// One UDP port.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn udp(port: NonZeroU16) -> Self {
+        Self::single(17, port)
+    }
+
+    #[cfg(feature = "daemon")]
+    fn single(protocol: u8, port: NonZeroU16) -> Self {
+        Self {
+            protocol,
+            first: port.get(),
+            last: port.get(),
+        }
+    }
+
     /// IANA protocol number: 6, 17, 132, 1 or 58.
     pub fn protocol(self) -> u8 {
         self.protocol

@@ -159,8 +159,10 @@ pub struct Settings {
     pub firewall: Firewall,
     pub metrics: Metrics,
     pub catalog: Catalog,
-    /// One policy for each user, in the order of the files; names are unique.
+    /// One policy for each user; names are unique. Those of fwknop's clients are the last ones.
     pub policies: Vec<Policy>,
+    /// How many of them knock with a client of fwknop.
+    pub fwknop_users: usize,
     /// Disabled users: the gate drops their knocks, and their services stay closed.
     pub disabled: Vec<Policy>,
 }

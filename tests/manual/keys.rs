@@ -35,7 +35,7 @@ fn with_unknown(section: &str) -> String {
         "posternd.toml" => format!("{unknown}{gate}"),
         "[gate]" => format!("{gate}{unknown}"),
         "[[user]]" => format!("{gate}{user}{unknown}"),
-        "max_prefix" => format!("{gate}{user}max_prefix.{unknown}"),
+        "max_prefix" | "fwknop" => format!("{gate}{user}{section}.{unknown}"),
         "[service.NAME]" => format!("{gate}[service.NAME]\n{unknown}").replace("NAME", "web"),
         other => format!("{gate}{other}\n{unknown}"),
     }
@@ -109,6 +109,9 @@ pub(crate) fn defaults_hold() {
             "[service.NAME]" => "[service.web]\nports = [\"tcp/80\"]",
             "[[user]]" => &user,
             "max_prefix" => &format!("{user}\n[user.max_prefix]"),
+            "fwknop" => {
+                "[[user]]\nname = \"a\"\nservices = [\"tcp/22\"]\n[user.fwknop]\npassphrase = \"k\"\nhmac_passphrase = \"m\""
+            }
             other => other,
         };
         format!("[gate]\nname = \"g\"\n{needed}\n")

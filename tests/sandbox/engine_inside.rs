@@ -283,7 +283,7 @@ fn rights() {
     );
     attempt("become root", libc::SYS_setuid, &[]);
     tell("set capabilities", raise(Capability::CAP_NET_ADMIN));
-    tell("load an eBPF program", HintFilter::load(&[62201], 8));
+    tell("load an eBPF program", HintFilter::load(&[62201], 8, false));
     attempt(
         "make a namespace",
         libc::SYS_unshare,

@@ -16,6 +16,7 @@ mod codes;
 mod dropped;
 mod explained;
 mod forge;
+mod fwknop;
 mod hints;
 mod knocks;
 mod log;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use postern::model::reason::{Drop, Reason};
 
-use crate::{behind_the_gate, codes, dropped, refused};
+use crate::{behind_the_gate, codes, dropped, fwknop, refused};
 
 thread_local! {
     static GIVEN: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
@@ -23,13 +23,22 @@ fn every_reason_is_given_in_a_scenario() {
     codes::missing_and_wrong_codes_are_refused();
     codes::a_code_counts_once_for_each_family();
     codes::guessing_blocks_the_user();
+    fwknop::each_rule_of_fwknop_refuses();
     behind_the_gate::a_failing_disk_opens_nothing();
     behind_the_gate::a_failing_firewall_is_reported();
     behind_the_gate::the_monitor_refuses_what_its_config_forbids();
     behind_the_gate::more_grants_than_max_grants_are_refused();
     let given = GIVEN.take();
-    // The vectors have the other rules of bodies (`tests/vectors.rs`).
-    let is_elsewhere = |reason: &Reason| matches!(reason, Reason::Drop(Drop::Malformed(_)));
+    // The vectors have the other rules of bodies (`tests/vectors.rs`, `fwknop/tests`); the queue is the engine's.
+    let is_elsewhere = |reason: &Reason| {
+        let Reason::Drop(reason) = reason else {
+            return false;
+        };
+        matches!(
+            reason,
+            Drop::Malformed(_) | Drop::Fwknop(_) | Drop::FwknopBusy
+        )
+    };
     for reason in Reason::all().filter(|reason| !is_elsewhere(reason)) {
         assert!(given.contains(&reason), "{reason} is given in no scenario");
     }

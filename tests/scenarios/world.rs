@@ -349,7 +349,9 @@ impl World {
 
 fn engine(loaded: Loaded, kept: StoredMarks, now: Timestamp) -> Core {
     let old = loaded.old_keys.iter().map(OldKey::parts);
-    let mut gate = Gate::of(loaded.settings, &loaded.keys, old).with_codes(loaded.codes);
+    let mut gate = Gate::of(loaded.settings, &loaded.keys, old)
+        .with_codes(loaded.codes)
+        .with_fwknop(loaded.fwknop);
     gate.recall(kept);
     Core::new(gate, GATE, now)
 }

@@ -6,6 +6,7 @@ pub(super) enum Label {
     Ipv6,
     Udp,
     Hint,
+    Knock,
     CountLength,
     CountHint,
     Count,

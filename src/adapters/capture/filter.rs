@@ -10,10 +10,11 @@ use std::io;
 use socket2::SockFilter;
 
 use super::assembler::{Label, Line, assemble};
+use crate::model::datagram::PACKET_MAX;
 use crate::model::settings::PORTS_MAX;
 
-/// Longest UDP payload that passes; a knock has 132 to 516 bytes.
-pub const PAYLOAD_PASSED: u32 = 600;
+/// Longest UDP payload that passes; a knock has 132 to 516 bytes, a packet of fwknop 140 to 600.
+pub const PAYLOAD_PASSED: u32 = PACKET_MAX as u32;
 
 const UDP_HEADER: u32 = 8;
 /// Bytes of a passed packet that the kernel hands over: the longest headers (IPv4 with all options) and the payload.

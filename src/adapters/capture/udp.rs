@@ -99,7 +99,7 @@ impl UdpCapture {
 
 impl Capture for UdpCapture {
     fn next(&mut self) -> io::Result<Caught> {
-        // one byte more than a knock has: the kernel cuts the rest, and the gate still sees that it is too long
+        // one byte more than a packet has: the kernel cuts the rest, and the gate still sees that it is too long
         let mut payload = [0; PAYLOAD_MAX];
         // engines share the socket one after the other, so none relies on a timeout of it
         match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&WAIT)) {

@@ -78,6 +78,15 @@ impl<'a> KeyFiles<'a> {
         self.0.contains_key(path)
     }
 
+    /// The line in a file; `named_at` is the line of the config that names it.
+    pub(super) fn text(&self, path: &Path, named_at: &str) -> Result<&'a str, Problem> {
+        let text = self.0.get(path).copied().map(line_of);
+        text.ok_or_else(|| {
+            let what = format!("was not read, but {named_at} names it");
+            Problem::of_file(path, what, "load the config again")
+        })
+    }
+
     /// The key in a file; `named_at` is the line of the config that names it.
     pub(super) fn key<K>(
         &self,
@@ -85,12 +94,7 @@ impl<'a> KeyFiles<'a> {
         decode: Decode<K>,
         named_at: &str,
     ) -> Result<K, Problem> {
-        let Some(text) = self.0.get(path) else {
-            let what = format!("was not read, but {named_at} names it");
-            return Err(Problem::of_file(path, what, "load the config again"));
-        };
-        let text = line_of(text);
-        key(text, decode).map_err(|Refusal { what, cure }| {
+        key(self.text(path, named_at)?, decode).map_err(|Refusal { what, cure }| {
             Problem::of_file(path, format!("{what} (named at {named_at})"), cure)
         })
     }
@@ -137,11 +141,8 @@ impl<P: Clone> SeenKeys<P> {
     }
 
     /// Where the same key was seen before; otherwise notes that it is seen here.
-    pub(super) fn before(&mut self, key: &KeyText, here: P) -> Option<P> {
-        let fingerprint = self
-            .hashers
-            .each_ref()
-            .map(|hasher| hasher.hash_one(&**key));
+    pub(super) fn before(&mut self, key: &[u8], here: P) -> Option<P> {
+        let fingerprint = self.hashers.each_ref().map(|hasher| hasher.hash_one(key));
         let before = self.seen.get(&fingerprint).cloned();
         if before.is_none() {
             self.seen.insert(fingerprint, here);

@@ -23,6 +23,15 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
         for user in users(&values) {
             has_pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
             named.extend(path(&file.path, user, "key_file"));
+            let fwknop = user
+                .get("fwknop")
+                .and_then(|value| value.get_ref().as_table());
+            for key in fwknop.into_iter().flat_map(|fwknop| {
+                let names = ["key_file", "hmac_key_file"].into_iter();
+                names.map(|name| path(&file.path, fwknop, name))
+            }) {
+                named.extend(key);
+            }
         }
     }
     named.extend(has_pairs.then(|| gate_key_file(bundle)).flatten());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use postern_proto::{CodeKey, PublicKey};
 
 use super::fields::Fields;
+use super::fwknop_user::FwknopKeys;
 use super::key::UserKey;
 use super::user_keys::PreviousKey;
 use super::values;
@@ -27,12 +28,28 @@ pub(crate) struct Listed {
 pub(crate) enum KeyKind {
     Shared,
     SharedFile(PathBuf),
-    Pair { public: PublicKey, psk: bool },
+    Pair {
+        public: PublicKey,
+        psk: bool,
+    },
+    /// Knocks with a client of fwknop.
+    Fwknop {
+        hmac: bool,
+    },
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a key that moves out of a box leaves a copy in the heap"
+)]
+pub(super) enum Credential {
+    Key(UserKey),
+    Fwknop(FwknopKeys),
 }
 
 pub(super) struct ReadUser {
     pub(super) policy: Policy,
-    pub(super) key: UserKey,
+    pub(super) key: Credential,
     pub(super) code: Option<CodeKey>,
     pub(super) old: Option<PreviousKey>,
     pub(super) disabled: bool,
@@ -52,10 +69,21 @@ impl Listed {
             file: file.path.to_owned(),
             line: file.place(fields.start).0,
             own_file: user.own_file,
-            key: key_file.map_or_else(|| KeyKind::of(&user.key), KeyKind::SharedFile),
+            key: key_file.map_or_else(|| user.key.kind(), KeyKind::SharedFile),
             totp: user.code.is_some(),
             disabled: user.disabled,
             old: old.map(|old| (KeyKind::of(&old.key), old.until)),
+        }
+    }
+}
+
+impl Credential {
+    fn kind(&self) -> KeyKind {
+        match self {
+            Self::Key(key) => KeyKind::of(key),
+            Self::Fwknop(keys) => KeyKind::Fwknop {
+                hmac: keys.key.has_mac(),
+            },
         }
     }
 }
@@ -77,6 +105,8 @@ impl KeyKind {
             Self::SharedFile(_) => "shared key in a file",
             Self::Pair { psk: false, .. } => "key pair",
             Self::Pair { psk: true, .. } => "key pair with psk",
+            Self::Fwknop { hmac: true } => "fwknop",
+            Self::Fwknop { hmac: false } => "fwknop without HMAC",
         }
     }
 }

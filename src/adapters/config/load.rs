@@ -13,6 +13,7 @@ use super::main_file::MainFile;
 use super::problem::{Problem, Problems};
 use super::user_table::{OldKey, UserTable};
 use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::core::gate::FwknopUser;
 use crate::model::settings::Settings;
 
 /// A config without problems.
@@ -20,14 +21,18 @@ use crate::model::settings::Settings;
 pub struct Loaded {
     /// What monitor and engine know.
     pub settings: Settings,
-    /// For the engine only: one for each of `settings.policies`, in their order.
+    /// For the engine only: those of the first of `settings.policies`, in their order. Users of other kinds follow.
     pub keys: Vec<KeyMaterial>,
     /// For the engine only, in the same order: the secrets for one-time codes.
     pub codes: Vec<Option<CodeKey>>,
     /// For the engine only: previous keys that are still valid for a time.
     pub old_keys: Vec<OldKey>,
-    /// One for each of `settings.disabled`, in their order: `explain` names the user by them.
+    /// For the engine only: the keys of users who knock with fwknop's clients.
+    pub fwknop: Vec<FwknopUser>,
+    /// Those of the first of `settings.disabled`, in their order: `explain` names the user by them.
     pub disabled_keys: Vec<KeyMaterial>,
+    /// Those of the disabled users of fwknop. Each names its user in `settings.disabled`.
+    pub disabled_fwknop: Vec<FwknopUser>,
 }
 
 /// Bytes of stack to wipe: more than a debug build uses to read a config or to set up a gate with it.
@@ -92,13 +97,16 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
     }
     let users = table.into_users();
     match main.and_then(|main| main.settings(users.policies, users.disabled)) {
-        Some(settings) if problems.is_empty() => {
+        Some(mut settings) if problems.is_empty() => {
+            settings.fwknop_users = users.fwknop.len();
             let loaded = Loaded {
                 settings,
                 keys: users.keys,
                 codes: users.codes,
                 old_keys: users.old_keys,
+                fwknop: users.fwknop,
                 disabled_keys: users.disabled_keys,
+                disabled_fwknop: users.disabled_fwknop,
             };
             Ok((loaded, users.listed.unwrap_or_default()))
         }

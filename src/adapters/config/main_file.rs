@@ -57,6 +57,7 @@ impl MainFile {
             metrics: self.metrics,
             catalog: self.services.catalog,
             policies,
+            fwknop_users: 0,
             disabled,
         })
     }

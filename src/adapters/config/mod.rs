@@ -9,6 +9,7 @@ pub mod disk;
 mod edit;
 mod fields;
 mod firewall;
+mod fwknop_user;
 mod gate;
 mod key;
 mod key_files;

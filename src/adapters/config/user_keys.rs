@@ -8,7 +8,8 @@ use super::problem::{Refusal, refusal};
 use super::values;
 use crate::model::time::Timestamp;
 
-pub(super) const KEYS: [&str; 10] = [
+pub(super) const KEYS: [&str; 11] = [
+    "fwknop",
     "key",
     "key_file",
     "public_key",
@@ -35,8 +36,7 @@ pub(super) fn key(fields: &Fields<'_>, key_files: &KeyFiles<'_>) -> Option<UserK
     given.sort_by_key(|kind| kind.map_or(usize::MAX, |kind| fields.at(kind)));
     match given {
         [None, ..] => {
-            let cure =
-                "add key = \"…\", the line that postern keygen prints, or key_file or public_key";
+            let cure = "add key = \"…\", the line that postern keygen prints, or key_file, public_key or fwknop";
             fields.refuse("key", "this user has no key", cure);
             None
         }

@@ -8,14 +8,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::config_text::ConfigText;
 use super::fields::{Fields, wrong_type};
+use super::fwknop_user;
 use super::gate::GateKey;
 use super::key::{KeyFiles, SeenKeys, UserKey, looks_like_key};
-use super::listed::{Listed, ReadUser};
+use super::listed::{Credential, Listed, ReadUser};
 use super::main_file::MainFile;
 use super::problem::{Problem, quoted, refusal};
 use super::user;
 use super::user_keys;
 use crate::adapters::config::bundle::Bundle;
+use crate::core::gate::{FWKNOP_USERS_MAX, FwknopUser};
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 
@@ -46,6 +48,7 @@ pub(super) struct UserTable<'a, 'm> {
     seen_keys: SeenKeys<Place<'a>>,
     users: Users,
     count: usize,
+    fwknop_count: usize,
     gate_key_reported: bool,
 }
 
@@ -56,8 +59,13 @@ pub(super) struct Users {
     pub(super) keys: Vec<KeyMaterial>,
     pub(super) codes: Vec<Option<CodeKey>>,
     pub(super) old_keys: Vec<OldKey>,
+    /// Users of fwknop's clients: their policies, to follow the others, and their keys.
+    fwknop_policies: Vec<Policy>,
+    pub(super) fwknop: Vec<FwknopUser>,
     pub(super) disabled: Vec<Policy>,
     pub(super) disabled_keys: Vec<KeyMaterial>,
+    fwknop_disabled: Vec<Policy>,
+    pub(super) disabled_fwknop: Vec<FwknopUser>,
     /// `None` if nobody asks for the list.
     pub(super) listed: Option<Vec<Listed>>,
 }
@@ -85,7 +93,9 @@ impl<'a, 'm> UserTable<'a, 'm> {
             keys: Vec::with_capacity(most("name")),
             codes: Vec::with_capacity(most("name")),
             old_keys: Vec::with_capacity(most("old_until")),
+            fwknop: Vec::with_capacity(most("fwknop").min(FWKNOP_USERS_MAX)),
             disabled_keys: Vec::with_capacity(most("disabled")),
+            disabled_fwknop: Vec::with_capacity(most("fwknop").min(most("disabled"))),
             listed: listing.then(Vec::new),
             ..Users::default()
         };
@@ -96,6 +106,7 @@ impl<'a, 'm> UserTable<'a, 'm> {
             seen_keys: SeenKeys::new(),
             users,
             count: 0,
+            fwknop_count: 0,
             gate_key_reported: false,
         }
     }
@@ -131,7 +142,26 @@ impl<'a, 'm> UserTable<'a, 'm> {
         }
     }
 
-    pub(super) fn into_users(self) -> Users {
+    /// The users. Those of fwknop's clients come after those with keys of ours.
+    pub(super) fn into_users(mut self) -> Users {
+        let users = &mut self.users;
+        for (keys, policies, own) in [
+            (
+                &mut users.fwknop,
+                &mut users.policies,
+                &mut users.fwknop_policies,
+            ),
+            (
+                &mut users.disabled_fwknop,
+                &mut users.disabled,
+                &mut users.fwknop_disabled,
+            ),
+        ] {
+            for (number, keys) in (policies.len()..).zip(keys) {
+                keys.user = number;
+            }
+            policies.append(own);
+        }
         self.users
     }
 
@@ -146,7 +176,7 @@ impl<'a, 'm> UserTable<'a, 'm> {
             return;
         }
         let policy = user::policy(fields, self.main);
-        let key = user_keys::key(fields, self.key_files);
+        let key = self.credential(file, fields, policy.as_ref());
         let old = user_keys::previous_key(fields);
         let code = user_keys::code_key(fields);
         let disabled = fields.flag("disabled").unwrap_or_default();
@@ -154,6 +184,9 @@ impl<'a, 'm> UserTable<'a, 'm> {
             self.check_name(file, fields.at("name"), &policy.user);
         }
         let material = key.as_ref().and_then(|key| {
+            let Credential::Key(key) = key else {
+                return None;
+            };
             let mut names = ["key", "key_file", "public_key"].into_iter();
             let name = names.find(|name| fields.has(name)).unwrap_or_default();
             self.material(file, fields.at(name), key)
@@ -182,6 +215,33 @@ impl<'a, 'm> UserTable<'a, 'm> {
         self.add(read, material, old_material);
     }
 
+    fn credential(
+        &mut self,
+        file: &ConfigText<'a>,
+        fields: &Fields<'_>,
+        policy: Option<&Policy>,
+    ) -> Option<Credential> {
+        if !fields.has("fwknop") {
+            return user_keys::key(fields, self.key_files).map(Credential::Key);
+        }
+        let at = fields.at("fwknop");
+        let services = policy.map_or(&[][..], |policy| &policy.services);
+        let keys = fwknop_user::read(fields, services, self.key_files)?;
+        self.refuse_second(
+            file,
+            at,
+            &keys.own,
+            "make keys of their own for each user, with fwknop --key-gen",
+        );
+        self.fwknop_count += 1;
+        if self.fwknop_count == FWKNOP_USERS_MAX + 1 {
+            let what = format!("there are more than {FWKNOP_USERS_MAX} users with fwknop");
+            let cure = "give the others a key of ours, from postern keygen, or another gate";
+            file.refuse(at, refusal(what, cure));
+        }
+        Some(Credential::Fwknop(keys))
+    }
+
     /// The key of a disabled user is kept apart, so that `explain` can name the user of a dropped knock.
     fn add(
         &mut self,
@@ -190,10 +250,33 @@ impl<'a, 'm> UserTable<'a, 'm> {
         old_material: Option<KeyMaterial>,
     ) {
         let users = &mut self.users;
-        if user.disabled {
-            users.disabled.push(user.policy);
-            users.disabled_keys.extend(material);
-            return;
+        let fwknop = match user.key {
+            Credential::Key(_) => None,
+            Credential::Fwknop(keys) => Some(FwknopUser {
+                // set when all users are read
+                user: 0,
+                key: keys.key,
+                username: keys.username,
+                commands: keys.commands,
+            }),
+        };
+        match (user.disabled, fwknop) {
+            (false, None) => {}
+            (false, Some(fwknop)) => {
+                users.fwknop_policies.push(user.policy);
+                users.fwknop.push(fwknop);
+                return;
+            }
+            (true, None) => {
+                users.disabled.push(user.policy);
+                users.disabled_keys.extend(material);
+                return;
+            }
+            (true, Some(fwknop)) => {
+                users.fwknop_disabled.push(user.policy);
+                users.disabled_fwknop.push(fwknop);
+                return;
+            }
         }
         let old = user.old.zip(old_material).map(|(old, material)| OldKey {
             user: users.policies.len(),
@@ -223,19 +306,23 @@ impl<'a, 'm> UserTable<'a, 'm> {
 
     /// The key material, after a check that no other user has the key. `at` is the place of the key.
     fn material(&mut self, file: &ConfigText<'a>, at: usize, key: &UserKey) -> Option<KeyMaterial> {
-        let before = self.seen_keys.before(&key.text(), Place::of(file, at));
-        if let Some(Place { file: first, line }) = before {
-            let first = first.display();
-            let what = format!("the same key is given twice, first at {first}:{line}");
-            let cure = "give each user a key of their own, from postern keygen";
-            file.refuse(at, refusal(what, cure));
-        }
+        let cure = "give each user a key of their own, from postern keygen";
+        self.refuse_second(file, at, key.text().as_bytes(), cure);
         match key.material(self.gate_key()) {
             Some(material) => file.check(at, material),
             None => {
                 self.report_gate_key(file, at);
                 None
             }
+        }
+    }
+
+    fn refuse_second(&mut self, file: &ConfigText<'a>, at: usize, key: &[u8], cure: &str) {
+        let before = self.seen_keys.before(key, Place::of(file, at));
+        if let Some(Place { file: first, line }) = before {
+            let first = first.display();
+            let what = format!("the same key is given twice, first at {first}:{line}");
+            file.refuse(at, refusal(what, cure));
         }
     }
 

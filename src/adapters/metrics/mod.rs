@@ -88,12 +88,17 @@ impl Writer<'_> {
     fn engine(&mut self, figures: &EngineCounters) -> fmt::Result {
         let (mut dropped, mut malformed) = (Vec::new(), Vec::new());
         let (mut refused, mut codes) = (Vec::new(), Vec::new());
-        let (mut malformed_sum, mut codes_sum) = (0_u64, 0_u64);
+        let mut fwknop = Vec::new();
+        let (mut malformed_sum, mut fwknop_sum, mut codes_sum) = (0_u64, 0_u64, 0_u64);
         for (reason, count) in figures.counters.iter() {
             match reason {
                 Reason::Drop(Drop::Malformed(rule)) => {
                     malformed_sum = malformed_sum.saturating_add(count);
                     malformed.push(([("rule", rule.as_str())], count));
+                }
+                Reason::Drop(Drop::Fwknop(fault)) => {
+                    fwknop_sum = fwknop_sum.saturating_add(count);
+                    fwknop.push(([("fault", fault.as_str())], count));
                 }
                 Reason::Drop(reason) => dropped.push(([("reason", reason.name())], count)),
                 Reason::Refuse(Rule::Code(fault)) => {
@@ -104,6 +109,7 @@ impl Writer<'_> {
             }
         }
         dropped.push(([("reason", "malformed")], malformed_sum));
+        dropped.push(([("reason", "fwknop")], fwknop_sum));
         refused.push(([("rule", "code")], codes_sum));
         let help = "Since when this engine serves; its counters began then";
         self.time("engine_start_time", help, figures.started)?;
@@ -117,6 +123,8 @@ impl Writer<'_> {
         self.counters("dropped", help, &dropped)?;
         let help = "Those dropped as malformed, by the rule that they broke";
         self.counters("malformed", help, &malformed)?;
+        let help = "Packets of fwknop that were dropped, by what was wrong with them";
+        self.counters("fwknop_dropped", help, &fwknop)?;
         let help = "Authenticated knocks that were refused, by rule";
         self.counters("refused", help, &refused)?;
         let help = "Those refused for their one-time code, by what was wrong with it";

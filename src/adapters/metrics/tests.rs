@@ -53,11 +53,17 @@ fn samples(text: &str) -> Vec<(&str, &str)> {
 fn every_reason_has_its_counter() {
     let text = snapshot().open_metrics();
     let samples = samples(&text);
-    let (mut malformed, mut codes) = (0, 0);
+    let (mut malformed, mut fwknop, mut codes) = (0, 0, 0);
     for reason in Reason::all() {
         let name = match reason {
             Reason::Drop(Drop::Malformed(rule)) => {
                 format!("postern_malformed_total{{rule=\"{}\"}}", rule.as_str())
+            }
+            Reason::Drop(Drop::Fwknop(fault)) => {
+                format!(
+                    "postern_fwknop_dropped_total{{fault=\"{}\"}}",
+                    fault.as_str()
+                )
             }
             Reason::Drop(reason) => {
                 format!("postern_dropped_total{{reason=\"{}\"}}", reason.name())
@@ -70,6 +76,7 @@ fn every_reason_has_its_counter() {
         let count = reason.index() + 1;
         match reason {
             Reason::Drop(Drop::Malformed(_)) => malformed += count,
+            Reason::Drop(Drop::Fwknop(_)) => fwknop += count,
             Reason::Refuse(Rule::Code(_)) => codes += count,
             _ => {}
         }
@@ -79,12 +86,13 @@ fn every_reason_has_its_counter() {
     }
     for (name, sum) in [
         ("postern_dropped_total{reason=\"malformed\"}", malformed),
+        ("postern_dropped_total{reason=\"fwknop\"}", fwknop),
         ("postern_refused_total{rule=\"code\"}", codes),
     ] {
         assert!(samples.contains(&(name, &*sum.to_string())), "{text}");
     }
     let labels = ["{reason=", "{rule=", "{fault="].map(|label| text.matches(label).count());
-    assert_eq!(labels.iter().sum::<usize>(), Reason::COUNT + 2);
+    assert_eq!(labels.iter().sum::<usize>(), Reason::COUNT + 3);
     // A monitoring system refuses two of one name.
     let names: std::collections::BTreeSet<&str> = samples.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), samples.len(), "{text}");

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use postern_fwknop::{Opened, Reason as Fault};
 use postern_proto::{GateName, Malformed, Mark, Request};
 
 use crate::core::gate::{ApprovedRequest, Seen};
@@ -35,6 +36,9 @@ pub struct Account {
     pub(crate) running: Option<Seen>,
     /// The running gate's decision, if it differs because of what that gate remembers.
     pub(crate) otherwise: Option<Otherwise>,
+    /// Whether it is a packet of fwknop, and what is in it.
+    pub(crate) is_fwknop: bool,
+    pub(crate) fwknop: Option<Box<Opened>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +86,8 @@ pub enum Cause {
     Replay {
         first: Option<Seen>,
     },
+    /// A packet of fwknop that no key opens, or that breaks this rule of its format.
+    Fwknop(Fault),
     /// Refused by policy or quota, with the values on both sides.
     Refused(String),
 }
@@ -98,8 +104,10 @@ impl Account {
 
     /// When it was made, by the client's clock.
     pub fn made(&self) -> Option<Timestamp> {
-        let request = self.request.as_ref()?;
-        Some(Timestamp::from_millis(request.timestamp_ms))
+        let ours = self.request.as_ref().map(|request| request.timestamp_ms);
+        let fwknop = self.fwknop.as_ref();
+        let fwknop = fwknop.map(|opened| opened.request.timestamp_s.saturating_mul(1000));
+        ours.or(fwknop).map(Timestamp::from_millis)
     }
 
     /// The running gate has seen this packet: an admission becomes a replay. A refusal stays one, because its rule is
@@ -145,6 +153,8 @@ impl Cause {
             Self::Clock => "clock",
             Self::Forgotten(_) => "forgotten",
             Self::Replay { .. } => "replay",
+            Self::Fwknop(Fault::Mac) => "unknown-key",
+            Self::Fwknop(_) => "malformed",
             Self::Refused(_) => "policy",
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use postern_proto::limits::PACKET_MAX;
 use postern_proto::{GateName, OpenBuffer, Packet, Request};
 
 use super::account::{Account, Cause, Verdict};
@@ -10,7 +11,9 @@ use super::known_keys::{KnownKeys, Maker};
 use super::refusals::{self, Asked};
 use crate::adapters::config::{Loaded, OldKey};
 use crate::core::gate::approve::approve;
-use crate::core::gate::{Admission, Decision, Gate, HintKeys, HintTable, Refusal, Seen};
+use crate::core::gate::{
+    Admission, Decision, FwknopUser, Gate, HintKeys, HintTable, Refusal, Seen,
+};
 use crate::model::datagram::Datagram;
 use crate::model::mark::StoredMarks;
 use crate::model::policy::Policy;
@@ -18,14 +21,15 @@ use crate::model::reason::{Drop, Rule};
 use crate::model::settings::Settings;
 use crate::model::time::Timestamp;
 
-const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(super) const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A gate that gives the cause of each decision.
 #[derive(Debug)]
 pub struct Explainer {
-    gate: Gate,
-    settings: Settings,
+    pub(super) gate: Gate,
+    pub(super) settings: Settings,
     keys: KnownKeys,
+    pub(super) disabled_fwknop: Vec<FwknopUser>,
 }
 
 impl Explainer {
@@ -36,10 +40,14 @@ impl Explainer {
             keys,
             codes,
             old_keys,
+            fwknop,
             disabled_keys,
+            disabled_fwknop,
         } = loaded;
         let old = old_keys.iter().map(OldKey::parts);
-        let gate = Gate::of(settings.clone(), &keys, old).with_codes(codes);
+        let gate = Gate::of(settings.clone(), &keys, old)
+            .with_codes(codes)
+            .with_fwknop(fwknop);
         let disabled = settings.disabled.iter().zip(disabled_keys);
         let disabled = disabled.map(|(policy, material)| (policy.user.clone(), material));
         let keys = KnownKeys::new(&settings.gate.name, keys, &old_keys, disabled, names);
@@ -47,6 +55,7 @@ impl Explainer {
             gate,
             settings,
             keys,
+            disabled_fwknop,
         }
     }
 
@@ -73,21 +82,46 @@ impl Explainer {
             let table = HintTable::build(&self.gate.hint_keys(), steps);
             self.gate.install(table);
         }
-        let at = self.gate.clock(now);
+        if self.gate.may_be_fwknop(datagram) {
+            return self.fwknop(now, datagram.payload(), source);
+        }
         let packet = Packet::parse(datagram.payload()).ok();
         let before = packet.and_then(|packet| self.gate.seen(&packet.mark()));
-        let verdict = match self.gate.handle(now, datagram) {
+        let decision = self.gate.handle(now, datagram);
+        let bytes = datagram.payload().len().min(PACKET_MAX.saturating_add(1));
+        let mut account = self.account(now, decision, source, bytes);
+        let Some(packet) = packet else { return account };
+        match self.maker(&packet) {
+            None => {
+                account.user = self.keys.disabled(&packet).map(str::to_owned);
+                account.cause = self.no_maker(&packet, &account);
+            }
+            Some(maker) => self.look_inside(&maker, &packet, datagram, before, &mut account),
+        }
+        account
+    }
+
+    /// The account of a decision, before its cause is known.
+    pub(super) fn account(
+        &self,
+        now: Timestamp,
+        decision: Decision,
+        source: Option<IpAddr>,
+        bytes: usize,
+    ) -> Account {
+        let at = self.gate.clock(now);
+        let verdict = match decision {
             Decision::Admit(Admission { request, .. }) => Verdict::Admit(request),
             Decision::Refuse(Refusal { rule, .. }) => Verdict::Refuse(rule),
             Decision::Drop(reason) => Verdict::Drop(reason),
         };
-        let mut account = Account {
+        Account {
             verdict,
             cause: Cause::Length,
             at,
             clock_ahead: at.since(now),
             source,
-            bytes: datagram.payload().len(),
+            bytes,
             gate: self.settings.gate.name.clone(),
             window: self.settings.gate.window,
             user: None,
@@ -98,16 +132,21 @@ impl Explainer {
             besides: None,
             running: None,
             otherwise: None,
-        };
-        let Some(packet) = packet else { return account };
-        match self.maker(&packet) {
-            None => {
-                account.user = self.keys.disabled(&packet).map(str::to_owned);
-                account.cause = self.no_maker(&packet, &account);
-            }
-            Some(maker) => self.look_inside(&maker, &packet, datagram, before, &mut account),
+            is_fwknop: false,
+            fwknop: None,
         }
-        account
+    }
+
+    /// Whether some known key made a packet of ours.
+    pub(super) fn knows_maker(&self, bytes: &[u8]) -> bool {
+        let packet = Packet::parse(bytes).ok();
+        packet.is_some_and(|packet| self.keys.maker(&packet, 0..0).is_some())
+    }
+
+    pub(super) fn why_quota(&self, policy: &Policy, at: Timestamp) -> String {
+        let (spent, _) = self.gate.spent(at, usize::MAX);
+        let own = spent.iter().find(|spent| spent.user == policy.user);
+        refusals::quota(policy, own, at)
     }
 
     /// The user whose key in these rows made a packet, and when it was made.
@@ -188,9 +227,7 @@ impl Explainer {
                 settings: &self.settings,
             };
             if rule == Rule::Quota {
-                let (spent, _) = self.gate.spent(account.at, usize::MAX);
-                let own = spent.iter().find(|spent| spent.user == policy.user);
-                return refusals::quota(policy, own, account.at);
+                return self.why_quota(policy, account.at);
             }
             asked.why(rule)
         };
@@ -269,7 +306,7 @@ fn open(maker: &Maker<'_>, packet: &Packet<'_>) -> Result<Request, Drop> {
     Request::decode(body.map_err(|_| Drop::BadSeal)?).map_err(Drop::Malformed)
 }
 
-fn first_host(network: &IpNet) -> IpAddr {
+pub(super) fn first_host(network: &IpNet) -> IpAddr {
     match network.trunc() {
         IpNet::V4(v4) if v4.prefix_len() < 32 => {
             Ipv4Addr::from_bits(v4.network().to_bits().saturating_add(1)).into()

@@ -40,7 +40,9 @@ impl Input {
                 .map_err(|error| ExitError::new(IO, format!("{said}: {error}")))?;
             return Self::begin(Box::new(file), &said);
         }
-        if argument.len() >= PACKET_TEXT_MIN && STANDARD.decode(argument.trim()).is_ok() {
+        let text = argument.trim();
+        let is_fwknop = postern_fwknop::looks_like(text.as_bytes());
+        if argument.len() >= PACKET_TEXT_MIN && (is_fwknop || STANDARD.decode(text).is_ok()) {
             let source: Source = Box::new(Cursor::new(argument.to_owned().into_bytes()));
             return Ok(Self {
                 kind: Kind::Packets,
@@ -48,7 +50,7 @@ impl Input {
             });
         }
         let what = "is neither a file nor a packet in base64";
-        let cure = "give a packet as `postern knock --print` writes it";
+        let cure = "give a packet as `postern knock --print` or `fwknop -B` writes it";
         let said = without_secrets(argument);
         Err(ExitError::new(NO_INPUT, format!("{said} {what}; {cure}")))
     }

@@ -6,6 +6,7 @@
 mod account;
 mod clocks;
 mod explainer;
+mod fwknop;
 mod input;
 mod known_keys;
 mod live;

@@ -13,6 +13,14 @@ const LINE_MAX: usize = 65_536;
 /// The widths at which programs wrap base64.
 const WRAPPED: RangeInclusive<usize> = 60..=80;
 
+/// A packet of ours in base64, or one of fwknop, which is text on the wire.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PacketText {
+    pub(super) text: String,
+    /// What the text is in base64.
+    pub(super) decoded: Option<Vec<u8>>,
+}
+
 pub(super) struct Packets<R> {
     text: R,
     lines: usize,
@@ -72,14 +80,21 @@ impl<R: BufRead> Packets<R> {
 }
 
 impl<R: BufRead> Iterator for Packets<R> {
-    type Item = Result<Vec<u8>, ExitError>;
+    type Item = Result<PacketText, ExitError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.over {
             return None;
         }
         let packet = match self.joined() {
-            Ok(Some((text, line))) => STANDARD.decode(text).map_err(|_| self.no_packet(line)),
+            Ok(Some((text, line))) => {
+                let decoded = STANDARD.decode(&text).ok();
+                if decoded.is_none() && !postern_fwknop::looks_like(text.as_bytes()) {
+                    Err(self.no_packet(line))
+                } else {
+                    Ok(PacketText { text, decoded })
+                }
+            }
             Ok(None) => return None,
             Err(stop) => Err(stop),
         };
@@ -94,6 +109,7 @@ mod tests {
 
     fn read(text: &str) -> Vec<Result<Vec<u8>, String>> {
         Packets::of(text.as_bytes())
+            .map(|packet| packet.map(|packet| packet.decoded.unwrap()))
             .map(|packet| packet.map_err(|stop| stop.message))
             .collect()
     }

@@ -70,7 +70,12 @@ fn allow(request: &Request, source: Option<IpAddr>) -> String {
 }
 
 pub(super) fn clipped(at: Timestamp, request: &Request, policy: &Policy) -> Option<String> {
-    let asked = Duration::from_secs(u64::from(request.duration_s));
+    let opens = request.action == Action::Open;
+    clipped_to(at, request.duration_s, policy).filter(|_| opens)
+}
+
+pub(super) fn clipped_to(at: Timestamp, seconds: u32, policy: &Policy) -> Option<String> {
+    let asked = Duration::from_secs(u64::from(seconds));
     let most = policy.max_duration;
     let wanted = if asked.is_zero() {
         policy.duration
@@ -86,8 +91,7 @@ pub(super) fn clipped(at: Timestamp, request: &Request, policy: &Policy) -> Opti
     });
     let end = end.map(|end| format!("{} expires at {end}", policy.user));
     let parts: Vec<String> = longer.into_iter().chain(end).collect();
-    let is_clipped = request.action == Action::Open && !parts.is_empty();
-    is_clipped.then(|| parts.join(", "))
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
@@ -95,6 +99,18 @@ pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> St
     let room = room.map(|length| format!(", the next knock is admitted in {length}"));
     let (room, quota, user) = (room.unwrap_or_default(), policy.quota, &policy.user);
     format!("{quota} are all used up{room}; wait, or change quota of {user}")
+}
+
+/// Why a user may not knock at all, from this source or at this time.
+pub(super) fn who_and_when(rule: Rule, policy: &Policy, source: IpAddr) -> String {
+    let user = &policy.user;
+    if rule == Rule::Expired {
+        let expired = policy.expires.unwrap_or_default();
+        return format!("{user} expired at {expired}; change expires of {user}");
+    }
+    let (source, from) = (source.to_canonical(), service::list(&policy.from));
+    let cure = format!("knock from there, or add it to from of {user}");
+    format!("it comes from {source}, which is not in {from}; {cure}")
 }
 
 impl Asked<'_> {
@@ -105,15 +121,7 @@ impl Asked<'_> {
         let open = approve::open_request(self.at, self.request, self.source, policy).ok();
         let no_host = |open: &OpenRequest| address::is_no_host(open.allow.addr());
         match rule {
-            Rule::Expired => {
-                let expired = policy.expires.unwrap_or_default();
-                format!("{user} expired at {expired}; change expires of {user}")
-            }
-            Rule::From => {
-                let (source, from) = (self.source.to_canonical(), service::list(&policy.from));
-                let cure = format!("knock from there, or add it to from of {user}");
-                format!("it comes from {source}, which is not in {from}; {cure}")
-            }
+            Rule::Expired | Rule::From => who_and_when(rule, policy, self.source),
             Rule::Networks if open.as_ref().is_some_and(no_host) => {
                 format!("{allow} is not a host's address; knock for your own")
             }
@@ -150,7 +158,10 @@ impl Asked<'_> {
             }
             Rule::UnknownService => self.unknown_services(),
             Rule::Code(fault) => code(fault, user),
-            Rule::Quota
+            Rule::Nat
+            | Rule::Command
+            | Rule::Username
+            | Rule::Quota
             | Rule::Duration
             | Rule::User
             | Rule::MaxGrants
@@ -229,7 +240,7 @@ fn code(fault: CodeFault, user: &str) -> String {
     }
 }
 
-fn list_or<T: std::fmt::Display>(items: &[T], empty: &str) -> String {
+pub(super) fn list_or<T: std::fmt::Display>(items: &[T], empty: &str) -> String {
     if items.is_empty() {
         empty.to_owned()
     } else {

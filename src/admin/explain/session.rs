@@ -101,12 +101,16 @@ impl Explain {
         drop_rights(None)?;
         for (number, packet) in (1..).zip(Packets::of(text)) {
             let (packet, now) = (packet?, at.unwrap_or_else(clock::wall));
-            let mut account = match source {
-                Some(source) => {
-                    let datagram = Datagram::new(source, nowhere, 0, &packet);
+            let (text, decoded) = (packet.text.as_bytes(), packet.decoded.as_deref());
+            let mut account = match (decoded, source) {
+                _ if self.explainer.is_fwknop(text, decoded) => {
+                    self.explainer.fwknop(now, text, source)
+                }
+                (Some(packet), Some(source)) => {
+                    let datagram = Datagram::new(source, nowhere, 0, packet);
                     self.explainer.datagram(now, &datagram)
                 }
-                None => self.explainer.packet(now, &packet),
+                (packet, _) => self.explainer.packet(now, packet.unwrap_or_default()),
             };
             if let Some(seen) = self.running_gate_saw(&account) {
                 account.seen_before(seen);

@@ -48,7 +48,13 @@ impl Account {
         let failed = outcome == Outcome::Failed;
         let user = self.user.as_deref().unwrap_or_default();
         match (number, &self.cause) {
+            (1, Cause::Fwknop(fault)) if failed => fault.to_string(),
             (1, _) => self.length(),
+            (2, _) if self.is_fwknop && outcome == Outcome::Passed => {
+                "a packet of fwknop, which has none".to_owned()
+            }
+            (3, Cause::Fwknop(_)) if failed => "of no user's key".to_owned(),
+            (4 | 5, Cause::Fwknop(fault)) if failed => fault.to_string(),
             (2, _) if failed => "no user has this hint at the gate's time".to_owned(),
             (2, Cause::Changed { users }) => users.join(", "),
             (2, _) if outcome == Outcome::Passed => user.to_owned(),

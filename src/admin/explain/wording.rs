@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use postern_fwknop::Reason as Fault;
 use postern_proto::{Allow, GateName};
 
 use super::account::{Account, Cause, Otherwise, Verdict};
@@ -110,6 +111,15 @@ impl Account {
                     "{whose}, but this same packet came before{first}: a packet works once; knock again"
                 )
             }
+            Cause::Fwknop(Fault::Mac) => {
+                "a packet of fwknop, but no user's keys made it: compare KEY and HMAC_KEY of the client's .fwknoprc, and the \
+                 kind of the HMAC, with fwknop of the users here; or it was changed on its way"
+                    .to_owned()
+            }
+            Cause::Fwknop(fault) if user.is_empty() => {
+                format!("it looks like a packet of fwknop, but {fault}")
+            }
+            Cause::Fwknop(fault) => format!("{whose}, but {fault}"),
             Cause::Refused(why) => {
                 let asked = self.asked.as_deref().unwrap_or_default();
                 let sentence = match self.verdict {
@@ -123,7 +133,7 @@ impl Account {
 
     pub(super) fn length(&self) -> String {
         match self.bytes {
-            517.. => "more than 516 bytes".to_owned(),
+            517.. if !self.is_fwknop => "more than 516 bytes".to_owned(),
             bytes => time::count(bytes, "byte"),
         }
     }
@@ -165,7 +175,8 @@ impl Account {
 
     fn asks_for_source(&self) -> bool {
         let allow = self.request.as_ref().map(|request| request.allow);
-        matches!(allow, Some(Allow::Source { .. }))
+        let fwknop = self.fwknop.as_ref().map(|opened| opened.request.allow);
+        matches!(allow, Some(Allow::Source { .. })) || fwknop == Some(postern_fwknop::Allow::Source)
     }
 
     /// How far apart the clocks are, if that is more than the window.

@@ -8,7 +8,8 @@ use postern_proto::{CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys}
 use super::approve;
 use super::clocks::{ClockWarning, Clocks};
 use super::code;
-use super::decision::{Admission, Decision, Refusal, Rejection};
+use super::decision::{Admission, ApprovedRequest, Decision, Refusal, Rejection};
+use super::fwknop_keys::{FWKNOP_WINDOW, FwknopUser, FwknopUsers};
 use super::hints::{self, HintKeys, HintTable};
 use super::quota::GateClock;
 use super::replay::ReplayWindow;
@@ -25,19 +26,20 @@ use crate::model::time::Timestamp;
 #[derive(Debug)]
 pub struct Gate {
     pub(super) users: Users,
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
     window: Duration,
     pub(super) hints: HintTable,
     pub(super) replay: ReplayWindow,
     quota_clock: GateClock,
     pub(super) unsaved: Unsaved,
-    clocks: Clocks,
+    pub(super) clocks: Clocks,
+    pub(super) fwknop: FwknopUsers,
     pub(super) counters: ReasonCounters,
 }
 
 impl Gate {
-    /// The gate of this config. `keys` are in the order of its policies. An old key names its user's index and its
-    /// expiry. The gate remembers no marks yet.
+    /// The gate of this config. `keys` are those of its first policies, in their order; users of other kinds follow. An
+    /// old key names its user's index and its expiry. The gate remembers no marks yet.
     pub fn of<'a>(
         settings: Settings,
         keys: &[KeyMaterial],
@@ -52,13 +54,17 @@ impl Gate {
                 until,
             })
             .collect();
-        let users = settings.policies.into_iter().zip(keys);
+        let mut policies = settings.policies.into_iter();
+        let users = policies.by_ref().zip(keys);
         let users = users.map(|(policy, material)| User {
             keys: derived(material),
             policy,
         });
+        let users = users.collect();
         let (catalog, window) = (settings.catalog, settings.gate.window);
-        Self::new(users.collect(), catalog, window, StoredMarks::default()).with_old_keys(old)
+        let mut gate = Self::new(users, catalog, window, StoredMarks::default());
+        gate.users.add_without_keys(policies, &gate.quota_clock);
+        gate.with_old_keys(old)
     }
 
     /// A gate with these users and with the marks that the store kept. It admits nobody before the first
@@ -74,6 +80,7 @@ impl Gate {
             quota_clock,
             unsaved: Unsaved::default(),
             clocks: Clocks::default(),
+            fwknop: FwknopUsers::default(),
             counters: ReasonCounters::default(),
         };
         gate.recall(kept);
@@ -95,9 +102,18 @@ impl Gate {
         self
     }
 
+    /// Adds the keys of users who knock with fwknop's clients. Call it before [`Self::recall`].
+    #[must_use]
+    pub fn with_fwknop(mut self, users: Vec<FwknopUser>) -> Self {
+        self.fwknop = FwknopUsers::new(users);
+        let (window, none) = (self.longest_window(), StoredTimes::default());
+        self.replay = ReplayWindow::new(window, none, Vec::new());
+        self
+    }
+
     /// Loads what the store kept. Call it before the first datagram, and after [`Self::with_codes`].
     pub fn recall(&mut self, kept: StoredMarks) {
-        self.replay = ReplayWindow::new(self.window, kept.times, kept.marks);
+        self.replay = ReplayWindow::new(self.longest_window(), kept.times, kept.marks);
         self.clocks = Clocks::after(kept.times.floor);
         let numbers = self.users.numbers();
         for kept in kept.users {
@@ -120,10 +136,28 @@ impl Gate {
         }
     }
 
+    /// Marks are remembered as long as any user's knock may count as fresh.
+    fn longest_window(&self) -> Duration {
+        if self.fwknop.is_empty() {
+            self.window
+        } else {
+            self.window.max(FWKNOP_WINDOW)
+        }
+    }
+
     /// Decides on one datagram and counts the reason. `now` is the system's clock.
     pub fn handle(&mut self, now: Timestamp, datagram: &Datagram) -> Decision {
+        let payload = datagram.payload();
+        if self.fwknop.may_be(payload) {
+            return self.handle_fwknop(now, datagram, self.fwknop.find(payload));
+        }
         let now = self.replay.clock(now);
-        match self.judge(now, datagram) {
+        let judged = self.judge(now, datagram);
+        self.decide(judged)
+    }
+
+    pub(super) fn decide(&mut self, judged: Result<Admission, Rejection>) -> Decision {
+        match judged {
             Ok(admission) => {
                 self.counters.admitted = self.counters.admitted.saturating_add(1);
                 Decision::Admit(admission)
@@ -156,11 +190,13 @@ impl Gate {
         let ((keys, user), step) = candidates
             .find(|((keys, _), _)| keys.verify(&packet))
             .ok_or(Drop::BadMac)?;
+        drop(candidates);
 
         // Section 6, steps 7 and 8, early for a copy of an earlier packet: the same bytes pass steps 4 to 6 as before.
         // This keeps a flood of replays cheap.
         if let Some(known) = self.replay.known(&packet.mark()) {
-            self.replay.fresh(user.number, now, known.timestamp)?;
+            self.replay
+                .fresh(user.number, now, known.timestamp, self.window)?;
             self.replay.unseen(&MarkRecord {
                 admitted: now,
                 ..known
@@ -187,7 +223,8 @@ impl Gate {
         } else {
             self.clocks.right(user.number, timestamp);
         }
-        self.replay.fresh(user.number, now, timestamp)?;
+        self.replay
+            .fresh(user.number, now, timestamp, self.window)?;
 
         // Section 6, step 8: mark.
         let record = MarkRecord {
@@ -197,11 +234,29 @@ impl Gate {
         };
         self.replay.unseen(&record)?;
 
-        // Section 6, step 9: policy, then code. Step 10: quota.
+        // Section 6, step 9: policy, then code.
         let source = datagram.source();
-        let approved = approve::approve(now, &request, source, &user.policy, &self.catalog)
+        let approved = approve::approve(now, &request, source, &user.policy, &self.catalog);
+        let approved = approved.and_then(|approved| {
+            code::check(user.codes.as_ref(), now, request.code(), &approved)?;
+            Ok(approved)
+        });
+        let (user, asked) = (user.number, || approve::asked(&request, source));
+        self.settle(user, &record, approved, asked)
+    }
+
+    /// Section 6, step 10: quota. Then the mark is remembered, whether the knock is admitted or refused.
+    pub(super) fn settle(
+        &mut self,
+        user: usize,
+        record: &MarkRecord,
+        approved: Result<ApprovedRequest, Rule>,
+        asked: impl FnOnce() -> String,
+    ) -> Result<Admission, Rejection> {
+        let (now, user) = (record.admitted, self.users.member(user));
+        let user = user.ok_or(Drop::UnknownHint)?;
+        let approved = approved
             .and_then(|approved| {
-                code::check(user.codes.as_ref(), now, request.code(), &approved)?;
                 self.quota_clock.set(now);
                 if user.limiter.admit() {
                     Ok(approved)
@@ -212,13 +267,13 @@ impl Gate {
             .map_err(|rule| {
                 // A refused packet that is sent again must not fill the log, nor open anything after a reload.
                 self.replay.forget_refused(user.number);
-                let moved = self.replay.remember_refused(user.number, &record);
+                let moved = self.replay.remember_refused(user.number, record);
                 self.unsaved
-                    .refused(user.number, record, moved || user.codes.is_some());
+                    .refused(user.number, *record, moved || user.codes.is_some());
                 Rejection::Refuse(Refusal {
                     user: user.policy.user.clone(),
                     rule,
-                    asked: approve::asked(&request, source),
+                    asked: asked(),
                 })
             })?;
         user.meter.count(user.policy.quota, now);
@@ -226,8 +281,8 @@ impl Gate {
             self.unsaved.user(user.number);
         }
         Ok(Admission {
-            record,
-            times: self.replay.remember(record),
+            record: *record,
+            times: self.replay.remember(*record),
             request: approved,
         })
     }

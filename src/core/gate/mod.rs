@@ -8,6 +8,9 @@ mod bloom;
 mod clocks;
 mod code;
 mod decision;
+mod fwknop;
+mod fwknop_keys;
+pub(crate) mod fwknop_request;
 mod hints;
 mod judge;
 mod observe;
@@ -19,6 +22,8 @@ mod users;
 
 pub use clocks::ClockWarning;
 pub use decision::{Admission, ApprovedRequest, Decision, Refusal};
+pub(crate) use fwknop_keys::FWKNOP_WINDOW;
+pub use fwknop_keys::{FWKNOP_USERS_MAX, FwknopRow, FwknopUser, FwknopUsers};
 pub use hints::{HintKeys, HintTable};
 pub use judge::Gate;
 pub use observe::Seen;

@@ -86,18 +86,19 @@ impl ReplayWindow {
         system.max(self.times.floor)
     }
 
-    /// Section 6, step 7.
+    /// Section 6, step 7. The window is that of this kind of user, at most the one of all.
     pub(super) fn fresh(
         &self,
         user: usize,
         now: Timestamp,
         timestamp: Timestamp,
+        window: Duration,
     ) -> Result<(), Drop> {
         let horizon = self.times.horizon.max(self.horizon_of(user));
-        if timestamp < horizon || now.since(timestamp) > self.window {
+        if timestamp < horizon || now.since(timestamp) > window {
             return Err(Drop::TooOld);
         }
-        if timestamp.since(now) > self.window {
+        if timestamp.since(now) > window {
             Err(Drop::TooNew)
         } else {
             Ok(())
@@ -238,9 +239,12 @@ mod tests {
         assert!(replay.remember_refused(7, &nth(most)));
         assert_eq!(replay.refused.len(), REFUSED_MAX);
         // What was forgotten is too old for this user, and for no other.
-        assert_eq!(replay.fresh(7, at(1000), at(1000)), Err(Drop::TooOld));
-        assert_eq!(replay.fresh(8, at(1000), at(1000)), Ok(()));
-        assert_eq!(replay.fresh(7, at(1001), at(1001)), Ok(()));
+        assert_eq!(
+            replay.fresh(7, at(1000), at(1000), WINDOW),
+            Err(Drop::TooOld)
+        );
+        assert_eq!(replay.fresh(8, at(1000), at(1000), WINDOW), Ok(()));
+        assert_eq!(replay.fresh(7, at(1001), at(1001), WINDOW), Ok(()));
         replay.remember(record(255, 1100, 1100));
         replay.forget_refused(7);
         assert_eq!((replay.refused.len(), replay.users.len()), (0, 0));
@@ -257,9 +261,9 @@ mod tests {
                 horizon: at(970)
             }
         );
-        assert_eq!(replay.fresh(0, at(1000), at(970)), Ok(()));
+        assert_eq!(replay.fresh(0, at(1000), at(970), WINDOW), Ok(()));
         // The horizon holds even with an earlier clock.
-        let found = replay.fresh(0, at(999), Timestamp::from_millis(969_999));
+        let found = replay.fresh(0, at(999), Timestamp::from_millis(969_999), WINDOW);
         assert_eq!(found, Err(Drop::TooOld));
     }
 
@@ -273,7 +277,7 @@ mod tests {
             (1_030_000, Ok(())),
             (1_030_001, Err(Drop::TooNew)),
         ] {
-            let found = replay.fresh(0, now, Timestamp::from_millis(made));
+            let found = replay.fresh(0, now, Timestamp::from_millis(made), WINDOW);
             assert_eq!(found, verdict, "{made}");
         }
     }

@@ -51,6 +51,18 @@ pub(super) struct Member {
     pub(super) codes: Option<Codes>,
 }
 
+impl Member {
+    fn new(number: usize, policy: Policy, clock: &GateClock) -> Self {
+        Self {
+            number,
+            limiter: Limiter::new(policy.quota, clock),
+            policy,
+            meter: Meter::default(),
+            codes: None,
+        }
+    }
+}
+
 impl Users {
     pub(super) fn new(users: Vec<User>, clock: &GateClock) -> Self {
         let (rows, members) = users
@@ -62,17 +74,22 @@ impl Users {
                     member,
                     until: None,
                 };
-                let member = Member {
-                    number: member,
-                    limiter: Limiter::new(policy.quota, clock),
-                    policy,
-                    meter: Meter::default(),
-                    codes: None,
-                };
-                (row, member)
+                (row, Member::new(member, policy, clock))
             })
             .unzip();
         Self { rows, members }
+    }
+
+    /// Adds users who have no keys of ours.
+    pub(super) fn add_without_keys(
+        &mut self,
+        policies: impl IntoIterator<Item = Policy>,
+        clock: &GateClock,
+    ) {
+        for policy in policies {
+            let number = self.members.len();
+            self.members.push(Member::new(number, policy, clock));
+        }
     }
 
     /// Adds a rotated-out key; ignores one whose user does not exist.

@@ -7,13 +7,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use postern_fwknop::Reason as Fault;
 use tracing::{debug, error, info, warn};
 
 use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
 use crate::adapters::control::{self, Answer, Client, Question, Status};
 use crate::adapters::metrics::Snapshot;
 use crate::core::attempts::AttemptLog;
-use crate::core::gate::{Admission, ApprovedRequest, ClockWarning, Decision, Gate, Refusal, Spent};
+use crate::core::gate::{
+    Admission, ApprovedRequest, ClockWarning, Decision, FwknopRow, Gate, Refusal, Spent,
+};
 use crate::core::order::{Order, Report};
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
@@ -117,7 +120,34 @@ impl Core {
 
     /// Steps 1 to 10. If the knock is admitted, its mark must be durable before anything else happens.
     pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Commit> {
-        match self.gate.handle(now, datagram) {
+        let decision = self.gate.handle(now, datagram);
+        self.decided(now, datagram, decision)
+    }
+
+    /// The same for a packet of fwknop that was tried with the users' keys.
+    pub(crate) fn fwknop(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram,
+        found: Result<FwknopRow, Fault>,
+    ) -> Option<Commit> {
+        let decision = self.gate.handle_fwknop(now, datagram, found);
+        self.decided(now, datagram, decision)
+    }
+
+    /// There was no room to let a packet of fwknop wait.
+    pub(crate) fn drop_fwknop(&mut self, now: Timestamp, datagram: &Datagram) {
+        let reason = self.gate.drop_fwknop();
+        self.log_dropped(now, datagram, reason);
+    }
+
+    fn decided(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram,
+        decision: Decision,
+    ) -> Option<Commit> {
+        match decision {
             Decision::Drop(reason) => {
                 self.log_dropped(now, datagram, reason);
                 if let Some(warning) = self.gate.take_clock_warning() {

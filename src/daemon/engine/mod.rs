@@ -15,11 +15,13 @@ use crate::adapters::capture::packet::CapturedInterface;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
 use crate::core::order::{Order, Report};
+use crate::model::datagram::Datagram;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::time::Timestamp;
 
 mod batch;
 pub mod core;
+mod fwknop;
 mod health;
 pub mod limits;
 mod prefilter;
@@ -30,7 +32,8 @@ mod start;
 mod threads;
 
 use self::core::{Commit, Core};
-use threads::{ControlThread, Event, Orders, try_pass};
+use fwknop::FwknopThread;
+use threads::{ControlThread, Event, Orders, Tried, try_pass};
 
 /// Events that may wait for the loop. If it is full, captures wait, and the kernel drops what its buffers cannot hold.
 const QUEUE: usize = 4096;
@@ -49,6 +52,8 @@ struct Engine {
     interfaces: Vec<CapturedInterface>,
     finish: Arc<AtomicBool>,
     control: Option<ControlThread>,
+    /// `None` if nobody knocks with a client of fwknop.
+    fwknop: Option<FwknopThread>,
 }
 
 /// Serves as the engine of the monitor that started this process, until another engine takes over or the monitor ends.
@@ -89,6 +94,10 @@ fn start_threads(
         let finish = Arc::clone(&finish);
         threads::capture(capture, number, received, finish, events.clone())?;
     }
+    let users = Some(core.gate().fwknop_users());
+    let users = users.filter(|users| !users.is_empty());
+    let fwknop = users.map(|users| FwknopThread::start(users, events.clone()));
+    let fwknop = fwknop.transpose()?;
     let engine = Engine {
         core,
         commits,
@@ -99,6 +108,7 @@ fn start_threads(
         interfaces: parts.interfaces,
         finish,
         control,
+        fwknop,
     };
     let ready = engine.orders.send(&Order::Ready);
     ready.map_err(|why| ExitError::new(FAILED, why))?;
@@ -114,7 +124,7 @@ impl Engine {
             match event {
                 Ok(Event::Failed(why)) => return Err(ExitError::new(FAILED, why)),
                 Ok(event) => self.handle(now, event),
-                Err(RecvTimeoutError::Timeout) if self.captures == 0 && self.core.is_idle() => {
+                Err(RecvTimeoutError::Timeout) if self.captures == 0 && self.is_idle() => {
                     self.control.take().into_iter().for_each(ControlThread::end);
                     return Ok(());
                 }
@@ -142,9 +152,14 @@ impl Engine {
         match event {
             Event::Datagrams(batch) => {
                 for datagram in batch.as_slice() {
-                    if let Some(commit) = self.core.datagram(now, datagram) {
-                        self.commit(commit);
-                    }
+                    self.datagram(now, datagram);
+                }
+            }
+            Event::FwknopTried(tried) => {
+                let Tried { datagram, found } = *tried;
+                self.fwknop.iter().for_each(FwknopThread::taken);
+                if let Some(commit) = self.core.fwknop(now, &datagram, found) {
+                    self.commit(commit);
                 }
             }
             Event::Stored {
@@ -206,6 +221,28 @@ impl Engine {
             }
             Event::Failed(_) => {}
         }
+    }
+
+    /// A packet that looks like fwknop's waits for its turn, all others go at once.
+    fn datagram(&mut self, now: Timestamp, datagram: &Datagram) {
+        let fwknop = self.fwknop.as_ref();
+        match fwknop.filter(|_| self.core.gate().may_be_fwknop(datagram)) {
+            Some(fwknop) => {
+                if !fwknop.push(now, datagram) {
+                    self.core.drop_fwknop(now, datagram);
+                }
+            }
+            None => {
+                self.fwknop.iter().for_each(FwknopThread::other_work);
+                if let Some(commit) = self.core.datagram(now, datagram) {
+                    self.commit(commit);
+                }
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.core.is_idle() && self.fwknop.as_ref().is_none_or(FwknopThread::is_idle)
     }
 
     fn commit(&mut self, commit: Commit) {

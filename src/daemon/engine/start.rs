@@ -68,6 +68,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         keys,
         codes,
         old_keys,
+        fwknop,
         ..
     } = load(config)?;
     let ports = settings.gate.ports.clone();
@@ -83,7 +84,9 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     });
     let (mut prefilter, drops) = adopted.transpose()?.unzip();
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
-    let mut gate = gate_of(settings, keys, &old_keys).with_codes(codes);
+    let mut gate = gate_of(settings, keys, &old_keys)
+        .with_codes(codes)
+        .with_fwknop(fwknop);
     drop(old_keys);
     zeroize::zeroize_stack::<{ config::STACK }>();
     install_table(&mut gate, prefilter.as_mut())?;

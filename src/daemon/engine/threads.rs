@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use postern_fwknop::Reason;
 use tracing::{info, warn};
 
 use crate::adapters::attempts::AttemptReader;
@@ -19,17 +20,20 @@ use crate::adapters::control::{Client, Question};
 use crate::adapters::ipc::{Link, Received};
 use crate::adapters::metrics::http;
 use crate::adapters::store::ReplayStore;
-use crate::core::gate::{HintKeys, HintTable};
+use crate::core::gate::{FwknopRow, HintKeys, HintTable};
 use crate::core::order::{self, MESSAGE_MAX, Order, Report};
 use crate::daemon::engine::batch::{Batch, BatchPool};
 use crate::daemon::engine::core::Commit;
 use crate::daemon::engine::prefilter::Prefilter;
 use crate::model::attempt::Attempt;
+use crate::model::datagram::Datagram;
 use crate::model::exit::ExitError;
 use crate::model::mark::StoredMarks;
 
 pub(super) enum Event {
     Datagrams(Batch),
+    /// A packet that looks like fwknop's was tried with the users' keys.
+    FwknopTried(Box<Tried>),
     Stored {
         tickets: Vec<u64>,
         /// Why the marks are not durable.
@@ -49,6 +53,12 @@ pub(super) enum Event {
     Failed(String),
 }
 
+/// A packet that was tried with the keys.
+pub(super) struct Tried {
+    pub(super) datagram: Datagram,
+    pub(super) found: Result<FwknopRow, Reason>,
+}
+
 /// The deadline for the monitor's counters, and how long a reply to a metrics request is used again.
 const METRICS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -59,7 +69,9 @@ const ATTEMPTS_PAUSE: Duration = Duration::from_millis(5);
 
 type Events = SyncSender<Event>;
 
-fn start(work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, ExitError> {
+pub(super) fn start(
+    work: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, ExitError> {
     thread::Builder::new()
         .spawn(work)
         .map_err(ExitError::system(

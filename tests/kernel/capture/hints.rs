@@ -23,7 +23,7 @@ struct Filtered {
 fn filtered(gate: &Namespace, interface: Option<&'static str>, room: u32) -> Filtered {
     gate.run(move || {
         let socket = packet::open(&PORTS).unwrap();
-        let filter = HintFilter::load(&PORTS, room).unwrap();
+        let filter = HintFilter::load(&PORTS, room, false).unwrap();
         filter.attach(socket.as_fd()).unwrap();
         let [hints, counters] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
         let inside = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();

@@ -17,6 +17,7 @@ mod crashes;
 mod enrolment;
 mod explain;
 mod flushed;
+mod fwknop;
 mod hooks;
 mod knock_port;
 mod links;
@@ -46,6 +47,7 @@ const ROOT: &[Requirement] = &[Requirement::Root];
 const PEER: &[Requirement] = &[Requirement::Peer];
 const TUN: &[Requirement] = &[Requirement::Tun];
 const PYTHON: &[Requirement] = &[Program("python3")];
+const FWKNOP: &[Requirement] = &[Program("fwknop")];
 const NFT: &[Requirement] = &[Program("nft")];
 const SYSCTL: &[Requirement] = &[Program("sysctl")];
 const NMAP: &[Requirement] = &[Program("nmap")];
@@ -96,6 +98,9 @@ const ALONE: &[postern_harness::world::Test] =
 /// Tests in which the firewall matters: they run with each driver.
 const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NMAP: scans::nmap_sees_the_port_only_during_the_grant,
+    FWKNOP: fwknop::fwknop_client_opens_the_port,
+    FWKNOP: fwknop::fwknop_packets_are_refused_by_reason,
+    FWKNOP: fwknop::fwknop_nat_and_commands_follow_the_config,
     SETPRIV: privileges::engine_has_no_privileges,
     SETPRIV: privileges::monitor_keeps_only_needed_capabilities,
     NONE: silence::gate_sends_no_frame,

@@ -26,11 +26,11 @@ pub struct HintFilter {
 
 impl HintFilter {
     /// Loads a program for these knock ports, with room for this many hints. It drops every packet until the map has
-    /// hints.
-    pub fn load(ports: &[u16], hints: u32) -> io::Result<Self> {
+    /// hints; with `fwknop` what looks like a packet of fwknop passes nevertheless.
+    pub fn load(ports: &[u16], hints: u32, fwknop: bool) -> io::Result<Self> {
         let hints = Map::new(MapKind::Hash, hints)?;
         let counters = Map::new(MapKind::Array, program::COUNTERS)?;
-        let program = program::program(ports, hints.descriptor(), counters.descriptor());
+        let program = program::program(ports, hints.descriptor(), counters.descriptor(), fwknop);
         Ok(Self {
             program: kernel::load(&program)?,
             hints,

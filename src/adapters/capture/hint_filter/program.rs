@@ -2,14 +2,17 @@
 //!
 //! It is for cooked packet sockets, whose packets begin with the network header. It lets through what the classic
 //! filter lets through if the packet also has a knock's length and a hint in the map. It counts packets that fail
-//! these two checks, so that no reason goes uncounted (`proto/README.md`, section 6, steps 1 and 2).
+//! these two checks, so that no reason goes uncounted (`proto/README.md`, section 6, steps 1 and 2). If some user knocks
+//! with a client of fwknop, packets with the length and the first byte of fwknop's pass as well.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use postern_fwknop::limits::{FIRST_BYTES, PAYLOAD_MIN};
 use postern_proto::limits::{HINT_LEN, PACKET_MAX, PACKET_MIN};
 
 use super::super::assembler::{self, Label, assemble};
 use super::super::filter::SNAP;
+use crate::model::datagram::PACKET_MAX as FWKNOP_MAX;
 
 pub(super) const WRONG_LENGTH: u32 = 0;
 pub(super) const UNKNOWN_HINT: u32 = 1;
@@ -86,8 +89,13 @@ struct Instruction {
 type Line = assembler::Line<Instruction>;
 
 /// The program for these knock ports, at least one, in the kernel's form: eight bytes an instruction.
-pub(super) fn program(ports: &[u16], hints: BorrowedFd<'_>, counters: BorrowedFd<'_>) -> Vec<u64> {
-    let lines = lines(ports, hints.as_raw_fd(), counters.as_raw_fd());
+pub(super) fn program(
+    ports: &[u16],
+    hints: BorrowedFd<'_>,
+    counters: BorrowedFd<'_>,
+    fwknop: bool,
+) -> Vec<u64> {
+    let lines = lines(ports, hints.as_raw_fd(), counters.as_raw_fd(), fwknop);
     assemble(&lines, |instruction, distance| {
         let offset = instruction.jump.map_or(instruction.offset, |label| {
             i16::try_from(distance(label)).unwrap_or(i16::MAX)
@@ -103,7 +111,7 @@ pub(super) fn program(ports: &[u16], hints: BorrowedFd<'_>, counters: BorrowedFd
     })
 }
 
-fn lines(ports: &[u16], hints: i32, counters: i32) -> Vec<Line> {
+fn lines(ports: &[u16], hints: i32, counters: i32, fwknop: bool) -> Vec<Line> {
     let int = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let passed = i32::try_from(SNAP).unwrap_or(i32::MAX);
     let shortest = int(PACKET_MIN).saturating_add(UDP_HEADER);
@@ -156,9 +164,31 @@ fn lines(ports: &[u16], hints: i32, counters: i32) -> Vec<Line> {
     for port in ports {
         lines.push(branch(IF_EQUAL, RESULT, i32::from(*port), Label::Hint));
     }
+    lines.extend([branch(JUMP, 0, 0, Label::Drop), Line::Label(Label::Hint)]);
+    if fwknop {
+        lines.extend([
+            branch(
+                IF_LESS,
+                LENGTH,
+                int(PAYLOAD_MIN).saturating_add(UDP_HEADER),
+                Label::Knock,
+            ),
+            branch(
+                IF_GREATER,
+                LENGTH,
+                int(FWKNOP_MAX).saturating_add(UDP_HEADER),
+                Label::Knock,
+            ),
+            copy(SECOND, UDP_AT),
+            with_number(ADD, SECOND, UDP_HEADER),
+        ]);
+        lines.extend(load_bytes(HINT, 1, Label::CountLength));
+        lines.push(load(LOAD_BYTE, RESULT, FRAME, HINT));
+        let first = FIRST_BYTES.map(|byte| branch(IF_EQUAL, RESULT, i32::from(byte), Label::Pass));
+        lines.extend(first);
+    }
     lines.extend([
-        branch(JUMP, 0, 0, Label::Drop),
-        Line::Label(Label::Hint),
+        Line::Label(Label::Knock),
         branch(IF_LESS, LENGTH, shortest, Label::CountLength),
         branch(IF_GREATER, LENGTH, longest, Label::CountLength),
         with_number(ADD, UDP_AT, UDP_HEADER),
@@ -168,6 +198,7 @@ fn lines(ports: &[u16], hints: i32, counters: i32) -> Vec<Line> {
     lines.extend(look_up(hints, HINT));
     lines.extend([
         branch(IF_EQUAL, RESULT, 0, Label::CountHint),
+        Line::Label(Label::Pass),
         with_number(SET, RESULT, passed),
         with_number(EXIT, 0, 0),
         Line::Label(Label::CountLength),

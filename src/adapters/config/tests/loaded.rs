@@ -7,6 +7,7 @@ use postern_proto::{CodeKey, Hint, KeyMaterial, PresharedKey};
 use super::*;
 use crate::model::catalog::NamedService;
 use crate::model::command_template::CommandTemplate;
+use crate::model::policy::Policy;
 use crate::model::time::parse_time;
 
 #[test]
@@ -324,4 +325,66 @@ fn users_are_listed_without_secrets() {
     for secret in [KEY, &key(6), &key(7), &key(8), &key(9)] {
         assert!(!shown.contains(&secret[..20]), "{shown}");
     }
+}
+
+#[test]
+fn fwknop_users_come_after_the_others() {
+    let fwknop = |name: &str, keys: &str| user(name, "web", &format!("fwknop = {{ {keys} }}"));
+    let main = format!(
+        "gate.name = \"g\"\nservice.web.ports = [\"tcp/80\"]\n{}{}{}{}{}",
+        fwknop(
+            "ann",
+            "passphrase = \"k\", hmac_passphrase = \"m\", hmac = \"md5\", username = \"a\", commands = { \"go on\" = \"web\" }"
+        ),
+        user("bob", "web", &format!("key = \"{}\"", key(1))),
+        fwknop(
+            "cat",
+            &format!("key_file = \"cat.key\", hmac_key = \"{}\"", key(3))
+        ),
+        fwknop(
+            "dan",
+            "passphrase = \"k\", mode = \"legacy\", insecure_without_hmac = true"
+        ),
+        user(
+            "eve",
+            "web",
+            "fwknop = { passphrase = \"k\", hmac_passphrase = \"e\" }\ndisabled = true"
+        ),
+    );
+    let bundle = bundle(&main, &[("cat.key", "c2VjcmV0\n")]);
+    assert_eq!(key_files(&bundle), [Path::new(FOLDER).join("cat.key")]);
+    let loaded = load(&bundle).unwrap();
+    let names = |policies: &[Policy]| -> Vec<String> {
+        policies.iter().map(|policy| policy.user.clone()).collect()
+    };
+    assert_eq!(
+        names(&loaded.settings.policies),
+        ["bob", "ann", "cat", "dan"]
+    );
+    assert_eq!(names(&loaded.settings.disabled), ["eve"]);
+    assert_eq!((loaded.keys.len(), loaded.settings.fwknop_users), (1, 3));
+    let users = loaded
+        .fwknop
+        .iter()
+        .map(|user| (user.user, user.key.has_mac()));
+    assert_eq!(
+        users.collect::<Vec<_>>(),
+        [(1, true), (2, true), (3, false)]
+    );
+    assert_eq!(loaded.disabled_fwknop[0].user, 0);
+    let ann = &loaded.fwknop[0];
+    assert_eq!(ann.username.as_deref(), Some("a"));
+    assert_eq!(ann.commands["go on"].to_string(), "web");
+    let (_, listed) = settings_and_users(&bundle).unwrap();
+    let kinds: Vec<&str> = listed.iter().map(|user| user.key.name()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "fwknop",
+            "shared key",
+            "fwknop",
+            "fwknop without HMAC",
+            "fwknop"
+        ]
+    );
 }

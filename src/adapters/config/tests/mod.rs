@@ -75,7 +75,7 @@ fn with(gate: &str, user: &str) -> String {
         }
     }
     let has_key = |kind: &&str| user.starts_with(*kind);
-    if !["key", "public_key", "psk"].iter().any(has_key) {
+    if !["key", "public_key", "psk", "fwknop"].iter().any(has_key) {
         text.push_str(&format!("key = \"{KEY}\"\n"));
     }
     text + user + "\n"

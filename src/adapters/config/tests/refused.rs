@@ -50,6 +50,31 @@ fn wrong_lines_of_a_user_are_refused() {
     assert_eq!((missing, problems.lines().count()), ([true; 3], 3));
 }
 
+#[test]
+fn wrong_keys_of_fwknop_are_refused() {
+    check_table("fwknop.txt", |lines| with("", lines));
+    let user = |name: usize, keys: &str| user(&name.to_string(), "tcp/22", keys);
+    let users = |count: usize| {
+        let keys = |n| format!("fwknop = {{ passphrase = \"k\", hmac_passphrase = \"m{n}\" }}");
+        let users: Vec<String> = (1..=count).map(|n| user(n, &keys(n))).collect();
+        format!("gate.name = \"g\"\n{}", users.concat())
+    };
+    assert_eq!(settings(&users(1024)).fwknop_users, 1024);
+    let problems = refused(&bundle(&users(1026), &[]));
+    let expected = "posternd.toml:4101:10: there are more than 1024 users with fwknop; ";
+    assert!(
+        problems.starts_with(expected) && problems.lines().count() == 1,
+        "{problems}"
+    );
+    let same = "fwknop = { passphrase = \"k\", hmac_passphrase = \"m\" }";
+    let two = format!("gate.name = \"g\"\n{}{}", user(1, same), user(2, same));
+    let problems = refused(&bundle(&two, &[]));
+    assert!(
+        problems.contains("given twice, first at posternd.toml:5"),
+        "{problems}"
+    );
+}
+
 /// Invariant 7: no message shows a part of a key in a wrong place.
 #[test]
 fn invariant_7_no_problem_shows_a_key() {

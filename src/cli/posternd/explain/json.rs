@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use postern_fwknop::{DigestKind, Opened};
 use serde::Serialize;
 
 use crate::adapters::control;
@@ -51,8 +52,27 @@ struct Explained<'a> {
     /// Its age on arrival, by the two clocks; negative if it is from the future.
     age_ms: Option<i64>,
     request: Option<RequestJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fwknop: Option<FwknopJson<'a>>,
     besides: Option<Besides<'a>>,
     running_gate: Option<Seen>,
+}
+
+/// The fields of a packet of fwknop, as its client prints them.
+#[derive(Serialize)]
+struct FwknopJson<'a> {
+    rand: &'a str,
+    username: &'a str,
+    timestamp: u64,
+    version: &'a str,
+    r#type: u8,
+    message: String,
+    nat_access: Option<String>,
+    server_auth: Option<String>,
+    client_timeout: u32,
+    encoded: &'a str,
+    digest: &'a str,
+    digest_type: &'a str,
 }
 
 #[derive(Serialize)]
@@ -115,6 +135,33 @@ pub(super) fn clock(offset: &ClockOffset) -> Clock<'_> {
     }
 }
 
+fn fwknop(opened: &Opened) -> FwknopJson<'_> {
+    let request = &opened.request;
+    let server_auth = opened.server_auth.as_deref();
+    FwknopJson {
+        rand: &opened.random,
+        username: &request.user,
+        timestamp: request.timestamp_s,
+        version: &opened.version,
+        r#type: request.type_number(),
+        message: request.message_text(),
+        nat_access: request.target().map(ToString::to_string),
+        server_auth: server_auth.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+        client_timeout: request.timeout_s.unwrap_or_default(),
+        encoded: &opened.encoded,
+        digest: &opened.digest,
+        digest_type: match opened.digest_kind {
+            DigestKind::Md5 => "md5",
+            DigestKind::Sha1 => "sha1",
+            DigestKind::Sha256 => "sha256",
+            DigestKind::Sha384 => "sha384",
+            DigestKind::Sha512 => "sha512",
+            DigestKind::Sha3_256 => "sha3_256",
+            DigestKind::Sha3_512 => "sha3_512",
+        },
+    }
+}
+
 fn explained(account: &Account) -> Explained<'_> {
     let reason = account.reason();
     let over_ipv4 = account.source.map(|source| source.is_ipv4());
@@ -132,6 +179,7 @@ fn explained(account: &Account) -> Explained<'_> {
         },
         age_ms: account.made().map(|made| account.at.age_of(made)),
         request: request.map(|request| RequestJson::new(request, over_ipv4)),
+        fwknop: account.fwknop.as_deref().map(fwknop),
         besides: account.besides.as_ref().map(|(rule, says)| Besides {
             rule: rule.name(),
             says,

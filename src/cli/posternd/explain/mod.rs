@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use postern_fwknop::Opened;
 use postern_proto::GateName;
 
 use super::attempts;
@@ -27,7 +28,7 @@ mod json;
 pub(super) struct ExplainArguments {
     #[command(flatten)]
     report: Report,
-    /// Explain a packet in base64 as `postern knock --print` writes it, a file of such packets, or a recording of tcpdump or Wireshark (pcap, pcapng); - or nothing reads standard input
+    /// Explain a packet in base64 as `postern knock --print` writes it, one of fwknop as `fwknop -B` saves it, a file of such packets, or a recording of tcpdump or Wireshark (pcap, pcapng); - or nothing reads standard input
     #[arg(value_name = "PACKET|FILE")]
     input: Option<String>,
     /// Capture packets while the gate runs, and explain knocks as they arrive
@@ -199,6 +200,7 @@ impl Printer<'_> {
             && self.arguments.verbose
         {
             text.extend(account.steps().iter().map(step_line));
+            text.extend(account.fwknop.as_deref().map(fields_of_fwknop));
         }
         let label = match told.at {
             Some(at) if !self.numbered => at.to_string(),
@@ -219,6 +221,44 @@ impl Printer<'_> {
             _ => "",
         }
     }
+}
+
+/// Every field of a packet of fwknop.
+fn fields_of_fwknop(opened: &Opened) -> String {
+    let request = &opened.request;
+    let none = || "none".to_owned();
+    let auth = opened.server_auth.as_deref();
+    let rows = [
+        ("random", opened.random.clone()),
+        ("user", request.user.clone()),
+        (
+            "time",
+            Timestamp::from_millis(request.timestamp_s.saturating_mul(1000)).to_string(),
+        ),
+        ("version", opened.version.clone()),
+        ("type", request.type_number().to_string()),
+        ("message", request.message_text()),
+        (
+            "nat",
+            request.target().map_or_else(none, ToString::to_string),
+        ),
+        (
+            "auth",
+            auth.map_or_else(none, |auth| time::count(auth.len(), "byte")),
+        ),
+        (
+            "timeout",
+            request
+                .timeout_s
+                .map_or_else(none, |seconds| format!("{seconds} s")),
+        ),
+        (
+            "digest",
+            format!("{:?}, {}", opened.digest_kind, opened.digest),
+        ),
+    ];
+    let lines = rows.map(|(name, value)| format!("       {name:<7} {}\n", value.escape_debug()));
+    lines.concat()
 }
 
 fn step_line(step: &ExplainedStep) -> String {

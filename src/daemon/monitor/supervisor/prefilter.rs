@@ -37,7 +37,8 @@ pub(super) fn attach(
     let hints = capacity(settings)
         .ok_or_else(|| NoPrefilter::Unavailable("there are too many users for it".to_owned()))?;
     let unavailable = |error: std::io::Error| NoPrefilter::Unavailable(error.to_string());
-    let filter = HintFilter::load(&settings.gate.ports, hints).map_err(unavailable)?;
+    let filter = HintFilter::load(&settings.gate.ports, hints, settings.fwknop_users > 0)
+        .map_err(unavailable)?;
     for (_, socket) in captures {
         filter.attach(socket.as_fd()).map_err(unavailable)?;
     }

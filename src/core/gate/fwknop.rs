@@ -1,0 +1,104 @@
+//! The decision on one packet of fwknop: the steps of `judge`, in the same order, on fwknop's format (fwknop/README.md).
+
+use postern_fwknop::{Packet, Reason};
+use postern_proto::Mark;
+
+use super::decision::{Admission, ApprovedRequest, Decision, Rejection};
+use super::fwknop_keys::{FWKNOP_WINDOW, FwknopRow, FwknopUsers};
+use super::fwknop_request::{self, Known};
+use super::judge::Gate;
+use crate::model::datagram::Datagram;
+use crate::model::mark::MarkRecord;
+use crate::model::reason::Drop;
+use crate::model::time::Timestamp;
+
+impl Gate {
+    /// The keys of users who knock with fwknop's clients, to look for the user on another thread.
+    pub fn fwknop_users(&self) -> FwknopUsers {
+        self.fwknop.clone()
+    }
+
+    /// Whether a datagram is a packet of fwknop, if it is anybody's. No knock of ours is.
+    pub fn may_be_fwknop(&self, datagram: &Datagram) -> bool {
+        self.fwknop.may_be(datagram.payload())
+    }
+
+    /// Decides on a packet of fwknop and counts the reason. `found` is what [`FwknopUsers::find`] said of it.
+    pub fn handle_fwknop(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram,
+        found: Result<FwknopRow, Reason>,
+    ) -> Decision {
+        let now = self.replay.clock(now);
+        let judged = found
+            .map_err(|reason| Drop::Fwknop(reason).into())
+            .and_then(|row| self.judge_fwknop(now, datagram, row));
+        self.decide(judged)
+    }
+
+    /// Counts a packet that was not tried, because too many waited.
+    pub fn drop_fwknop(&mut self) -> Drop {
+        let _ = self.decide(Err(Drop::FwknopBusy.into()));
+        Drop::FwknopBusy
+    }
+
+    fn judge_fwknop(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram,
+        row: FwknopRow,
+    ) -> Result<Admission, Rejection> {
+        // Steps 1 to 3: length, form and mac, which was found to be this user's.
+        let packet = Packet::parse(datagram.payload()).map_err(Drop::Fwknop)?;
+        let users = self.fwknop.clone();
+        let user = users.get(row).ok_or(Drop::Fwknop(Reason::Mac))?;
+        let verified = user.key.verify(&packet).map_err(Drop::Fwknop)?;
+
+        // Steps 7 and 8, early for a copy of an earlier packet.
+        let mark = Mark(packet.mark().0);
+        if let Some(known) = self.replay.known(&mark) {
+            let made = known.timestamp;
+            self.replay.fresh(user.user, now, made, FWKNOP_WINDOW)?;
+            self.replay.unseen(&MarkRecord {
+                admitted: now,
+                ..known
+            })?;
+        }
+
+        // Steps 4 and 5: cipher and fields. Only the canonical text opens, so the mark has one packet.
+        let opened = user.key.open(&verified).map_err(Drop::Fwknop)?;
+        let request = opened.request;
+
+        // Step 7: window. Step 8: mark.
+        let timestamp = Timestamp::from_millis(request.timestamp_s.saturating_mul(1000));
+        let member = self.users.member(user.user);
+        let policy = member.map(|member| &member.policy);
+        let policy = policy.ok_or(Drop::Fwknop(Reason::Mac))?;
+        if now.since(timestamp).max(timestamp.since(now)) > FWKNOP_WINDOW {
+            self.clocks.off(user.user, &policy.user, now, timestamp);
+        } else {
+            self.clocks.right(user.user, timestamp);
+        }
+        self.replay
+            .fresh(user.user, now, timestamp, FWKNOP_WINDOW)?;
+        let record = MarkRecord {
+            mark,
+            timestamp,
+            admitted: now,
+        };
+        self.replay.unseen(&record)?;
+
+        // Step 9: policy. Step 10: quota.
+        let source = datagram.source();
+        let known = Known {
+            user,
+            policy,
+            catalog: &self.catalog,
+        };
+        let approved = known.approve(now, &request, source);
+        let approved = approved.map(ApprovedRequest::Open);
+        let asked = || fwknop_request::asked(&request, source);
+        self.settle(user.user, &record, approved, asked)
+    }
+}

@@ -1,0 +1,235 @@
+//! Packets that look like fwknop's wait here and are tried with the users' keys on a thread of their own.
+//!
+//! A packet can cost one mac for each such user. So these packets have their own queue and their own share of the
+//! processor: knocks of ours never wait behind them. What finds no room is dropped and counted.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::threads::{Event, Tried, start};
+use crate::adapters::clock;
+use crate::core::gate::FwknopUsers;
+use crate::model::datagram::Datagram;
+use crate::model::exit::ExitError;
+use crate::model::time::Timestamp;
+
+/// Packets of one class that may wait.
+const WAITING_MAX: usize = 128;
+
+/// While other work comes, the thread rests this many times as long as it works: a fifth of the time at most.
+const REST: u32 = 4;
+const SLICE: Duration = Duration::from_millis(2);
+
+/// Sources remembered for [`KNOWN_S`]; a power of two. Four bytes each.
+const SOURCES: usize = 1 << 20;
+/// A source that comes again within this time, and not often, goes before a source that is new.
+const KNOWN_S: u32 = 8;
+/// A source with more packets in a second goes last.
+const OFTEN: u32 = 2;
+
+/// The loop's end of the thread.
+pub(super) struct FwknopThread {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    /// Packets that wait or are being tried, also those that the loop has not taken back.
+    pending: AtomicUsize,
+    /// Other work of the loop.
+    others: AtomicU64,
+}
+
+/// Who goes first: a source that knocks again, a new one, one with many packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Again,
+    New,
+    Often,
+}
+
+struct Queue {
+    hasher: RandomState,
+    /// For each source, the second in which it last came, and how often in that second, at most 15.
+    sources: Box<[u32]>,
+    classes: [VecDeque<Datagram>; 3],
+}
+
+impl FwknopThread {
+    pub(super) fn start(users: FwknopUsers, events: SyncSender<Event>) -> Result<Self, ExitError> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue::new()),
+            filled: Condvar::new(),
+            pending: AtomicUsize::new(0),
+            others: AtomicU64::new(0),
+        });
+        let own = Arc::clone(&shared);
+        start(move || own.serve(&users, &events))?;
+        Ok(Self { shared })
+    }
+
+    /// Lets a packet wait. False if there is no room.
+    pub(super) fn push(&self, now: Timestamp, datagram: &Datagram) -> bool {
+        let mut queue = self
+            .shared
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let has_room = queue.push(now, datagram);
+        if has_room {
+            self.shared.pending.fetch_add(1, Ordering::Relaxed);
+            self.shared.filled.notify_one();
+        }
+        has_room
+    }
+
+    /// The loop has taken a tried packet.
+    pub(super) fn taken(&self) {
+        self.shared.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The loop had other work.
+    pub(super) fn other_work(&self) {
+        self.shared.others.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.shared.pending.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Shared {
+    fn serve(&self, users: &FwknopUsers, events: &SyncSender<Event>) {
+        let (mut worked, mut others) = (Duration::ZERO, 0);
+        loop {
+            let datagram = self.next();
+            let start = clock::instant();
+            let found = users.find(datagram.payload());
+            worked = worked.saturating_add(clock::elapsed(start));
+            if events
+                .send(Event::FwknopTried(Box::new(Tried { datagram, found })))
+                .is_err()
+            {
+                return;
+            }
+            if worked >= SLICE {
+                let now = self.others.load(Ordering::Relaxed);
+                if now != others {
+                    thread::sleep(worked.saturating_mul(REST));
+                }
+                (worked, others) = (Duration::ZERO, now);
+            }
+        }
+    }
+
+    fn next(&self) -> Datagram {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(datagram) = queue.pop() {
+                return datagram;
+            }
+            queue = self
+                .filled
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            sources: vec![0; SOURCES].into(),
+            classes: Default::default(),
+        }
+    }
+
+    fn push(&mut self, now: Timestamp, datagram: &Datagram) -> bool {
+        let class = self.class(now, datagram.source()) as usize;
+        let Some(waiting) = self.classes.get_mut(class) else {
+            return false;
+        };
+        let has_room = waiting.len() < WAITING_MAX;
+        if has_room {
+            waiting.push_back(datagram.clone());
+        }
+        has_room
+    }
+
+    fn pop(&mut self) -> Option<Datagram> {
+        self.classes.iter_mut().find_map(VecDeque::pop_front)
+    }
+
+    /// Notes a packet of this source.
+    fn class(&mut self, now: Timestamp, source: IpAddr) -> Class {
+        // never 0, which means that the source did not come yet
+        let second = u32::try_from((now.as_millis() / 1000) & 0x0fff_ffff)
+            .unwrap_or_default()
+            .max(1);
+        let place = self.hasher.hash_one(source) as usize & (SOURCES - 1);
+        let Some(entry) = self.sources.get_mut(place) else {
+            return Class::New;
+        };
+        let (last, count) = (*entry >> 4, *entry & 15);
+        if last == second {
+            *entry = second << 4 | count.saturating_add(1).min(15);
+            return if count < OFTEN {
+                Class::New
+            } else {
+                Class::Often
+            };
+        }
+        *entry = second << 4 | 1;
+        match second.checked_sub(last) {
+            // who came often must first be silent
+            Some(1..=KNOWN_S) if last != 0 && count <= OFTEN => Class::Again,
+            _ => Class::New,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram(source: u32) -> Datagram {
+        let source = IpAddr::from(source.to_be_bytes());
+        Datagram::new(source, source, 62201, b"8")
+    }
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 + ms)
+    }
+
+    #[test]
+    fn second_try_passes_a_flood_of_new_sources() {
+        let mut queue = Queue::new();
+        queue.push(at(0), &datagram(7));
+        assert!(queue.pop().is_some());
+        let flood: Vec<bool> = (100..10_100)
+            .map(|n| queue.push(at(500), &datagram(n)))
+            .collect();
+        assert_eq!(flood.iter().filter(|taken| **taken).count(), WAITING_MAX);
+        assert!(queue.push(at(1000), &datagram(7)), "it has room of its own");
+        assert_eq!(queue.pop().unwrap().source(), datagram(7).source());
+    }
+
+    #[test]
+    fn one_source_holds_up_no_other() {
+        let mut queue = Queue::new();
+        let flood = (0..10_000).filter(|n| queue.push(at(n / 10), &datagram(1)));
+        assert!(flood.count() < 10_000);
+        assert!(queue.push(at(1000), &datagram(2)));
+        let ahead =
+            std::iter::from_fn(|| queue.pop()).position(|one| one.source() == datagram(2).source());
+        assert!(ahead.unwrap() <= OFTEN as usize + 1, "{ahead:?}");
+    }
+}
