@@ -101,6 +101,13 @@ fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError
             );
             Err(ExitError::new(USAGE, format!("{what}; {cure}")))
         }
+        (_, _, KeyKind::Sequence { .. }) => {
+            let file = user.file.display();
+            let what = format!("{name} knocks with a sequence, which is not made here");
+            let cure =
+                format!("change sequence in {file} and at the client, then: posternd reload");
+            Err(ExitError::new(USAGE, format!("{what}; {cure}")))
+        }
         (Some(request), _, KeyKind::Pair { public, .. }) if request.public_key == *public => {
             let what = format!("this request has the key that {name} already has");
             let cure = "make another one at the client with: postern enroll";
@@ -133,7 +140,7 @@ fn changed(
 ) -> Option<Zeroizing<String>> {
     let text = |key: &str| text_of(file, key);
     let old: Vec<(&str, Zeroizing<String>)> = match (until, &user.key) {
-        (None, _) | (Some(_), KeyKind::Fwknop { .. }) => Vec::new(),
+        (None, _) | (Some(_), KeyKind::Fwknop { .. } | KeyKind::Sequence { .. }) => Vec::new(),
         (Some(_), KeyKind::Shared) => vec![("old_key", text("key")?)],
         (Some(_), KeyKind::SharedFile(path)) => {
             let key = Zeroizing::new(files.key_file(path)?.trim_end().to_owned());

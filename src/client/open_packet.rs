@@ -42,6 +42,7 @@ fn explanation(dropped: &Drop) -> String {
         Drop::BadSeal => "its MAC fits, but its body does not open; the sending program is faulty",
         Drop::Malformed(rule) => return format!("{rule}; the sending program is faulty"),
         Drop::StepMismatch => "its hint does not fit its time; the sending program is faulty",
+        Drop::WrongHit => "it is no knock, but a part of a sequence",
         Drop::TooOld
         | Drop::TooNew
         | Drop::Replay

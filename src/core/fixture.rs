@@ -43,6 +43,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
             })
             .collect(),
         fwknop_users: 0,
+        sequences: Default::default(),
         disabled: Vec::new(),
     }
 }

@@ -195,6 +195,11 @@ pub enum CaptureSpec {
     Udp {
         port: u16,
     },
+    /// A filtered packet socket that receives hits of sequences.
+    Sequences {
+        interface: Option<String>,
+        index: u32,
+    },
 }
 
 /// The interface, `any` for all of them, or the port of a bound socket: `udp/62201`.
@@ -209,6 +214,10 @@ impl fmt::Display for CaptureSpec {
                 interface: None, ..
             } => f.write_str("any"),
             Self::Udp { port } => write!(f, "udp/{port}"),
+            Self::Sequences { interface, .. } => {
+                let interface = interface.as_deref().unwrap_or("any");
+                write!(f, "sequences on {interface}")
+            }
         }
     }
 }

@@ -38,6 +38,8 @@ pub mod request;
 pub mod run;
 #[cfg(feature = "daemon")]
 pub mod self_test;
+#[cfg(feature = "daemon")]
+pub mod sequence_ports;
 pub mod service;
 #[cfg(feature = "daemon")]
 pub mod settings;

@@ -29,6 +29,8 @@ pub enum Drop {
     FwknopBusy,
     /// It looks like a packet of fwknop, and no user's key opens it or it breaks a rule of that format.
     Fwknop(Fault),
+    /// A packet to a port of a sequence is not the next hit, and no first one.
+    WrongHit,
 }
 
 /// Why an authenticated knock is refused.
@@ -81,9 +83,10 @@ pub enum Reason {
     Refuse(Rule),
 }
 
-/// Among the counters, the first rule of a malformed body, and the first fault of a packet of fwknop.
+/// Among the counters, the first rule of a malformed body, and the first fault of a packet of fwknop, and hits of sequences.
 const RULED: usize = 31;
 const FWKNOP: usize = RULED + Malformed::ALL.len() + 1;
+const WRONG_HIT: usize = FWKNOP + Fault::ALL.len();
 
 impl Drop {
     const fn row(self) -> (usize, u8, &'static str) {
@@ -100,6 +103,7 @@ impl Drop {
             Self::Malformed(rule) => (RULED + rule as usize, 5, "malformed"),
             Self::FwknopBusy => (FWKNOP - 1, 2, "fwknop-busy"),
             Self::Fwknop(fault) => (FWKNOP + fault as usize, fwknop_step(fault), "fwknop"),
+            Self::WrongHit => (WRONG_HIT, 2, "wrong-hit"),
         }
     }
 
@@ -193,7 +197,7 @@ impl CodeFault {
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = FWKNOP + Fault::ALL.len();
+    pub const COUNT: usize = WRONG_HIT + 1;
 
     pub const fn step(self) -> u8 {
         match self {
@@ -255,6 +259,7 @@ impl Reason {
             .chain(malformed.map(Self::Drop))
             .chain([Self::Drop(Drop::FwknopBusy)])
             .chain(Fault::ALL.map(|fault| Self::Drop(Drop::Fwknop(fault))))
+            .chain([Self::Drop(Drop::WrongHit)])
     }
 }
 

@@ -15,6 +15,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::host_set::ServiceSets;
 use crate::model::packet_mark::PacketMark;
 use crate::model::policy::Policy;
+use crate::model::sequence_ports::SequencePorts;
 use crate::model::service::Ports;
 
 /// The most knock ports: each costs the kernel's filter an instruction a packet.
@@ -163,6 +164,8 @@ pub struct Settings {
     pub policies: Vec<Policy>,
     /// How many of them knock with a client of fwknop.
     pub fwknop_users: usize,
+    /// What the capture and the firewall must do for users who knock with a sequence.
+    pub sequences: SequencePorts,
     /// Disabled users: the gate drops their knocks, and their services stay closed.
     pub disabled: Vec<Policy>,
 }
@@ -173,12 +176,16 @@ pub struct Protection {
     /// Ports that some user may open, closed for everyone without a grant; empty with `protect = "none"`.
     pub services: Vec<Ports>,
     pub knock_ports: Vec<u16>,
+    /// Ports of sequences, which answer nobody.
+    pub sequence_ports: Vec<Ports>,
     /// Whether a packet socket reads the knocks: then the kernel must not answer them, and no bound socket needs them.
     pub silence_knocks: bool,
     /// Whether packets to a knock port pass to a socket of this host that uses the same port, such as a resolver's.
     pub local_sockets: bool,
     /// Knock ports that sockets of this host use now, for a driver that cannot match sockets.
     pub busy_ports: Vec<BusyPort>,
+    /// Ports of sequences that sockets of this host use now, for such a driver.
+    pub busy_sequence_ports: Vec<Ports>,
     /// What users may open behind the gate, in order: each network with its joined ports. Established connections stay.
     pub behind: Vec<(IpNet, Ports)>,
     /// Ports of the gate that some user may open, and those that a redirect leads to, also with `protect = "none"`.
@@ -279,9 +286,11 @@ impl Settings {
                 Vec::new()
             },
             knock_ports: self.gate.ports.clone(),
+            sequence_ports: self.sequences.ports.clone(),
             silence_knocks: self.gate.capture == CaptureKind::Packet,
             local_sockets: true,
             busy_ports: Vec::new(),
+            busy_sequence_ports: Vec::new(),
             behind,
             grantable,
             packet_mark: self.firewall.packet_mark,

@@ -21,31 +21,31 @@ const UDP_HEADER: u32 = 8;
 pub const SNAP: u32 = 60 + UDP_HEADER + PAYLOAD_PASSED;
 
 // linux/filter.h: offsets at which an absolute load finds the network header and the packet's metadata
-const NETWORK_HEADER: u32 = 0xfff0_0000;
-const PROTOCOL: u32 = 0xffff_f000;
-const PACKET_TYPE: u32 = 0xffff_f000 + 4;
+pub(super) const NETWORK_HEADER: u32 = 0xfff0_0000;
+pub(super) const PROTOCOL: u32 = 0xffff_f000;
+pub(super) const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 // linux/if_packet.h, linux/if_ether.h, RFC 791, RFC 8200
-const OUTGOING: u32 = 4;
-const ETHERTYPE_IPV4: u32 = 0x0800;
-const ETHERTYPE_IPV6: u32 = 0x86dd;
-const PROTOCOL_UDP: u32 = 17;
-const MORE_FRAGMENTS_OR_OFFSET: u32 = 0x3fff;
-const IPV6_HEADER: u32 = 40;
+pub(super) const OUTGOING: u32 = 4;
+pub(super) const ETHERTYPE_IPV4: u32 = 0x0800;
+pub(super) const ETHERTYPE_IPV6: u32 = 0x86dd;
+pub(super) const PROTOCOL_UDP: u32 = 17;
+pub(super) const MORE_FRAGMENTS_OR_OFFSET: u32 = 0x3fff;
+pub(super) const IPV6_HEADER: u32 = 40;
 
 // linux/bpf_common.h: class, width and mode of an operation
-const LOAD_WORD: u16 = 0x20;
-const LOAD_HALF: u16 = 0x28;
-const LOAD_BYTE: u16 = 0x30;
-const LOAD_HALF_AT_X: u16 = 0x48;
-const X_CONSTANT: u16 = 0x01;
-const X_IPV4_HEADER_LEN: u16 = 0xb1;
-const AND: u16 = 0x54;
-const JUMP: u16 = 0x05;
-const IF_EQUAL: u16 = 0x15;
-const IF_GREATER: u16 = 0x25;
-const IF_AT_LEAST: u16 = 0x35;
-const IF_ANY_BIT: u16 = 0x45;
-const RETURN: u16 = 0x06;
+pub(super) const LOAD_WORD: u16 = 0x20;
+pub(super) const LOAD_HALF: u16 = 0x28;
+pub(super) const LOAD_BYTE: u16 = 0x30;
+pub(super) const LOAD_HALF_AT_X: u16 = 0x48;
+pub(super) const X_CONSTANT: u16 = 0x01;
+pub(super) const X_IPV4_HEADER_LEN: u16 = 0xb1;
+pub(super) const AND: u16 = 0x54;
+pub(super) const JUMP: u16 = 0x05;
+pub(super) const IF_EQUAL: u16 = 0x15;
+pub(super) const IF_GREATER: u16 = 0x25;
+pub(super) const IF_AT_LEAST: u16 = 0x35;
+pub(super) const IF_ANY_BIT: u16 = 0x45;
+pub(super) const RETURN: u16 = 0x06;
 
 struct Instruction {
     code: u16,

@@ -2,6 +2,7 @@
 //!
 //! A source checks only that a packet is UDP to a knock port. The gate judges the rest.
 
+use crate::core::sequence::Hit;
 use crate::model::datagram::Datagram;
 use drops::Drops;
 
@@ -11,6 +12,8 @@ pub(crate) mod drops;
 pub mod filter;
 pub mod frame;
 pub mod hint_filter;
+pub mod hit_filter;
+pub mod hit_frame;
 pub mod packet;
 pub mod recording;
 pub mod udp;
@@ -24,6 +27,8 @@ pub mod udp;
 pub enum Caught {
     /// A datagram to a knock port.
     Datagram(Datagram),
+    /// A packet to a port of a sequence.
+    Hit(Hit),
     /// Nothing came; ask again.
     Nothing,
     /// The interface is gone or down. The source keeps trying to bind again.

@@ -18,7 +18,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::burst::Burst;
 use super::drops::Drops;
-use super::{Capture, Caught, filter, frame};
+use super::{Capture, Caught, filter, frame, hit_filter, hit_frame};
+use crate::model::sequence_ports::SequencePorts;
 
 /// The kernel's buffer: about forty thousand knocks, a tenth of a second of a flood.
 const RECEIVE_BUFFER: usize = 32 << 20;
@@ -52,6 +53,25 @@ pub fn attach_classic_filter(socket: &impl AsFd, ports: &[u16]) -> io::Result<()
     SockRef::from(socket).attach_filter(&filter::program(ports)?)
 }
 
+/// Opens a cooked packet socket that receives hits of sequences, as [`open`] does for knocks.
+pub fn open_for_hits(sequences: &SequencePorts) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+    SockRef::from(&socket).attach_filter(&hit_filter::program(sequences)?)?;
+    if set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
+    Ok(socket.into())
+}
+
+/// What a packet socket captures.
+#[derive(Debug)]
+enum Wanted {
+    /// Datagrams to these knock ports.
+    Knocks(Vec<u16>),
+    /// Hits of sequences.
+    Hits,
+}
+
 /// The interface of a capture. Its owner keeps the index up to date, because an engine cannot look it up.
 #[derive(Debug, Clone)]
 pub struct CapturedInterface {
@@ -79,7 +99,7 @@ pub struct PacketCapture {
     socket: OwnedFd,
     /// `None` for every interface, also a later one.
     interface: Option<CapturedInterface>,
-    ports: Vec<u16>,
+    wanted: Wanted,
     state: State,
     burst: Burst,
     since_wait: usize,
@@ -104,6 +124,19 @@ impl PacketCapture {
         interface: Option<CapturedInterface>,
         ports: Vec<u16>,
     ) -> io::Result<Self> {
+        Self::of(socket, interface, Wanted::Knocks(ports))
+    }
+
+    /// Binds a socket from [`open_for_hits`].
+    pub fn of_hits(socket: OwnedFd, interface: Option<CapturedInterface>) -> io::Result<Self> {
+        Self::of(socket, interface, Wanted::Hits)
+    }
+
+    fn of(
+        socket: OwnedFd,
+        interface: Option<CapturedInterface>,
+        wanted: Wanted,
+    ) -> io::Result<Self> {
         let state = match bind(&socket, interface.as_ref()) {
             Ok(bound) => State::Listening(bound),
             Err(error) if interface.is_some() && is_missing(&error) => State::Lost(Some(error)),
@@ -112,7 +145,7 @@ impl PacketCapture {
         Ok(Self {
             socket,
             interface,
-            ports,
+            wanted,
             state,
             burst: Burst::new(),
             since_wait: 0,
@@ -188,7 +221,7 @@ impl Capture for PacketCapture {
             }
         }
         if let Some(packet) = self.burst.next() {
-            return Ok(caught(packet, &self.ports));
+            return Ok(caught(packet, &self.wanted));
         }
         if let Some(lost) = self.released() {
             return Ok(lost);
@@ -202,7 +235,7 @@ impl Capture for PacketCapture {
                 Ok(packet) => {
                     self.failures = 0;
                     self.since_wait = self.burst.fill(self.socket.as_fd());
-                    return Ok(caught(packet, &self.ports));
+                    return Ok(caught(packet, &self.wanted));
                 }
                 Err(error) => error,
             },
@@ -226,8 +259,13 @@ impl Capture for PacketCapture {
     }
 }
 
-fn caught(packet: &[u8], ports: &[u16]) -> Caught {
-    frame::parse(packet, ports).map_or(Caught::Nothing, Caught::Datagram)
+fn caught(packet: &[u8], wanted: &Wanted) -> Caught {
+    match wanted {
+        Wanted::Knocks(ports) => {
+            frame::parse(packet, ports).map_or(Caught::Nothing, Caught::Datagram)
+        }
+        Wanted::Hits => hit_frame::parse(packet).map_or(Caught::Nothing, Caught::Hit),
+    }
 }
 
 fn bind(socket: &OwnedFd, interface: Option<&CapturedInterface>) -> io::Result<BoundSocket> {

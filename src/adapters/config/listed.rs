@@ -9,6 +9,7 @@ use super::fwknop_user::FwknopKeys;
 use super::key::UserKey;
 use super::user_keys::PreviousKey;
 use super::values;
+use crate::core::gate::SequenceKind;
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub(crate) enum KeyKind {
     Fwknop {
         hmac: bool,
     },
+    /// Knocks with a port sequence.
+    Sequence {
+        keyed: bool,
+    },
 }
 
 #[expect(
@@ -45,6 +50,7 @@ pub(crate) enum KeyKind {
 pub(super) enum Credential {
     Key(UserKey),
     Fwknop(FwknopKeys),
+    Sequence(SequenceKind),
 }
 
 pub(super) struct ReadUser {
@@ -84,6 +90,9 @@ impl Credential {
             Self::Fwknop(keys) => KeyKind::Fwknop {
                 hmac: keys.key.has_mac(),
             },
+            Self::Sequence(kind) => KeyKind::Sequence {
+                keyed: matches!(kind, SequenceKind::Keyed { .. }),
+            },
         }
     }
 }
@@ -107,6 +116,10 @@ impl KeyKind {
             Self::Pair { psk: true, .. } => "key pair with psk",
             Self::Fwknop { hmac: true } => "fwknop",
             Self::Fwknop { hmac: false } => "fwknop without HMAC",
+            Self::Sequence { keyed: false } => {
+                "sequence, readable and repeatable by anyone on the path"
+            }
+            Self::Sequence { keyed: true } => "keyed sequence",
         }
     }
 }

@@ -11,9 +11,10 @@ use super::key::KeyFiles;
 use super::listed::Listed;
 use super::main_file::MainFile;
 use super::problem::{Problem, Problems};
+use super::sequence_check;
 use super::user_table::{OldKey, UserTable};
 use crate::adapters::config::bundle::{Bundle, BundleFile};
-use crate::core::gate::FwknopUser;
+use crate::core::gate::{FwknopUser, SequenceUser};
 use crate::model::settings::Settings;
 
 /// A config without problems.
@@ -29,6 +30,8 @@ pub struct Loaded {
     pub old_keys: Vec<OldKey>,
     /// For the engine only: the keys of users who knock with fwknop's clients.
     pub fwknop: Vec<FwknopUser>,
+    /// For the engine only: users who knock with a sequence.
+    pub sequences: Vec<SequenceUser>,
     /// Those of the first of `settings.disabled`, in their order: `explain` names the user by them.
     pub disabled_keys: Vec<KeyMaterial>,
     /// Those of the disabled users of fwknop. Each names its user in `settings.disabled`.
@@ -95,16 +98,25 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         problems.extend(file.into_problems());
     }
-    let users = table.into_users();
-    match main.and_then(|main| main.settings(users.policies, users.disabled)) {
+    let mut users = table.into_users();
+    let policies = std::mem::take(&mut users.policies);
+    let disabled = std::mem::take(&mut users.disabled);
+    match main.and_then(|main| main.settings(policies, disabled)) {
         Some(mut settings) if problems.is_empty() => {
             settings.fwknop_users = users.fwknop.len();
+            settings.sequences = sequence_check::ports(&users.sequences, &settings.policies);
+            let sequences = users.placed_sequences();
+            let problems = sequence_check::problems(&sequences, &settings);
+            if !problems.is_empty() {
+                return Err(Problems(problems));
+            }
             let loaded = Loaded {
                 settings,
                 keys: users.keys,
                 codes: users.codes,
                 old_keys: users.old_keys,
                 fwknop: users.fwknop,
+                sequences: users.sequences,
                 disabled_keys: users.disabled_keys,
                 disabled_fwknop: users.disabled_fwknop,
             };

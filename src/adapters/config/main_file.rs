@@ -10,6 +10,7 @@ use super::key::KeyFiles;
 use super::services::{self, Services};
 use super::values;
 use crate::model::policy::Policy;
+use crate::model::sequence_ports::SequencePorts;
 use crate::model::settings::{Firewall, Gate, Metrics, Settings};
 
 pub(super) struct MainFile {
@@ -50,6 +51,10 @@ impl MainFile {
         }
     }
 
+    pub(super) fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
+    }
+
     pub(super) fn settings(self, policies: Vec<Policy>, disabled: Vec<Policy>) -> Option<Settings> {
         Some(Settings {
             gate: self.gate?,
@@ -58,6 +63,7 @@ impl MainFile {
             catalog: self.services.catalog,
             policies,
             fwknop_users: 0,
+            sequences: SequencePorts::default(),
             disabled,
         })
     }

@@ -16,7 +16,10 @@ mod key_files;
 mod listed;
 mod load;
 mod main_file;
+mod place;
 mod problem;
+mod sequence_check;
+mod sequence_user;
 mod services;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use super::fields::Fields;
 use super::main_file::MainFile;
 use super::problem::{quoted, refusal};
+use super::sequence_user;
 use super::user_keys;
 use super::values;
 use crate::model::policy::{GrantTo, MaxPrefix, Policy};
@@ -31,7 +32,7 @@ const MAX_GRANTS: u16 = 32_768;
 
 /// A user's policy; `None` if it is wrong. `main` is `None` if `posternd.toml` is not TOML.
 pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Policy> {
-    fields.only(&[&KEYS[..], &user_keys::KEYS].concat());
+    fields.only(&[&KEYS[..], &user_keys::KEYS, &sequence_user::KEYS].concat());
     fields.require("name", "\"alice\"");
     fields.require("services", "[\"tcp/22\"]");
     let name = fields.text("name", values::user_name);

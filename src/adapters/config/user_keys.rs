@@ -36,7 +36,7 @@ pub(super) fn key(fields: &Fields<'_>, key_files: &KeyFiles<'_>) -> Option<UserK
     given.sort_by_key(|kind| kind.map_or(usize::MAX, |kind| fields.at(kind)));
     match given {
         [None, ..] => {
-            let cure = "add key = \"…\", the line that postern keygen prints, or key_file, public_key or fwknop";
+            let cure = "add key = \"…\", the line that postern keygen prints, or key_file, public_key, fwknop or sequence";
             fields.refuse("key", "this user has no key", cure);
             None
         }

@@ -1,7 +1,6 @@
 //! All users of a gate, in the order of the files: names and keys must differ, and their number has a limit.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use postern_proto::{CodeKey, KeyMaterial, PrivateKey};
 use toml::de::{DeTable, DeValue};
@@ -13,11 +12,13 @@ use super::gate::GateKey;
 use super::key::{KeyFiles, SeenKeys, UserKey, looks_like_key};
 use super::listed::{Credential, Listed, ReadUser};
 use super::main_file::MainFile;
+use super::place::Place;
 use super::problem::{Problem, quoted, refusal};
+use super::sequence_user;
 use super::user;
 use super::user_keys;
 use crate::adapters::config::bundle::Bundle;
-use crate::core::gate::{FWKNOP_USERS_MAX, FwknopUser};
+use crate::core::gate::{FWKNOP_USERS_MAX, FwknopUser, SequenceUser};
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 
@@ -46,7 +47,7 @@ pub(super) struct UserTable<'a, 'm> {
     key_files: &'m KeyFiles<'a>,
     names: HashMap<String, Place<'a>>,
     seen_keys: SeenKeys<Place<'a>>,
-    users: Users,
+    users: Users<'a>,
     count: usize,
     fwknop_count: usize,
     gate_key_reported: bool,
@@ -54,7 +55,7 @@ pub(super) struct UserTable<'a, 'm> {
 
 /// What was read of all users. The lists match if nothing was refused.
 #[derive(Default)]
-pub(super) struct Users {
+pub(super) struct Users<'a> {
     pub(super) policies: Vec<Policy>,
     pub(super) keys: Vec<KeyMaterial>,
     pub(super) codes: Vec<Option<CodeKey>>,
@@ -62,18 +63,18 @@ pub(super) struct Users {
     /// Users of fwknop's clients: their policies, to follow the others, and their keys.
     fwknop_policies: Vec<Policy>,
     pub(super) fwknop: Vec<FwknopUser>,
+    /// Users of sequences: their policies, to follow the others, and their sequences.
+    sequence_policies: Vec<Policy>,
+    pub(super) sequences: Vec<SequenceUser>,
+    sequence_disabled: Vec<Policy>,
+    disabled_sequences: Vec<SequenceUser>,
+    sequence_places: [Vec<Place<'a>>; 2],
     pub(super) disabled: Vec<Policy>,
     pub(super) disabled_keys: Vec<KeyMaterial>,
     fwknop_disabled: Vec<Policy>,
     pub(super) disabled_fwknop: Vec<FwknopUser>,
     /// `None` if nobody asks for the list.
     pub(super) listed: Option<Vec<Listed>>,
-}
-
-#[derive(Clone)]
-struct Place<'a> {
-    file: &'a Path,
-    line: usize,
 }
 
 impl<'a, 'm> UserTable<'a, 'm> {
@@ -142,8 +143,8 @@ impl<'a, 'm> UserTable<'a, 'm> {
         }
     }
 
-    /// The users. Those of fwknop's clients come after those with keys of ours.
-    pub(super) fn into_users(mut self) -> Users {
+    /// The users. After those with keys of ours come those of fwknop's clients, then those of sequences.
+    pub(super) fn into_users(mut self) -> Users<'a> {
         let users = &mut self.users;
         for (keys, policies, own) in [
             (
@@ -159,6 +160,23 @@ impl<'a, 'm> UserTable<'a, 'm> {
         ] {
             for (number, keys) in (policies.len()..).zip(keys) {
                 keys.user = number;
+            }
+            policies.append(own);
+        }
+        for (users, policies, own) in [
+            (
+                &mut users.sequences,
+                &mut users.policies,
+                &mut users.sequence_policies,
+            ),
+            (
+                &mut users.disabled_sequences,
+                &mut users.disabled,
+                &mut users.sequence_disabled,
+            ),
+        ] {
+            for (number, user) in (policies.len()..).zip(users) {
+                user.user = number;
             }
             policies.append(own);
         }
@@ -212,7 +230,8 @@ impl<'a, 'm> UserTable<'a, 'm> {
         if let Some(listed) = &mut self.users.listed {
             listed.push(Listed::of(fields, &read));
         }
-        self.add(read, material, old_material);
+        let place = Place::of(file, fields.at("sequence"));
+        self.add(place, read, material, old_material);
     }
 
     fn credential(
@@ -221,6 +240,11 @@ impl<'a, 'm> UserTable<'a, 'm> {
         fields: &Fields<'_>,
         policy: Option<&Policy>,
     ) -> Option<Credential> {
+        if fields.has("sequence") {
+            let gate = self.main.and_then(MainFile::gate);
+            return sequence_user::read(fields, policy, gate).map(Credential::Sequence);
+        }
+        sequence_user::refuse_without(fields);
         if !fields.has("fwknop") {
             return user_keys::key(fields, self.key_files).map(Credential::Key);
         }
@@ -245,6 +269,7 @@ impl<'a, 'm> UserTable<'a, 'm> {
     /// The key of a disabled user is kept apart, so that `explain` can name the user of a dropped knock.
     fn add(
         &mut self,
+        place: Place<'a>,
         user: ReadUser,
         material: Option<KeyMaterial>,
         old_material: Option<KeyMaterial>,
@@ -252,6 +277,21 @@ impl<'a, 'm> UserTable<'a, 'm> {
         let users = &mut self.users;
         let fwknop = match user.key {
             Credential::Key(_) => None,
+            Credential::Sequence(kind) => {
+                let [places, disabled_places] = &mut users.sequence_places;
+                // The number is set when all users are read.
+                let sequence = SequenceUser { user: 0, kind };
+                if user.disabled {
+                    users.sequence_disabled.push(user.policy);
+                    users.disabled_sequences.push(sequence);
+                    disabled_places.push(place);
+                } else {
+                    users.sequence_policies.push(user.policy);
+                    users.sequences.push(sequence);
+                    places.push(place);
+                }
+                return;
+            }
             Credential::Fwknop(keys) => Some(FwknopUser {
                 // set when all users are read
                 user: 0,
@@ -355,11 +395,11 @@ impl<'a, 'm> UserTable<'a, 'm> {
     }
 }
 
-impl<'a> Place<'a> {
-    fn of(file: &ConfigText<'a>, at: usize) -> Self {
-        Self {
-            file: file.path,
-            line: file.place(at).0,
-        }
+impl Users<'_> {
+    pub(super) fn placed_sequences(&self) -> Vec<(&Place<'_>, &SequenceUser)> {
+        let [places, disabled] = &self.sequence_places;
+        let all = places.iter().zip(&self.sequences);
+        all.chain(disabled.iter().zip(&self.disabled_sequences))
+            .collect()
     }
 }

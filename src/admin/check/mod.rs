@@ -184,7 +184,31 @@ fn check_hooks(settings: &Settings, findings: &mut Findings) {
     }
 }
 
+fn check_sequences(settings: &Settings, findings: &mut Findings) {
+    let users = &settings.sequences.readable;
+    if users.is_empty() {
+        return;
+    }
+    const NAMED: usize = 8;
+    let named: Vec<&str> = users.iter().take(NAMED).map(String::as_str).collect();
+    let more = match users.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = format!(
+        "anyone on the path can read and repeat the sequences of {}{more}",
+        named.join(", ")
+    );
+    let finding = Finding::warning("sequence-readable", what)
+        .detail("a sequence that stays the same is no secret once it was sent")
+        .detail(
+            "give them a key, or sequence = { key = \"…\", ports = \"20000-60000\", hits = 6 }",
+        );
+    findings.add(finding);
+}
+
 fn check_config(settings: &Settings, findings: &mut Findings) {
+    check_sequences(settings, findings);
     if settings.policies.is_empty() {
         let what = "no user is configured, so nobody can open anything";
         let cure = "add one with: posternd user add NAME -s tcp/22";

@@ -41,13 +41,15 @@ impl Explainer {
             codes,
             old_keys,
             fwknop,
+            sequences,
             disabled_keys,
             disabled_fwknop,
         } = loaded;
         let old = old_keys.iter().map(OldKey::parts);
         let gate = Gate::of(settings.clone(), &keys, old)
             .with_codes(codes)
-            .with_fwknop(fwknop);
+            .with_fwknop(fwknop)
+            .with_sequences(sequences);
         let disabled = settings.disabled.iter().zip(disabled_keys);
         let disabled = disabled.map(|(policy, material)| (policy.user.clone(), material));
         let keys = KnownKeys::new(&settings.gate.name, keys, &old_keys, disabled, names);

@@ -132,7 +132,7 @@ impl Live {
                         return Ok(());
                     }
                 }
-                Ok((_, Ok(Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
+                Ok((_, Ok(Caught::Hit(_) | Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
                 Ok((_, Ok(Caught::Lost { interface, why }))) => heard(&format!(
                     "cannot listen on {interface}: {why}; waiting for it to return"
                 )),

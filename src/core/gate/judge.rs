@@ -13,6 +13,7 @@ use super::fwknop_keys::{FWKNOP_WINDOW, FwknopUser, FwknopUsers};
 use super::hints::{self, HintKeys, HintTable};
 use super::quota::GateClock;
 use super::replay::ReplayWindow;
+use super::sequences::Sequences;
 use super::unsaved::Unsaved;
 use super::users::{OldKeys, User, Users};
 use crate::model::catalog::Catalog;
@@ -30,10 +31,11 @@ pub struct Gate {
     window: Duration,
     pub(super) hints: HintTable,
     pub(super) replay: ReplayWindow,
-    quota_clock: GateClock,
+    pub(super) quota_clock: GateClock,
     pub(super) unsaved: Unsaved,
     pub(super) clocks: Clocks,
     pub(super) fwknop: FwknopUsers,
+    pub(super) sequences: Sequences,
     pub(super) counters: ReasonCounters,
 }
 
@@ -55,13 +57,14 @@ impl Gate {
             })
             .collect();
         let mut policies = settings.policies.into_iter();
-        let users = policies.by_ref().zip(keys);
-        let users = users.map(|(policy, material)| User {
+        // In this order, a policy without a key is not lost.
+        let users = keys.iter().zip(policies.by_ref());
+        let users = users.map(|(material, policy)| User {
             keys: derived(material),
             policy,
         });
-        let users = users.collect();
         let (catalog, window) = (settings.catalog, settings.gate.window);
+        let users = users.collect();
         let mut gate = Self::new(users, catalog, window, StoredMarks::default());
         gate.users.add_without_keys(policies, &gate.quota_clock);
         gate.with_old_keys(old)
@@ -81,6 +84,7 @@ impl Gate {
             unsaved: Unsaved::default(),
             clocks: Clocks::default(),
             fwknop: FwknopUsers::default(),
+            sequences: Sequences::default(),
             counters: ReasonCounters::default(),
         };
         gate.recall(kept);

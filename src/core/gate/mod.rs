@@ -17,6 +17,8 @@ mod observe;
 mod quota;
 mod replay;
 mod saving;
+mod sequence_judge;
+mod sequences;
 mod unsaved;
 mod users;
 
@@ -28,4 +30,5 @@ pub use hints::{HintKeys, HintTable};
 pub use judge::Gate;
 pub use observe::Seen;
 pub use quota::Spent;
+pub use sequences::{SequenceKind, SequenceUser};
 pub use users::{OldKeys, User};

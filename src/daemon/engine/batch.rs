@@ -1,61 +1,59 @@
-//! Batches of datagrams on their way from a capture to the loop, in buffers that are used again.
+//! Batches of datagrams or hits on their way from a capture to the loop, in buffers that are used again.
 //!
 //! A capture has a fixed number of buffers. If the loop is behind, the capture waits for one, and datagrams wait in the kernel.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use crate::model::datagram::Datagram;
-
 const BATCH_MAX: usize = 64;
 const BATCHES: usize = 8;
 
-pub(super) struct BatchPool {
-    free: SyncSender<Vec<Datagram>>,
-    empty: Receiver<Vec<Datagram>>,
+pub(super) struct BatchPool<T> {
+    free: SyncSender<Vec<T>>,
+    empty: Receiver<Vec<T>>,
 }
 
-impl BatchPool {
+impl<T> BatchPool<T> {
     pub(super) fn new() -> Self {
         let (free, empty) = sync_channel(BATCHES);
         (0..BATCHES).for_each(|_| drop(free.send(Vec::with_capacity(BATCH_MAX))));
         Self { free, empty }
     }
 
-    pub(super) fn take(&self) -> Batch {
+    pub(super) fn take(&self) -> Batch<T> {
         // This value holds a sender, so receiving cannot fail.
         Batch {
-            datagrams: self.empty.recv().unwrap_or_default(),
+            items: self.empty.recv().unwrap_or_default(),
             free: self.free.clone(),
         }
     }
 }
 
-pub(super) struct Batch {
-    datagrams: Vec<Datagram>,
-    free: SyncSender<Vec<Datagram>>,
+pub(super) struct Batch<T> {
+    items: Vec<T>,
+    free: SyncSender<Vec<T>>,
 }
 
-impl Batch {
-    pub(super) fn push(&mut self, datagram: Datagram) {
-        self.datagrams.push(datagram);
+impl<T> Batch<T> {
+    pub(super) fn push(&mut self, item: T) {
+        self.items.push(item);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
+        self.items.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.datagrams.len() >= BATCH_MAX
+        self.items.len() >= BATCH_MAX
     }
 
-    pub(super) fn as_slice(&self) -> &[Datagram] {
-        &self.datagrams
+    pub(super) fn as_slice(&self) -> &[T] {
+        &self.items
     }
 }
 
-impl Drop for Batch {
+impl<T> Drop for Batch<T> {
     fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.datagrams);
+        let mut buffer = std::mem::take(&mut self.items);
         buffer.clear();
         let _ = self.free.try_send(buffer);
     }
@@ -67,6 +65,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::model::datagram::Datagram;
 
     fn datagram(port: u16) -> Datagram {
         Datagram::new(
@@ -80,7 +79,7 @@ mod tests {
     #[test]
     fn exhausted_pool_waits_for_a_batch() {
         let pool = BatchPool::new();
-        let mut taken: Vec<Batch> = (0..BATCHES).map(|_| pool.take()).collect();
+        let mut taken: Vec<Batch<Datagram>> = (0..BATCHES).map(|_| pool.take()).collect();
         taken.iter_mut().for_each(|batch| batch.push(datagram(1)));
         let waiting = thread::spawn(move || pool.take().is_empty());
         assert!(!waiting.is_finished());

@@ -4,6 +4,7 @@
 //! so scenarios run it under a virtual clock.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::core::gate::{
     Admission, ApprovedRequest, ClockWarning, Decision, FwknopRow, Gate, Refusal, Spent,
 };
 use crate::core::order::{Order, Report};
+use crate::core::sequence::Hit;
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
 use crate::daemon::engine::shares::{Entry, Shares};
@@ -121,7 +123,7 @@ impl Core {
     /// Steps 1 to 10. If the knock is admitted, its mark must be durable before anything else happens.
     pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Commit> {
         let decision = self.gate.handle(now, datagram);
-        self.decided(now, datagram, decision)
+        self.decided(now, datagram.source(), decision)
     }
 
     /// The same for a packet of fwknop that was tried with the users' keys.
@@ -132,29 +134,30 @@ impl Core {
         found: Result<FwknopRow, Fault>,
     ) -> Option<Commit> {
         let decision = self.gate.handle_fwknop(now, datagram, found);
-        self.decided(now, datagram, decision)
+        self.decided(now, datagram.source(), decision)
     }
 
     /// There was no room to let a packet of fwknop wait.
     pub(crate) fn drop_fwknop(&mut self, now: Timestamp, datagram: &Datagram) {
         let reason = self.gate.drop_fwknop();
-        self.log_dropped(now, datagram, reason);
+        self.log_dropped(now, datagram.source(), reason);
     }
 
-    fn decided(
-        &mut self,
-        now: Timestamp,
-        datagram: &Datagram,
-        decision: Decision,
-    ) -> Option<Commit> {
+    /// A packet to a port of a sequence, which decides nothing before the last one.
+    pub fn hit(&mut self, now: Timestamp, hit: &Hit) -> Option<Commit> {
+        let decision = self.gate.handle_hit(now, hit)?;
+        self.decided(now, hit.source, decision)
+    }
+
+    fn decided(&mut self, now: Timestamp, source: IpAddr, decision: Decision) -> Option<Commit> {
         match decision {
             Decision::Drop(reason) => {
-                self.log_dropped(now, datagram, reason);
+                self.log_dropped(now, source, reason);
                 if let Some(warning) = self.gate.take_clock_warning() {
                     warn_of_clock(&warning);
                 }
             }
-            Decision::Refuse(refusal) => self.log_refused(now, datagram, &refusal),
+            Decision::Refuse(refusal) => self.log_refused(now, source, &refusal),
             Decision::Admit(admission) => {
                 let user = user_of(&admission.request).to_owned();
                 match self.shares.enter(&user, admission) {
@@ -437,20 +440,20 @@ impl Core {
         self.last_ticket
     }
 
-    fn log_dropped(&mut self, now: Timestamp, datagram: &Datagram, reason: Drop) {
+    fn log_dropped(&mut self, now: Timestamp, source: IpAddr, reason: Drop) {
         if tracing::enabled!(tracing::Level::DEBUG)
             && self.dropped_lines.may_log(now, Reason::Drop(reason))
         {
-            debug!(source = %datagram.source(), reason = reason.name(), rule = reason.rule(), "{}", Reason::Drop(reason));
+            debug!(%source, reason = reason.name(), rule = reason.rule(), "{}", Reason::Drop(reason));
         }
     }
 
     /// A refused knock is one line at info. A flood of them is only counted.
-    fn log_refused(&mut self, now: Timestamp, datagram: &Datagram, refusal: &Refusal) {
+    fn log_refused(&mut self, now: Timestamp, source: IpAddr, refusal: &Refusal) {
         let reason = Reason::Refuse(refusal.rule);
         if self.refused_lines.may_log(now, reason) {
             info!(
-                user = refusal.user, source = %datagram.source(), rule = refusal.rule.name(),
+                user = refusal.user, %source, rule = refusal.rule.name(),
                 "refused: {} asked to {}: {}", refusal.user, refusal.asked, refusal.rule.sentence()
             );
         }

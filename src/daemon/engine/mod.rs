@@ -162,6 +162,13 @@ impl Engine {
                     self.commit(commit);
                 }
             }
+            Event::Hits(batch) => {
+                for hit in batch.as_slice() {
+                    if let Some(commit) = self.core.hit(now, hit) {
+                        self.commit(commit);
+                    }
+                }
+            }
             Event::Stored {
                 tickets,
                 failure,

@@ -69,6 +69,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         codes,
         old_keys,
         fwknop,
+        sequences,
         ..
     } = load(config)?;
     let ports = settings.gate.ports.clone();
@@ -79,14 +80,17 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         .hint_filter
         .then(|| descriptors.next().zip(descriptors.next()));
     let adopted = maps.flatten().map(|(hints, counters)| {
-        let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
+        let knocks = start.captures.iter().zip(&sockets);
+        let knocks = knocks.filter(|(spec, _)| matches!(spec, CaptureSpec::Packet { .. }));
+        let sockets: Vec<BorrowedFd<'_>> = knocks.map(|(_, socket)| socket.as_fd()).collect();
         Prefilter::adopt([hints, counters], &sockets, &ports)
     });
     let (mut prefilter, drops) = adopted.transpose()?.unzip();
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
     let mut gate = gate_of(settings, keys, &old_keys)
         .with_codes(codes)
-        .with_fwknop(fwknop);
+        .with_fwknop(fwknop)
+        .with_sequences(sequences);
     drop(old_keys);
     zeroize::zeroize_stack::<{ config::STACK }>();
     install_table(&mut gate, prefilter.as_mut())?;
@@ -202,6 +206,13 @@ fn capture(
                 PacketCapture::new(descriptor, interface, ports.to_vec())
                     .map_err(ExitError::system("listening on the packet socket"))?,
             )
+        }
+        CaptureSpec::Sequences { interface, index } => {
+            let interface = interface.map(|name| CapturedInterface::new(name, index));
+            interfaces.extend(interface.clone());
+            let capture = PacketCapture::of_hits(descriptor, interface);
+            let doing = "listening for hits of sequences";
+            Box::new(capture.map_err(ExitError::system(doing))?)
         }
         CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
     })

@@ -22,6 +22,7 @@ use crate::adapters::metrics::http;
 use crate::adapters::store::ReplayStore;
 use crate::core::gate::{FwknopRow, HintKeys, HintTable};
 use crate::core::order::{self, MESSAGE_MAX, Order, Report};
+use crate::core::sequence::Hit;
 use crate::daemon::engine::batch::{Batch, BatchPool};
 use crate::daemon::engine::core::Commit;
 use crate::daemon::engine::prefilter::Prefilter;
@@ -31,9 +32,11 @@ use crate::model::exit::ExitError;
 use crate::model::mark::StoredMarks;
 
 pub(super) enum Event {
-    Datagrams(Batch),
+    Datagrams(Batch<Datagram>),
     /// A packet that looks like fwknop's was tried with the users' keys.
     FwknopTried(Box<Tried>),
+    /// Packets to ports of sequences.
+    Hits(Batch<Hit>),
     Stored {
         tickets: Vec<u64>,
         /// Why the marks are not durable.
@@ -90,11 +93,18 @@ pub(super) fn capture(
     start(move || {
         let batches = BatchPool::new();
         let mut batch = batches.take();
+        let hit_batches = BatchPool::new();
+        let mut hits = hit_batches.take();
         while !finish.load(Ordering::Relaxed) {
             let change = match capture.next() {
                 Ok(Caught::Datagram(datagram)) => {
                     received.fetch_add(1, Ordering::Relaxed);
                     batch.push(datagram);
+                    None
+                }
+                Ok(Caught::Hit(hit)) => {
+                    received.fetch_add(1, Ordering::Relaxed);
+                    hits.push(hit);
                     None
                 }
                 Ok(Caught::Nothing) => None,
@@ -114,6 +124,12 @@ pub(super) fn capture(
                 }
                 batch = batches.take();
             }
+            if !hits.is_empty() && (hits.is_full() || change.is_some() || capture.waits()) {
+                if events.send(Event::Hits(hits)).is_err() {
+                    return;
+                }
+                hits = hit_batches.take();
+            }
             let Some(event) = change else { continue };
             let over = matches!(event, Event::Failed(_));
             if events.send(event).is_err() || over {
@@ -122,6 +138,9 @@ pub(super) fn capture(
         }
         if !batch.is_empty() {
             let _ = events.send(Event::Datagrams(batch));
+        }
+        if !hits.is_empty() {
+            let _ = events.send(Event::Hits(hits));
         }
         let _ = events.send(Event::CaptureEnded);
     })

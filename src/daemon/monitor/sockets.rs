@@ -16,7 +16,7 @@ use crate::adapters::metrics;
 use crate::core::order::CaptureSpec;
 use crate::daemon::monitor::interfaces::InterfaceTable;
 use crate::model::exit::ExitError;
-use crate::model::settings::{CaptureKind, Gate, Interfaces};
+use crate::model::settings::{CaptureKind, Interfaces, Settings};
 
 sockopt_impl!(
     LockFilter,
@@ -62,10 +62,11 @@ pub(super) fn metrics_listener(
 
 /// Opens the sockets that capture knocks. A socket in `bound` is used again, because a port can be bound only once.
 pub(super) fn captures(
-    gate: &Gate,
+    settings: &Settings,
     bound: &[(CaptureSpec, OwnedFd)],
     interfaces: &mut InterfaceTable,
 ) -> Result<Vec<(CaptureSpec, OwnedFd)>, ExitError> {
+    let gate = &settings.gate;
     let mut packet = |interface: Option<String>| {
         let socket = capture::packet::open(&gate.ports)
             .map_err(ExitError::system("opening the packet socket"))?;
@@ -73,13 +74,42 @@ pub(super) fn captures(
         let index = index.transpose()?.unwrap_or_default();
         Ok((CaptureSpec::Packet { interface, index }, socket))
     };
-    match (gate.capture, &gate.interfaces) {
-        (CaptureKind::Packet, Interfaces::Any) => packet(None).map(|one| vec![one]),
+    let knocks: Vec<_> = match (gate.capture, &gate.interfaces) {
+        (CaptureKind::Packet, Interfaces::Any) => packet(None).map(|one| vec![one])?,
         (CaptureKind::Packet, Interfaces::Named(names)) => {
-            names.iter().cloned().map(Some).map(packet).collect()
+            let sockets = names.iter().cloned().map(Some).map(packet);
+            sockets.collect::<Result<_, ExitError>>()?
         }
-        (CaptureKind::Udp, _) => gate.ports.iter().map(|port| udp(*port, bound)).collect(),
+        (CaptureKind::Udp, _) => {
+            let sockets = gate.ports.iter().map(|port| udp(*port, bound));
+            sockets.collect::<Result<_, _>>()?
+        }
+    };
+    let hits = sequences(settings, interfaces)?;
+    Ok(knocks.into_iter().chain(hits).collect())
+}
+
+/// Opens the sockets that capture hits of sequences, if any user has one.
+fn sequences(
+    settings: &Settings,
+    interfaces: &mut InterfaceTable,
+) -> Result<Vec<(CaptureSpec, OwnedFd)>, ExitError> {
+    if settings.sequences.is_empty() {
+        return Ok(Vec::new());
     }
+    let names = match &settings.gate.interfaces {
+        Interfaces::Any => vec![None],
+        Interfaces::Named(names) => names.iter().cloned().map(Some).collect(),
+    };
+    let open = |interface: Option<String>| {
+        let socket = capture::packet::open_for_hits(&settings.sequences);
+        let doing = "opening the packet socket for sequences";
+        let socket = socket.map_err(ExitError::system(doing))?;
+        let index = interface.as_ref().map(|name| interfaces.index(name));
+        let index = index.transpose()?.unwrap_or_default();
+        Ok((CaptureSpec::Sequences { interface, index }, socket))
+    };
+    names.into_iter().map(open).collect()
 }
 
 fn udp(port: u16, bound: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, OwnedFd), ExitError> {

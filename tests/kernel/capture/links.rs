@@ -14,7 +14,7 @@ fn report(capture: &mut dyn Capture) -> String {
         Caught::Nothing => None,
         Caught::Lost { interface, .. } => Some(format!("{interface} is lost")),
         Caught::Back { interface } => Some(format!("{interface} is back")),
-        Caught::Datagram(datagram) => panic!("{datagram:?}"),
+        caught @ (Caught::Datagram(_) | Caught::Hit(_)) => panic!("{caught:?}"),
     })
 }
 

@@ -32,6 +32,7 @@ mod reload;
 mod resolvers;
 mod restart;
 mod scans;
+mod sequences;
 mod silence;
 mod spoofed;
 mod status;
@@ -48,6 +49,7 @@ const PEER: &[Requirement] = &[Requirement::Peer];
 const TUN: &[Requirement] = &[Requirement::Tun];
 const PYTHON: &[Requirement] = &[Program("python3")];
 const FWKNOP: &[Requirement] = &[Program("fwknop")];
+const KNOCK: &[Requirement] = &[Program("knock")];
 const NFT: &[Requirement] = &[Program("nft")];
 const SYSCTL: &[Requirement] = &[Program("sysctl")];
 const NMAP: &[Requirement] = &[Program("nmap")];
@@ -104,6 +106,8 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     SETPRIV: privileges::engine_has_no_privileges,
     SETPRIV: privileges::monitor_keeps_only_needed_capabilities,
     NONE: silence::gate_sends_no_frame,
+    KNOCK: sequences::knockd_client_opens_the_service,
+    KNOCK: sequences::sequence_ports_answer_nobody,
     NONE: bypass::fragments_and_options_reach_no_hidden_service,
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
@@ -152,6 +156,9 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     SYSCTL: behind::client_connects_to_inner_host,
     NONE: spoofed::spoofed_source_opens_claimed_address,
     NONE: users::client_waits_for_the_open_port,
+    KNOCK: sequences::wrong_sequence_opens_nothing,
+    KNOCK: sequences::keyed_sequence_opens_once,
+    KNOCK: sequences::book_sequence_and_single_syn_open,
     IPTABLES: restart::rules_of_the_other_driver_are_removed,
     NONE: restart::replay_after_restart_is_refused,
     NONE: trial::knock_confirms_the_trial,

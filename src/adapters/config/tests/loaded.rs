@@ -276,6 +276,37 @@ fn services_of_disabled_users_stay_closed() {
 }
 
 #[test]
+fn sequence_users_come_after_the_others() {
+    let main = format!(
+        "gate.name = \"g\"\nservice.web.ports = [\"tcp/80\"]\n{}{}{}{}",
+        user("ann", "web", "sequence = [\"tcp/7000\", \"udp/9000\"]"),
+        user("bob", "web", &format!("key = \"{}\"", key(1))),
+        user(
+            "cat",
+            "web",
+            &format!(
+                "sequence = {{ key = \"{}\", ports = \"20000-60000\", hits = 6 }}",
+                key(2)
+            )
+        ),
+        user("dan", "web", "sequence = [\"tcp/7001\"]\ndisabled = true"),
+    );
+    let loaded = load(&bundle(&main, &[])).unwrap();
+    let names = |policies: &[Policy]| -> Vec<String> {
+        policies.iter().map(|policy| policy.user.clone()).collect()
+    };
+    assert_eq!(names(&loaded.settings.policies), ["bob", "ann", "cat"]);
+    assert_eq!(names(&loaded.settings.disabled), ["dan"]);
+    let numbers: Vec<usize> = loaded.sequences.iter().map(|user| user.user).collect();
+    assert_eq!((loaded.keys.len(), numbers), (1, vec![1, 2]));
+    let watched = &loaded.settings.sequences;
+    let ports: Vec<String> = watched.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["tcp/7000", "tcp/20000-60000", "udp/9000"]);
+    assert!(watched.only_syn);
+    assert_eq!(watched.readable, ["ann"]);
+}
+
+#[test]
 fn users_are_listed_without_secrets() {
     let amy = user(
         "amy",

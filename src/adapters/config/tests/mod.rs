@@ -75,7 +75,8 @@ fn with(gate: &str, user: &str) -> String {
         }
     }
     let has_key = |kind: &&str| user.starts_with(*kind);
-    if !["key", "public_key", "psk", "fwknop"].iter().any(has_key) {
+    let kinds = ["key", "public_key", "psk", "fwknop", "sequence"];
+    if !kinds.iter().any(has_key) {
         text.push_str(&format!("key = \"{KEY}\"\n"));
     }
     text + user + "\n"

@@ -75,6 +75,23 @@ fn wrong_keys_of_fwknop_are_refused() {
     );
 }
 
+#[test]
+fn wrong_sequences_are_refused() {
+    check_table("sequence.txt", |lines| with("", lines));
+    let problems = refused(&bundle(
+        &with("capture = \"udp\"", "sequence = [\"tcp/7000\"]"),
+        &[],
+    ));
+    assert!(
+        problems.contains("with capture = \"udp\", the gate sees no sequence"),
+        "{problems}"
+    );
+    let names: Vec<String> = (0..29).map(|n| format!("\"eth{n}\"")).collect();
+    let many = format!("interfaces = [{}]", names.join(", "));
+    let problems = refused(&bundle(&with(&many, "sequence = [\"tcp/7000\"]"), &[]));
+    assert!(problems.contains("at most 28 interfaces"), "{problems}");
+}
+
 /// Invariant 7: no message shows a part of a key in a wrong place.
 #[test]
 fn invariant_7_no_problem_shows_a_key() {

@@ -27,6 +27,11 @@ pub(crate) fn udp() -> Vec<SocketAddr> {
     texts.flat_map(|text| in_state("07", &text)).collect()
 }
 
+/// Listening TCP sockets.
+pub(crate) fn tcp() -> Vec<SocketAddr> {
+    read(&mut Vec::new())
+}
+
 fn listeners(text: &str) -> Vec<SocketAddr> {
     in_state("0A", text)
 }

@@ -14,7 +14,7 @@ pub(crate) mod tracking;
 
 pub(crate) use interfaces::{Network, read as network};
 pub(crate) use legacy::{MAX_LISTING, tables as legacy_tables, watch_lock};
-pub(crate) use listeners::udp as udp_sockets;
+pub(crate) use listeners::{tcp as tcp_sockets, udp as udp_sockets};
 pub(crate) use programs::Tools;
 pub(crate) use rules::KeptRules;
 pub(crate) use snapshot::{HostSnapshot, take};

@@ -1,14 +1,17 @@
 //! The driver: both address families, and the runs that they share.
 
+use std::net::SocketAddr;
+
 use super::generation::{Generation, GenerationId};
 use super::programs::{NftTables, Paths};
 use super::runner::Runner;
 use super::side::{Side, State, TimeMatch, unavailable};
-use crate::adapters::firewall::host::udp_sockets;
+use crate::adapters::firewall::host::{tcp_sockets, udp_sockets};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::model::address::Family;
 use crate::model::grant::{Change, Grant};
 use crate::model::run::Run;
+use crate::model::service::{self, Ports};
 use crate::model::settings::{BusyPort, Protection};
 use crate::model::time::Timestamp;
 
@@ -95,6 +98,23 @@ fn busy_ports(protection: &Protection) -> Vec<BusyPort> {
     busy.collect()
 }
 
+/// The ports of sequences that sockets of this host use.
+fn busy_sequence_ports(protection: &Protection) -> Vec<Ports> {
+    if protection.sequence_ports.is_empty() {
+        return Vec::new();
+    }
+    let of = |protocol: u8, sockets: Vec<SocketAddr>| {
+        let ports = sockets.into_iter().map(|socket| socket.port());
+        ports.filter_map(move |port| Ports::of_packet(protocol, port))
+    };
+    let used = of(6, tcp_sockets()).chain(of(17, udp_sockets()));
+    let is_hit = |used: &Ports| {
+        let mut sequences = protection.sequence_ports.iter();
+        sequences.any(|ports| ports.overlap(*used).is_some())
+    };
+    service::joined(used.filter(is_hit).collect())
+}
+
 impl FirewallDriver for Iptables {
     fn name(&self) -> &'static str {
         "iptables"
@@ -111,6 +131,7 @@ impl FirewallDriver for Iptables {
         };
         let protection = Protection {
             busy_ports: busy_ports(protection),
+            busy_sequence_ports: busy_sequence_ports(protection),
             ..protection.clone()
         };
         let installed = self.for_both(|side, run| side.install(run, &protection, &of(side.family)));
@@ -159,7 +180,10 @@ impl FirewallDriver for Iptables {
 
     /// Lists the rules of each family, unless the kernel says that nobody changed anything since the last check.
     fn verify(&mut self) -> Result<bool, FirewallError> {
-        let is_stale = |installed: &Protection| busy_ports(installed) != installed.busy_ports;
+        let is_stale = |installed: &Protection| {
+            busy_ports(installed) != installed.busy_ports
+                || busy_sequence_ports(installed) != installed.busy_sequence_ports
+        };
         if self.protection.as_ref().is_some_and(is_stale) {
             return Ok(false);
         }

@@ -76,6 +76,18 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
     });
     let marked = Marked::where_host_cuts_established(protection.marking.established);
     let grants = granted(INPUT, INPUT_GRANTS, protection.packet_mark, marked);
+    let sequences = protection.sequence_ports.iter();
+    let sequences = sequences.filter(|ports| has_protocol(family, **ports));
+    let sequences = sequences.flat_map(|ports| {
+        let matches = format!("{INPUT} {}", service(family, *ports));
+        let known = format!("{matches} -m conntrack --ctstate ESTABLISHED -j RETURN");
+        // What a socket of this host receives is left to the host.
+        let used = protection.busy_sequence_ports.iter();
+        let used = used.filter(move |used| ports.overlap(**used).is_some());
+        let used = used.map(move |used| format!("{INPUT} {} -j RETURN", service(family, *used)));
+        let drop = format!("{matches} -j DROP");
+        [known].into_iter().chain(used).chain([drop])
+    });
     // The host's own rules decide about established connections. conntrack knows those from before the installation: the monitor tells it about them first.
     let services = protection
         .services
@@ -90,7 +102,11 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
             reused.chain(log).chain([format!("{matches} -j DROP")])
         });
     // A knock port may also be a granted service's.
-    grants.chain(knocks).chain(services).collect()
+    grants
+        .chain(knocks)
+        .chain(sequences)
+        .chain(services)
+        .collect()
 }
 
 #[cfg(test)]

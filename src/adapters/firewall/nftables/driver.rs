@@ -137,7 +137,8 @@ impl Nftables {
 
     /// The kernel may be built without the match for sockets.
     fn may_lack_sockets(&self, protection: &Protection) -> bool {
-        !self.is_doubtful && protection.socket_ports().next().is_some()
+        let matches = protection.socket_ports().next().is_some();
+        !self.is_doubtful && (matches || !protection.sequence_ports.is_empty())
     }
 
     fn replace_table(

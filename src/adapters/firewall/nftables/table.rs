@@ -123,6 +123,7 @@ fn input(protection: &Protection, nat: &Nat) -> Vec<Rule> {
     });
     rules.extend(protection.socket_ports().map(to_socket));
     rules.extend(protection.knock_ports.iter().map(knock));
+    rules.extend(sequence_ports(protection));
     if !protection.services.is_empty() {
         rules.push(vec![expressions::jump(HIDDEN)]);
     }
@@ -137,6 +138,19 @@ fn to_socket(port: u16) -> Rule {
         &expressions::has_socket(),
         &[expressions::accept()],
     ])
+}
+
+/// Ports of sequences answer nobody, unless a socket of this host uses them.
+fn sequence_ports(protection: &Protection) -> impl Iterator<Item = Rule> {
+    let has_socket = expressions::has_socket();
+    let accept = [&has_socket[..], &[expressions::accept()]].concat();
+    let accept = protection.local_sockets.then_some(accept);
+    protection.sequence_ports.iter().flat_map(move |ports| {
+        let to_port = service(*ports);
+        let accept = accept.iter().map(|accept| all([&to_port, accept]));
+        let drop = all([&to_port, &[expressions::drop()]]);
+        accept.chain([drop]).collect::<Vec<_>>()
+    })
 }
 
 fn hides_behind(protection: &Protection) -> bool {
@@ -160,6 +174,8 @@ fn before_translation(protection: &Protection, nat: &Nat) -> Vec<Rule> {
     }
     let knock = protection.knock_ports.iter();
     rules.extend(knock.map(|port| all([&to_knock_port(*port), &pass])));
+    let sequences = protection.sequence_ports.iter();
+    rules.extend(sequences.map(|ports| all([&service(*ports), &pass])));
     rules.push(vec![expressions::jump(HIDDEN)]);
     rules
 }

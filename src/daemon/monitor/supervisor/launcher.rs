@@ -68,8 +68,7 @@ impl Launcher {
         if confinement::runs_config_programs(&settings) {
             directories::prepare_monitor(&settings.gate.state_dir)?;
         }
-        let captures =
-            sockets::captures(&settings.gate, &self.bound.captures, &mut self.interfaces)?;
+        let captures = sockets::captures(&settings, &self.bound.captures, &mut self.interfaces)?;
         let metrics =
             sockets::metrics_listener(settings.metrics.listen, self.bound.metrics.as_ref())?;
         let filter = prefilter::attach(&settings, &captures);

@@ -39,7 +39,9 @@ pub(super) fn attach(
     let unavailable = |error: std::io::Error| NoPrefilter::Unavailable(error.to_string());
     let filter = HintFilter::load(&settings.gate.ports, hints, settings.fwknop_users > 0)
         .map_err(unavailable)?;
-    for (_, socket) in captures {
+    let knocks = captures.iter();
+    let knocks = knocks.filter(|(spec, _)| matches!(spec, CaptureSpec::Packet { .. }));
+    for (_, socket) in knocks {
         filter.attach(socket.as_fd()).map_err(unavailable)?;
     }
     Ok(filter)

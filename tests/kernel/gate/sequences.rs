@@ -1,0 +1,121 @@
+//! Port sequences, made by knockd's client and by hand, open a service through the real gate.
+
+use std::io::ErrorKind;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postern_harness::world::seed;
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, now, run, wait_for};
+use postern_sequence::{Key, Shape};
+
+const PLAIN: &str = "sequence = [\"tcp/7000\", \"tcp/8000\", \"udp/9000\"]";
+const HITS: [&str; 3] = ["7000:tcp", "8000:tcp", "9000:udp"];
+
+/// A user with these lines who may open the service.
+fn member(backend: &str, lines: &str) -> GateConfig {
+    let lines = format!("services = [\"tcp/{SERVICE}\"]\n{lines}");
+    GateConfig::empty(backend).user_with("legacy", &lines)
+}
+
+/// Knocks with knockd's client.
+fn knock(world: &World, family: Family, hits: &[&str]) {
+    let gate = family.address(1).to_string();
+    let ran = run(
+        &world.first.space,
+        "knock",
+        &[&[gate.as_str()], hits].concat(),
+    );
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+pub(crate) fn knockd_client_opens_the_service(backend: &'static str) {
+    let world = World::start(&member(backend, PLAIN));
+    for family in FAMILIES {
+        world.first.expect_shut_out(family);
+        knock(&world, family, &HITS);
+        world.first.expect_let_in(family);
+        world.second.expect_shut_out(family);
+    }
+    let grants = world.daemon.grants();
+    let allowed = grants.iter().map(|grant| grant.allow.addr());
+    let expected = FAMILIES.map(|family| world.first.address(family));
+    assert!(allowed.eq(expected), "{grants:?}");
+}
+
+pub(crate) fn wrong_sequence_opens_nothing(backend: &'static str) {
+    let world = World::start(&member(backend, PLAIN));
+    for hits in [
+        &["8000:tcp", "7000:tcp", "9000:udp"][..],
+        &["7000:tcp", "8000:tcp", "9000:tcp"],
+        &["7000:tcp", "9000:udp", "8000:tcp"],
+        &["7000:tcp", "8000:tcp"],
+    ] {
+        knock(&world, Family::V4, hits);
+    }
+    // The last hits were a beginning, so this is the end.
+    wait_for("wrong hits", || {
+        (world.daemon.status().count("drop wrong-hit") >= 4).then_some(())
+    });
+    world.expect_nothing_open();
+    knock(&world, Family::V4, &HITS);
+    world.first.expect_let_in(Family::V4);
+}
+
+pub(crate) fn keyed_sequence_opens_once(backend: &'static str) {
+    let text = STANDARD.encode(seed("a sequence"));
+    let line = format!("sequence = {{ key = \"{text}\", ports = \"20000-60000\", hits = 6 }}");
+    let mut world = World::start(&member(backend, &format!("{line}\nduration = \"2s\"")));
+    let (key, shape) = (
+        Key::from_base64(&text).unwrap(),
+        Shape::new(20_000, 60_000, 6).unwrap(),
+    );
+    let step = postern_sequence::step_at(now().as_millis() / 1000);
+    let ports = postern_sequence::ports(&key, step, shape);
+    let hits: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let hits: Vec<&str> = hits.iter().map(String::as_str).collect();
+    knock(&world, Family::V4, &hits);
+    world.first.expect_let_in(Family::V4);
+    for count in 1..=2 {
+        world.wait_until_closed();
+        knock(&world, Family::V4, &hits);
+        wait_for("a replay", || {
+            let status = world.daemon.status();
+            let copies = status.count("drop replay") + status.count("drop duplicate");
+            (copies > 0).then_some(())
+        });
+        world.expect_nothing_open();
+        if count == 1 {
+            world.restart();
+        }
+    }
+}
+
+pub(crate) fn book_sequence_and_single_syn_open(backend: &'static str) {
+    let book = "sequence = [\"tcp/5005\", \"tcp/5008\", \"tcp/1002\", \"tcp/1050\"]";
+    let lines = format!("services = [\"tcp/{SERVICE}\"]\nsequence = [\"tcp/5001\"]");
+    let world = World::start(&member(backend, book).user_with("cd00r", &lines));
+    // Each SYN twice, as some clients and retransmissions do.
+    let doubled = ["5005", "5005", "5008", "5008", "1002", "1002", "1050"];
+    knock(&world, Family::V4, &doubled);
+    world.first.expect_let_in(Family::V4);
+    world.first.expect_shut_out(Family::V6);
+    knock(&world, Family::V6, &["5001"]);
+    world.first.expect_let_in(Family::V6);
+    let users: Vec<String> = world
+        .wait_for_grants(2)
+        .into_iter()
+        .map(|one| one.user)
+        .collect();
+    assert_eq!(users, ["legacy", "cd00r"]);
+}
+
+/// Neither "port unreachable" nor a reset says that the gate is there (invariant 9).
+pub(crate) fn sequence_ports_answer_nobody(backend: &'static str) {
+    let world = World::start(&member(backend, PLAIN));
+    for family in FAMILIES {
+        let refused = world.first.connect(family, 7001).unwrap_err();
+        assert_eq!(refused, ErrorKind::ConnectionRefused);
+        let silent = world.first.connect(family, 7000).unwrap_err();
+        assert_eq!(silent, ErrorKind::TimedOut);
+    }
+}
