@@ -42,8 +42,29 @@ pub(super) fn story(stage: &mut Stage) {
     }
     stage.tell("gate", "posternd explain no-such-file");
     stage.tell("gate", "posternd explain '%%'");
+    fwknop(stage);
     recordings(stage);
     live(stage);
+}
+
+/// A packet that fwknop's client made, of a user who is there for this alone.
+fn fwknop(stage: &mut Stage) {
+    const KEYS: &str = "key = \"ZXhhbXBsZS1lbmNyeXB0aW9uLWtleS0zMi1ieXRlcyE=\", hmac_key = \"ZXhhbXBsZS1obWFjLWtleS0wMTIzNDU2Nzg5YWJjZGVm\"";
+    const PACKET: &str = concat!(
+        "+k19hHFbpqzZ/psuDL6/UrUzG94JGXMxsrf45jZ+LAMkcsGvQc94hJ4Hzn7UhH7PnLF0uhmRJIMxSwP6A7WAEmf5LnGbcJ7YyiYH7CmdOZCZZCNT",
+        "q3jLrG8v1jt6oabuYflBQJZRBECnUAhF8+RNg89Yb9X9N4xigOd1XDzVNn71oIF6gSJAKizLy6gFAvVWTNDeHRHiHuFGvdbGh7etLuVesDKxP+duU",
+    );
+    let file = "/etc/postern/users.d/fwknop.toml";
+    let user = format!("name = \"old\"\nservices = [\"tcp/22\"]\nfwknop = {{ {KEYS} }}");
+    stage.does(
+        "gate",
+        &format!("umask 077; mkdir -p /etc/postern/users.d; printf '%s\\n' '{user}' >{file}"),
+    );
+    for options in ["", "--verbose ", "--json "] {
+        let shown = format!("posternd explain {options}--at @1795333319 $packet");
+        stage.tell_as("gate", &shown, &format!("packet='{PACKET}'; {shown}"));
+    }
+    stage.does("gate", &format!("rm {file}"));
 }
 
 fn explain(stage: &mut Stage, knock: &str, shown: &str) {
