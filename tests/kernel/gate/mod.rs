@@ -94,8 +94,10 @@ pub(crate) fn tests_alone(machine: &Machine) -> Vec<Trial> {
     by_backend(machine, ALONE, &[], &[])
 }
 
-const ALONE: &[postern_harness::world::Test] =
-    postern_harness::table![BOTH: flushed::flushed_rules_are_restored];
+const ALONE: &[postern_harness::world::Test] = postern_harness::table![
+    BOTH: flushed::flushed_rules_are_restored,
+    FWKNOP: fwknop::fwknop_opens_under_look_alikes,
+];
 
 /// Tests in which the firewall matters: they run with each driver.
 const EVERY: &[postern_harness::world::Test] = postern_harness::table![
