@@ -202,8 +202,8 @@ fn invariant_7_debug_output_shows_no_key() {
     };
     let bundle = Bundle {
         main: None,
-        users: Vec::new(),
         keys: vec![file],
+        ..Bundle::default()
     };
     let mut core = core(StoredMarks::default());
     let packet = datagram(&knock(1));

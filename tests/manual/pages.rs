@@ -135,7 +135,7 @@ fn see_also(roff: &mut Roff, pages: &[impl AsRef<str>]) {
 
 /// The page of the gate's config.
 pub(crate) fn of_gate_config() -> (String, String) {
-    let about = "The config of a gate is TOML: /etc/postern/posternd.toml and the files users.d/*.toml beside it, in the order of their names. They hold keys, so they must belong to root, and no other user may have access. An unknown key is an error. posternd check lists every error with file, line and cure. posternd reads a changed config on SIGHUP, unless it has an error.";
+    let about = "The config of a gate is TOML: /etc/postern/posternd.toml and the files services.d/*.toml and users.d/*.toml beside it, in the order of their names. They hold keys, so they must belong to root, and no other user may have access. An unknown key is an error. posternd check lists every error with file, line and cure. posternd reads a changed config on SIGHUP, unless it has an error.";
     let see = ["posternd(8)", "postern-config(5)"];
     let page = config(
         "posternd.toml",

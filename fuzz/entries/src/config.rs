@@ -1,7 +1,7 @@
 //! Any text as a gate's config. Nothing that it says, good or bad, repeats a key (invariants 7 and 8).
 //!
 //! The input is one or more files with a zero byte between them: `posternd.toml` first, then each with its path in
-//! its first line: `users.d/…` is a user's file, any other path a key file.
+//! its first line: `users.d/…` is a user's file, `services.d/…` one of services, any other path a key file.
 
 use std::path::Path;
 
@@ -66,7 +66,7 @@ fn places(problems: &Problems) -> Vec<(&Path, Option<usize>)> {
 pub fn bundle(text: &str) -> Bundle {
     let mut files = text.split('\0');
     let main = files.next().map(|text| file("posternd.toml", text));
-    let (mut users, mut keys) = (Vec::new(), Vec::new());
+    let (mut users, mut services, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     for named in files {
         let (path, text) = named.split_once('\n').unwrap_or((named, ""));
         // File names are no secrets and are printed, so half a key must not fit into one.
@@ -77,12 +77,19 @@ pub fn bundle(text: &str) -> Bundle {
         };
         let list = if path.starts_with("users.d/") {
             &mut users
+        } else if path.starts_with("services.d/") {
+            &mut services
         } else {
             &mut keys
         };
         list.push(file(path, text));
     }
-    Bundle { main, users, keys }
+    Bundle {
+        main,
+        users,
+        services,
+        keys,
+    }
 }
 
 fn file(path: &str, text: &str) -> BundleFile {

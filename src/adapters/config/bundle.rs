@@ -22,6 +22,8 @@ pub struct Bundle {
     pub main: Option<BundleFile>,
     /// `users.d/*.toml`, by name.
     pub users: Vec<BundleFile>,
+    /// `services.d/*.toml`, by name.
+    pub services: Vec<BundleFile>,
     /// Files that `key_file` and `private_key` name.
     pub keys: Vec<BundleFile>,
 }
@@ -64,7 +66,7 @@ impl fmt::Debug for BundleFile {
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.main.iter().chain(&self.users).chain(&self.keys))
+            .entries(self.files().map(|(_, file)| file))
             .finish()
     }
 }
@@ -103,6 +105,7 @@ impl Bundle {
             match *kind {
                 b'm' => bundle.main = Some(file),
                 b'u' => bundle.users.push(file),
+                b's' => bundle.services.push(file),
                 b'k' => bundle.keys.push(file),
                 _ => return None,
             }
@@ -115,7 +118,8 @@ impl Bundle {
         let users = self.users.iter().map(|file| (b'u', file));
         let keys = self.keys.iter().map(|file| (b'k', file));
         let main = self.main.iter().map(|file| (b'm', file));
-        main.chain(users).chain(keys)
+        let services = self.services.iter().map(|file| (b's', file));
+        main.chain(services).chain(users).chain(keys)
     }
 }
 
@@ -134,6 +138,7 @@ mod tests {
         let bundle = Bundle {
             main: Some(BundleFile::new("/a", "one")),
             users: vec![BundleFile::new("/b", ""), BundleFile::new("/c", "three")],
+            services: vec![BundleFile::new("/e", "s")],
             keys: vec![BundleFile::new("/d", "k")],
         };
         let bytes = bundle.encode();
@@ -142,7 +147,7 @@ mod tests {
         assert_eq!(again.users[1].text.as_str(), "three");
         assert_eq!(again.key_file(Path::new("/d")), Some("k"));
         // A cut between two files leaves a shorter bundle.
-        let ends: Vec<usize> = [2 + 3, 2, 2 + 5, 2 + 1]
+        let ends: Vec<usize> = [2 + 3, 2 + 1, 2, 2 + 5, 2 + 1]
             .iter()
             .scan(0, |end, len| {
                 *end += 9 + len;

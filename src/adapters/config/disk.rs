@@ -1,4 +1,4 @@
-//! Reads a config from disk: the main file, `users.d` and the key files that they name.
+//! Reads a config from disk: the main file, `users.d`, `services.d` and the key files that they name.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -62,16 +62,18 @@ pub(crate) fn unreadable(error: FileError) -> ExitError {
     ExitError::new(code, error)
 }
 
-/// Reads `posternd.toml` and `users.d/*.toml` beside it, in the order of their names.
-/// Fails at the first file that is refused. `users.d` may be missing.
+/// Reads `posternd.toml`, and `users.d/*.toml` and `services.d/*.toml` beside it, in the order of their names.
+/// Fails at the first file that is refused. Both folders may be missing.
 pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
-    let users = files::files_in(&files::folder_of(main).join("users.d"), ".toml");
+    let files = |folder: &str| -> Result<Vec<BundleFile>, FileError> {
+        let paths = files::files_in(&files::folder_of(main).join(folder), ".toml")?;
+        paths.iter().map(|path| read_config(path)).collect()
+    };
+    let users = files("users.d")?;
     Ok(Bundle {
         main: Some(read_config(main)?),
-        users: users?
-            .iter()
-            .map(|path| read_config(path))
-            .collect::<Result<_, _>>()?,
+        users,
+        services: files("services.d")?,
         keys: Vec::new(),
     })
 }

@@ -85,12 +85,21 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
     let file = ConfigText::of(main);
     let values = file.values();
     let main = values.as_ref();
-    let main = main.map(|values| MainFile::read(&file, values, &key_files));
+    let mut main = main.map(|values| MainFile::read(&file, values, &key_files));
+    let mut service_problems = Vec::new();
+    for services in &bundle.services {
+        let file = ConfigText::of(services);
+        if let Some((main, values)) = main.as_mut().zip(file.values()) {
+            main.read_services_file(&file, &values);
+        }
+        service_problems.extend(file.into_problems());
+    }
     let mut table = UserTable::new(bundle, main.as_ref(), &key_files, listing);
     if let Some(values) = values {
         table.read_list(&file, &values);
     }
     let mut problems = file.into_problems();
+    problems.extend(service_problems);
     for users in &bundle.users {
         let file = ConfigText::of(users);
         if let Some(values) = file.values() {

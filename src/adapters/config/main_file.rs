@@ -36,8 +36,10 @@ impl MainFile {
         }
         let firewall = top.table("firewall", "[firewall]");
         let firewall = firewall.map_or(firewall::DEFAULT, |fields| firewall::read(&fields));
-        let services = top.table("service", "[service.NAME]");
-        let services = services.map(|fields| services::read(&fields, firewall.backend));
+        let mut services = Services::default();
+        if let Some(sections) = top.table("service", "[service.NAME]") {
+            services::read(&sections, firewall.backend, &mut services);
+        }
         let gate = top.table("gate", "[gate]");
         let metrics = top.table("metrics", "[metrics]");
         Self {
@@ -47,7 +49,16 @@ impl MainFile {
             gate: gate.and_then(|fields| gate::read(&fields)),
             firewall,
             metrics: metrics.map_or_else(Metrics::default, |fields| metrics_of(&fields)),
-            services: services.unwrap_or_default(),
+            services,
+        }
+    }
+
+    /// Reads a file of `services.d`.
+    pub(super) fn read_services_file(&mut self, file: &ConfigText<'_>, values: &DeTable<'_>) {
+        let top = Fields::new(file, "a file of services", values, 0);
+        top.only(&["service"]);
+        if let Some(sections) = top.table("service", "[service.NAME]") {
+            services::read(&sections, self.firewall.backend, &mut self.services);
         }
     }
 

@@ -1,11 +1,11 @@
 //! The `[service.NAME]` sections.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use toml::de::DeValue;
 
-use super::fields::{Fields, Items, wrong_type};
+use super::fields::{Fields, wrong_type};
 use super::firewall::program;
 use super::problem::{Refusal, is_not, refusal};
 use super::values;
@@ -32,14 +32,20 @@ const KEYS: [&str; 10] = [
 #[derive(Default)]
 pub(super) struct Services {
     pub(super) catalog: Catalog,
-    /// All names, also of refused services, so that a user of one gets no second problem.
-    pub(super) names: BTreeSet<String>,
+    /// All names, also of refused services, so that a user of one gets no second problem, with their places.
+    pub(super) names: BTreeMap<String, String>,
+    forwards: Vec<PlacedForward>,
 }
 
-pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
+/// A forward with the place of its ports.
+struct PlacedForward {
+    place: String,
+    forward: Forward,
+}
+
+/// Reads the sections of one file, and adds them to those of the files before.
+pub(super) fn read(sections: &Fields<'_>, backend: DriverKind, services: &mut Services) {
     let file = sections.file;
-    let mut services = Services::default();
-    let mut forwards = Vec::new();
     for (key, value) in sections.entries() {
         let at = key.span().start;
         let DeValue::Table(table) = value.get_ref() else {
@@ -47,7 +53,12 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
             file.refuse(at, wrong_type("a service", wanted, value.get_ref()));
             continue;
         };
-        services.names.insert(key.get_ref().to_string());
+        let place = file.place_name(at);
+        if let Some(first) = services.names.insert(key.get_ref().to_string(), place) {
+            let what = format!("this service is defined twice, first at {first}");
+            file.refuse(at, refusal(what, "rename or remove one of the two"));
+            continue;
+        }
         let Some(name) = file.check(at, values::service_name(key.get_ref())) else {
             continue;
         };
@@ -63,7 +74,7 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
                 let cure = format!("remove {key}, or use another backend");
                 fields.refuse(key, "backend \"command\" cannot forward ports", cure);
             }
-            check_forward(&fields, forward, &mut forwards);
+            check_forward(&fields, forward, &mut services.forwards);
         }
         if ports.as_ref().is_some_and(Vec::is_empty) {
             let cure = "write ports = [\"tcp/80\"], or remove the service";
@@ -82,7 +93,6 @@ pub(super) fn read(sections: &Fields<'_>, backend: DriverKind) -> Services {
         };
         services.catalog.insert(name.to_owned(), service);
     }
-    services
 }
 
 /// Where the service leads: by `forward` or `redirect`; `None` without them or if they are wrong. `ports` is `None` if they were
@@ -216,11 +226,11 @@ fn host(text: &str) -> Result<(IpAddr, Option<u16>), Refusal> {
     Ok((address, port))
 }
 
-/// Refuses a forward that conflicts with an earlier one; `earlier` has their places.
-fn check_forward(fields: &Fields<'_>, forward: Forward, earlier: &mut Items<Forward>) {
-    let place_of = |at: &usize| fields.file.place_name(*at);
-    if let Some((at, other)) = earlier.iter().find(|(_, other)| other.collides(&forward)) {
-        let place = place_of(at);
+/// Refuses a forward that conflicts with an earlier one.
+fn check_forward(fields: &Fields<'_>, forward: Forward, earlier: &mut Vec<PlacedForward>) {
+    let mut before = earlier.iter();
+    if let Some(other) = before.find(|other| other.forward.collides(&forward)) {
+        let (place, other) = (&other.place, &other.forward);
         let what = match other.host {
             Some(host) => format!("{} is already forwarded to {host}, at {place}", forward.at),
             None => format!(
@@ -237,14 +247,17 @@ fn check_forward(fields: &Fields<'_>, forward: Forward, earlier: &mut Items<Forw
         let same_port = other.inner().overlap(forward.inner()).is_some();
         other.host == forward.host && same_port && other.masquerade != forward.masquerade
     };
-    if let Some((at, _)) = earlier.iter().find(|(_, other)| differs(other)) {
-        let place = place_of(at);
+    if let Some(other) = earlier.iter().find(|other| differs(&other.forward)) {
+        let place = &other.place;
         let what =
             format!("the service at {place} has the same host and port, but another masquerade");
         fields.refuse("forward", what, "write the same masquerade for both");
         return;
     }
-    earlier.push((fields.at("ports"), forward));
+    earlier.push(PlacedForward {
+        place: fields.file.place_name(fields.at("ports")),
+        forward,
+    });
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ fn services(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Vec<Wanted>>
         return None;
     }
     let unknown = |wanted: &Wanted| match wanted {
-        Wanted::Named(name) if !main?.services.names.contains(name) => Some(quoted(name)),
+        Wanted::Named(name) if !main?.services.names.contains_key(name) => Some(quoted(name)),
         _ => None,
     };
     for (at, wanted) in &wanted {

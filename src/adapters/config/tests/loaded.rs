@@ -419,3 +419,48 @@ fn fwknop_users_come_after_the_others() {
         ]
     );
 }
+
+#[test]
+fn services_of_other_files_count() {
+    let main = format!(
+        "[gate]\nname = \"g\"\n[service.web]\nports = [\"tcp/80\"]\n{}",
+        user("alice", "dns", &format!("key = \"{KEY}\""))
+    );
+    let file = |text: &str| bundle(&main, &[("services.d/dns.toml", text)]);
+    let dns = "[service.dns]\nports = [\"udp/53\"]\n";
+    let loaded = load(&file(dns)).unwrap();
+    let names: Vec<&String> = loaded.settings.catalog.keys().collect();
+    assert_eq!(names, ["dns", "web"]);
+    for (text, problem) in [
+        ("", "posternd.toml:7:13: unknown service \"dns\""),
+        (
+            "[user]\n",
+            "services.d/dns.toml:1:2: unknown key \"user\" in a file of services",
+        ),
+        (
+            "[service.dns]\n",
+            "services.d/dns.toml:1:1: [service.dns] has no ports",
+        ),
+        (
+            &format!("{dns}[service.web]\nports = [\"tcp/81\"]\n"),
+            "services.d/dns.toml:3:10: this service is defined twice, first at posternd.toml:3",
+        ),
+    ] {
+        let problems = refused(&file(text));
+        assert!(problems.contains(problem), "{problems}");
+    }
+}
+
+#[test]
+fn forwards_of_two_files_do_not_collide() {
+    let forward = |name: &str, host: &str| {
+        format!("[service.{name}]\nports = [\"tcp/22\"]\nforward = \"{host}:22\"\n")
+    };
+    let main = format!("[gate]\nname = \"g\"\n{}", forward("a", "10.0.0.1"));
+    let other = forward("b", "10.0.0.2");
+    let problems = refused(&bundle(&main, &[("services.d/b.toml", &other)]));
+    assert!(
+        problems.contains("tcp/22 is already forwarded to 10.0.0.1, at posternd.toml:4"),
+        "{problems}"
+    );
+}

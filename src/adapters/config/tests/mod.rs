@@ -19,7 +19,9 @@ fn bundle(main: &str, others: &[(&str, &str)]) -> Bundle {
     let file = |name: &str, text: &str| BundleFile::new(Path::new(FOLDER).join(name), text);
     let mut bundle = Bundle::of_main(Path::new(FOLDER).join("posternd.toml"), main);
     for (name, text) in others {
-        let list = if name.ends_with(".toml") {
+        let list = if name.starts_with("services.d/") {
+            &mut bundle.services
+        } else if name.ends_with(".toml") {
             &mut bundle.users
         } else {
             &mut bundle.keys
