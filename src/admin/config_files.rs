@@ -111,6 +111,24 @@ impl ConfigFiles {
         (self.settings, self.users) = disk::complete(&mut self.bundle, config::settings_and_users)?;
         Ok(())
     }
+
+    /// Checks the whole config with these new files of users and services.
+    pub(super) fn check_all<'f>(
+        &mut self,
+        new: impl Iterator<Item = (&'f Path, &'f str)>,
+    ) -> Result<(), ExitError> {
+        for (path, text) in new {
+            let is_user = path.starts_with(&self.users_d);
+            let files = if is_user {
+                &mut self.bundle.users
+            } else {
+                &mut self.bundle.services
+            };
+            files.push(BundleFile::new(path, text));
+        }
+        (self.settings, self.users) = disk::complete(&mut self.bundle, config::settings_and_users)?;
+        Ok(())
+    }
 }
 
 pub(super) fn public_key_of(text: &str, path: &Path) -> Result<PublicKey, ExitError> {

@@ -9,6 +9,7 @@ pub(crate) mod config_files;
 pub(crate) mod demo;
 mod engine_user;
 pub mod explain;
+pub mod import;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod reload;

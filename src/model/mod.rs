@@ -13,6 +13,7 @@ pub mod counters;
 pub mod datagram;
 pub(crate) mod endpoint;
 pub(crate) mod exit;
+pub mod foreign;
 #[cfg(feature = "daemon")]
 pub mod grant;
 pub mod grant_to;

@@ -12,10 +12,12 @@ use super::arguments::{Enroll, Import};
 use super::output::{hint, say};
 use super::{gate, json};
 use crate::adapters::files;
+use crate::client::import_fwknoprc;
 use crate::client::profile;
 use crate::client::token::LineKind;
 use crate::client::{self, unreadable};
 use crate::model::exit::{ExitError, FAILED, USAGE};
+use crate::model::foreign::Verdict;
 
 /// More than the longest token, and enough for a profile with many comments.
 const SOURCE_MAX: usize = 64 << 10;
@@ -76,6 +78,9 @@ pub(super) fn enroll(arguments: &Enroll, config: Option<&Path>) -> Result<(), Ex
 pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), ExitError> {
     let config = config_path(config)?;
     let source = source(arguments.source.as_deref())?;
+    if import_fwknoprc::is_fwknoprc(&source) {
+        return import_profiles(arguments, &source, &config);
+    }
     let name = arguments.profile.as_deref();
     let imported = client::import(&source, &config, name, arguments.replace)?;
     let (profile, gate, user) = (imported.profile, imported.gate, imported.user);
@@ -106,6 +111,69 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
     ))
 }
 
+#[derive(Serialize)]
+struct ImportProfilesJson {
+    config: String,
+    profiles: Vec<String>,
+    findings: Vec<FindingJson>,
+    refused: usize,
+}
+
+#[derive(Serialize)]
+struct FindingJson {
+    file: String,
+    line: usize,
+    setting: Option<&'static str>,
+    verdict: &'static str,
+    what: String,
+    cure: String,
+}
+
+/// Imports the sections of a .fwknoprc. Fails after that if a setting was refused.
+fn import_profiles(arguments: &Import, source: &str, config: &Path) -> Result<(), ExitError> {
+    if arguments.profile.is_some() {
+        let what = "a .fwknoprc names its profiles itself; run postern import without --profile";
+        return Err(ExitError::new(USAGE, what));
+    }
+    let path = arguments.source.as_deref().unwrap_or("-");
+    let (profiles, findings) = import_fwknoprc::convert(Path::new(path), source);
+    if !profiles.is_empty() {
+        import_fwknoprc::add(&profiles, config, arguments.replace)?;
+    }
+    let refused = findings.0.iter();
+    let refused = refused.filter(|one| one.verdict == Verdict::Refuse).count();
+    if arguments.json {
+        let findings = findings.0.into_iter().map(|one| FindingJson {
+            file: one.place.file.display().to_string(),
+            line: one.place.line,
+            setting: Some(one.setting).filter(|name| !name.is_empty()),
+            verdict: one.verdict.word(),
+            what: one.what,
+            cure: one.cure,
+        });
+        let imported = ImportProfilesJson {
+            config: config.display().to_string(),
+            profiles: profiles.into_iter().map(|one| one.name).collect(),
+            findings: findings.collect(),
+            refused,
+        };
+        json::write("import", imported)?;
+    } else {
+        findings.0.iter().for_each(|one| hint(&one.to_string()));
+        for new in &profiles {
+            let (name, place, config) = (&new.name, &new.place, config.display());
+            say(&format!("added profile {name} from {place}, in {config}\n"))?;
+        }
+    }
+    match refused {
+        0 => Ok(()),
+        count => {
+            let what = format!("{count} settings were refused; correct them and import again");
+            Err(ExitError::new(FAILED, what))
+        }
+    }
+}
+
 /// The token or the profile, from standard input, a file, or an argument without a key.
 fn source(argument: Option<&str>) -> Result<Zeroizing<String>, ExitError> {
     let Some(text) = argument.filter(|text| *text != "-") else {
@@ -130,7 +198,7 @@ fn in_file(path: &Path) -> Result<Zeroizing<String>, ExitError> {
     let (text, private) = files::read_open(path).map_err(|error| unreadable(&error))?;
     let may_hold_a_key = match LineKind::of(&text) {
         Some(kind) => kind == LineKind::Secret,
-        None => profile::renamed(&text, None).is_ok(),
+        None => profile::renamed(&text, None).is_ok() || import_fwknoprc::is_fwknoprc(&text),
     };
     match private {
         Err(error) if may_hold_a_key => Err(unreadable(&error)),

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::check::Check;
 use super::explain::ExplainArguments;
+use super::import::Import;
 use super::init::Init;
 use super::requests::Close;
 use super::shared_arguments::{Config, Report};
@@ -31,6 +32,8 @@ pub(super) enum Command {
     Init(Init),
     /// Add, list, change and remove users
     User(User),
+    /// Import configs of fwknopd and knockd: add their users and services, which open no more than before
+    Import(Import),
     /// Run the gate in the foreground
     Run(Run),
     /// Check config and host, and list every error and warning

@@ -8,6 +8,7 @@ mod explain;
 mod flush;
 mod grants;
 mod handout;
+mod import;
 mod init;
 mod output;
 mod qr;
@@ -73,6 +74,7 @@ fn parsed() -> Result<Command, ExitError> {
 fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
     match command {
         Command::Init(init) => init::carry_out(&init),
+        Command::Import(import) => import::carry_out(&import),
         Command::User(user) => user::carry_out(user.command),
         Command::Run(run) => {
             monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)

@@ -22,7 +22,7 @@ pub(crate) use offset::TimeOffset;
 pub(crate) use parse::Profiles;
 pub use parse::{Profile, parse};
 pub(crate) use parse::{address_of, default_path, duration};
-pub(crate) use section::{SectionError, renamed, section, unexpected_key, with_section};
 #[cfg(feature = "daemon")]
-pub(crate) use section::{list, quoted};
+pub(crate) use section::list;
+pub(crate) use section::{SectionError, quoted, renamed, section, unexpected_key, with_section};
 pub(crate) use stun::StunServers;

@@ -1,0 +1,96 @@
+//! What an import makes: users and services as TOML.
+
+use super::names::Names;
+use crate::client::profile::{list, quoted};
+use crate::model::foreign::{Findings, Place, TomlText};
+use crate::model::service::Ports;
+
+/// Nothing listens there: the service only runs its programs or fills its set.
+pub(super) const NO_PORT: &str = "udp/9";
+
+/// A user and where it was defined.
+#[derive(Debug)]
+pub struct NewUser {
+    pub name: String,
+    pub place: Place,
+    pub toml: TomlText,
+}
+
+/// A `[service.NAME]`.
+#[derive(Debug)]
+pub struct NewService {
+    pub name: String,
+    pub toml: TomlText,
+}
+
+#[derive(Default)]
+pub struct Converted {
+    pub users: Vec<NewUser>,
+    pub services: Vec<NewService>,
+    pub findings: Findings,
+    pub(super) names: Names,
+}
+
+/// The keys of a service beside its ports.
+#[derive(Default)]
+pub(super) struct ServiceKeys {
+    pub(super) forward: Option<String>,
+    pub(super) masquerade: bool,
+    pub(super) nft_set: Option<String>,
+    pub(super) on_open: Option<Vec<String>>,
+    pub(super) on_close: Option<Vec<String>>,
+}
+
+impl Converted {
+    /// Adds a service and returns its name.
+    pub(super) fn add_service(
+        &mut self,
+        start: &str,
+        end: &str,
+        ports: &[String],
+        keys: &ServiceKeys,
+    ) -> String {
+        let name = self.names.service(start, end);
+        let mut toml = TomlText::new();
+        toml.put(&format!("[service.{name}]\n"));
+        toml.line("ports", &list(ports));
+        if let Some(forward) = &keys.forward {
+            toml.line("forward", &quoted(forward));
+        }
+        if keys.masquerade {
+            toml.line("masquerade", "true");
+        }
+        if let Some(set) = &keys.nft_set {
+            toml.line("nft_set", &quoted(set));
+        }
+        for (key, words) in [("on_open", &keys.on_open), ("on_close", &keys.on_close)] {
+            if let Some(words) = words {
+                toml.line(key, &list(words));
+            }
+        }
+        let service = NewService {
+            name: name.clone(),
+            toml,
+        };
+        self.services.push(service);
+        name
+    }
+
+    pub(super) fn add_user(&mut self, name: String, place: &Place, toml: TomlText) {
+        self.users.push(NewUser {
+            name,
+            place: place.clone(),
+            toml,
+        });
+    }
+}
+
+/// Ports as the config has them.
+pub(super) fn texts(ports: &[Ports]) -> Vec<String> {
+    ports.iter().map(ToString::to_string).collect()
+}
+
+/// A number of seconds as the config has it.
+pub(super) fn seconds(seconds: u64) -> String {
+    quoted(&format!("{seconds}s"))
+}

@@ -1,0 +1,288 @@
+//! From one stanza of access.conf to a user. What cannot be expressed exactly is narrowed or refused, never widened.
+
+use jiff::civil;
+use jiff::tz::TimeZone;
+
+use super::access::Stanza;
+use super::converted::{Converted, seconds};
+use super::ports;
+use super::rules::Rules;
+use super::stanza_keys;
+use super::stanza_services::{self, Opens};
+use super::table::ACCESS;
+use crate::client::profile::{list, quoted};
+use crate::model::foreign::{Findings, Setting, TomlText, Verdict, row};
+
+/// fwknopd's defaults, and the longest grant of Postern.
+const DURATION: u64 = 30;
+const MAX_DURATION: u64 = 300;
+pub(super) const LONGEST: u64 = 720 * 3600;
+
+/// A stanza while it is converted.
+pub(super) struct Reading<'a> {
+    pub(super) stanza: &'a Stanza,
+    pub(super) findings: &'a mut Findings,
+    pub(super) refused: bool,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Setting> {
+        let mut settings = self.stanza.settings.iter();
+        settings.find(|setting| setting.name == name)
+    }
+
+    pub(super) fn is_yes(&self, name: &str) -> bool {
+        self.get(name).is_some_and(Setting::is_yes)
+    }
+
+    pub(super) fn say(&mut self, setting: &Setting, verdict: Verdict, what: &str, cure: &str) {
+        let known = row(&ACCESS, &setting.name).filter(|row| row.name == setting.name);
+        self.findings
+            .add(&setting.place, known, verdict, (what, cure));
+        self.refused |= verdict == Verdict::Refuse;
+    }
+
+    pub(super) fn refuse(&mut self, setting: &Setting, what: &str, cure: &str) {
+        self.say(setting, Verdict::Refuse, what, cure);
+    }
+
+    /// A number of seconds; `None` if it is missing or refused.
+    pub(super) fn seconds(&mut self, name: &str) -> Option<u64> {
+        let setting = self.get(name)?;
+        match setting.value.parse::<u64>() {
+            Ok(0) | Err(_) => {
+                let cure = "write a whole number of seconds, 1 or more";
+                self.refuse(setting, "this is no length of time", cure);
+                None
+            }
+            Ok(length) if length > LONGEST => {
+                let what = "a grant lasts 30 days at most";
+                self.say(
+                    setting,
+                    Verdict::Narrow,
+                    what,
+                    "knock again after that time",
+                );
+                Some(LONGEST)
+            }
+            Ok(length) => Some(length),
+        }
+    }
+}
+
+/// Converts a stanza, the one of this number, into a user. `rules` are those of fwknopd.conf.
+pub(super) fn convert(
+    stanza: &Stanza,
+    number: usize,
+    rules: &Rules,
+    zone: &TimeZone,
+    made: &mut Converted,
+) {
+    let mut findings = std::mem::take(&mut made.findings);
+    let mut reading = Reading {
+        stanza,
+        findings: &mut findings,
+        refused: stanza.refused,
+    };
+    known_settings(&mut reading);
+    let from = source(&mut reading);
+    let keys = stanza_keys::read(&mut reading);
+    let opens = stanza_services::read(&mut reading, rules);
+    let (duration, max_duration) = durations(&mut reading);
+    let expires = expires(&mut reading, zone);
+    let refused = reading.refused;
+    let claimed = reading.is_yes("REQUIRE_SOURCE_ADDRESS") || reading.is_yes("REQUIRE_SOURCE");
+    made.findings = findings;
+    let (Some(from), Some(keys), Some(opens), false) = (from, keys, opens, refused) else {
+        return;
+    };
+    let mut settings = stanza.settings.iter();
+    let user = settings.find(|setting| setting.name == "REQUIRE_USERNAME");
+    let otherwise = format!("fwknop-{number}");
+    let wanted = user.map_or(otherwise.as_str(), |user| user.value.as_str());
+    let name = made.names.user(wanted, &otherwise);
+    let services = match opens {
+        Opens::Ports(ports) => ports,
+        Opens::Named(services) => {
+            let add = |(end, ports, keys): (String, Vec<String>, _)| {
+                made.add_service(&name, &end, &ports, &keys)
+            };
+            services.into_iter().map(add).collect()
+        }
+    };
+    let mut toml = TomlText::new();
+    toml.line("name", &quoted(&name));
+    keys.write(&mut toml, user.map(|user| user.value.as_str()));
+    toml.line("services", &list(&services));
+    toml.line("from", &list(&from));
+    // fwknop's packets carry IPv4 addresses only.
+    toml.line("networks", "[\"0.0.0.0/0\"]");
+    toml.line("duration", &seconds(duration));
+    toml.line("max_duration", &seconds(max_duration));
+    if claimed {
+        toml.line("grant_to", "\"claimed\"");
+    }
+    if let Some(expires) = expires {
+        toml.line("expires", &expires);
+    }
+    made.add_user(name, &stanza.place, toml);
+}
+
+/// Reports what the table narrows or refuses, and what it does not know.
+fn known_settings(reading: &mut Reading<'_>) {
+    let settings = &reading.stanza.settings;
+    let has_key = ["KEY", "KEY_BASE64"]
+        .iter()
+        .any(|key| reading.get(key).is_some());
+    let runs_commands = reading.is_yes("ENABLE_CMD_EXEC");
+    let mut gpg_told = false;
+    for (at, setting) in settings.iter().enumerate() {
+        let Some(row) = row(&ACCESS, &setting.name).filter(|row| row.name == setting.name) else {
+            let cure = "correct its name; fwknopd ignores it, so remove it if it is not needed";
+            reading.refuse(setting, "fwknopd has no setting of this name", cure);
+            continue;
+        };
+        if settings
+            .iter()
+            .take(at)
+            .any(|other| other.name == setting.name)
+        {
+            reading.refuse(
+                setting,
+                "it stands twice in one stanza",
+                "remove one of the two",
+            );
+            continue;
+        }
+        let is_switch = setting.name.starts_with("ENABLE_")
+            || ["FORWARD_ALL", "DISABLE_DNAT", "GPG_ALLOW_NO_PW"].contains(&row.name);
+        let is_gpg = setting.name.starts_with("GPG_");
+        let applies = match row.name {
+            "DESTINATION" => ports::networks(&setting.value)
+                .is_none_or(|networks| networks.iter().all(|network| network.prefix_len() > 0)),
+            name if name.starts_with("CMD_EXEC") || name.starts_with("CMD_SUDO") => runs_commands,
+            _ => !is_switch || setting.is_yes(),
+        };
+        match row.verdict {
+            _ if !applies => {}
+            Verdict::Narrow => reading.findings.add_row(&setting.place, row),
+            Verdict::Refuse if is_gpg && std::mem::replace(&mut gpg_told, true) => {}
+            Verdict::Refuse if is_gpg && has_key => {
+                reading.say(setting, Verdict::Narrow, row.why, row.cure);
+            }
+            Verdict::Refuse => reading.refuse(setting, row.why, row.cure),
+            Verdict::Ignore | Verdict::Convert => {}
+        }
+    }
+}
+
+fn source(reading: &mut Reading<'_>) -> Option<Vec<String>> {
+    let Some(setting) = reading.get("SOURCE") else {
+        let words = (
+            "there is no SOURCE",
+            "add it, with ANY or a list of networks",
+        );
+        let place = &reading.stanza.place;
+        reading
+            .findings
+            .add(place, row(&ACCESS, "SOURCE"), Verdict::Refuse, words);
+        reading.refused = true;
+        return None;
+    };
+    let networks = ports::networks(&setting.value);
+    if networks.is_none() {
+        let cure = "write ANY, or IPv4 addresses and networks with commas between";
+        reading.refuse(setting, "this is no list of networks", cure);
+    }
+    Some(texts_of(&networks?))
+}
+
+fn texts_of(networks: &[ipnet::Ipv4Net]) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
+}
+
+/// `duration` and `max_duration`. A client may ask for more than the default, up to MAX_FW_TIMEOUT.
+fn durations(reading: &mut Reading<'_>) -> (u64, u64) {
+    let longest = reading.seconds("MAX_FW_TIMEOUT");
+    let usual = reading.seconds("FW_ACCESS_TIMEOUT").unwrap_or(DURATION);
+    if let Some(timer) = cycle_timer(reading) {
+        return (timer, timer);
+    }
+    (usual, longest.unwrap_or(MAX_DURATION).max(usual))
+}
+
+/// What fwknopd takes for a program without a firewall rule.
+fn cycle_timer(reading: &mut Reading<'_>) -> Option<u64> {
+    reading.get("CMD_CYCLE_OPEN")?;
+    reading.seconds("CMD_CYCLE_TIMER")
+}
+
+/// `expires` in RFC 3339.
+fn expires(reading: &mut Reading<'_>, zone: &TimeZone) -> Option<String> {
+    let day = reading.get("ACCESS_EXPIRE");
+    let epoch = reading.get("ACCESS_EXPIRE_EPOCH");
+    if let (Some(_), Some(epoch)) = (day, epoch) {
+        reading.refuse(
+            epoch,
+            "ACCESS_EXPIRE is there, too",
+            "remove one of the two",
+        );
+        return None;
+    }
+    if let Some(day) = day {
+        let moment = midnight(&day.value, zone);
+        if moment.is_none() {
+            reading.refuse(
+                day,
+                "this is no day",
+                "write it like 06/30/2027: month, day, year",
+            );
+        }
+        return moment;
+    }
+    let epoch = epoch?;
+    let seconds = epoch
+        .value
+        .parse::<i64>()
+        .ok()
+        .filter(|seconds| *seconds > 0);
+    let moment = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    if moment.is_none() {
+        let cure = "write the seconds since 1970";
+        reading.refuse(epoch, "this is no point in time", cure);
+    }
+    moment.map(|moment| moment.to_string())
+}
+
+/// 00:00 of a day in the zone of the host, where the stanza ends.
+fn midnight(text: &str, zone: &TimeZone) -> Option<String> {
+    let mut parts = text.split('/');
+    let (month, day, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let date = civil::Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()?;
+    let is_whole = parts.next().is_none() && year.len() == 4 && date.year() >= 1970;
+    let moment = date.to_zoned(zone.clone()).ok().filter(|_| is_whole)?;
+    Some(moment.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stanza_ends_at_local_midnight() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let ends = |text| midnight(text, &zone);
+        assert_eq!(ends("06/30/2027").unwrap(), "2027-06-30T00:00:00+02:00");
+        assert_eq!(ends("6/3/2027").unwrap(), "2027-06-03T00:00:00+02:00");
+        for text in [
+            "",
+            "30/06/2027",
+            "02/30/2027",
+            "2027-06-30",
+            "06/30/27",
+            "06/30/2027/1",
+        ] {
+            assert_eq!(ends(text), None, "{text}");
+        }
+    }
+}

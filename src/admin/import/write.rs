@@ -1,0 +1,192 @@
+//! Reads the files of an import, and writes its users and services beside the config: all or none.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use super::converted::Converted;
+use super::{Input, convert, kind};
+use crate::adapters::clock;
+use crate::adapters::config::disk;
+use crate::adapters::files;
+use crate::admin::config_files::{self, ConfigFiles};
+use crate::admin::reload::{ReloadResult, reload};
+use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
+use crate::model::foreign::{Findings, Place, Verdict};
+
+const LOCALTIME: &str = "/etc/localtime";
+const LOCALTIME_MAX: u64 = 1 << 20;
+
+/// Whether the config reads every key that an import writes. Until then it is neither checked nor reloaded.
+const CHECKED: bool = false;
+
+/// What was imported.
+pub(crate) struct Imported {
+    pub(crate) converted: Converted,
+    /// The files that were written, users first; with a dry run those that would be.
+    pub(crate) files: Vec<PathBuf>,
+    /// `None` after a dry run, or if there was nothing to write.
+    pub(crate) reload: Option<ReloadResult>,
+}
+
+/// Imports these files. With `dry_run` it writes nothing and needs no config.
+/// Fails with exit code 1 if a user or a service exists already, 78 for an invalid config. Then nothing is written.
+pub(crate) fn import(
+    config: &Path,
+    paths: &[PathBuf],
+    dry_run: bool,
+) -> Result<Imported, ExitError> {
+    let mut exposed = Findings::default();
+    let inputs = paths.iter().map(|path| input(path, &mut exposed));
+    let inputs: Vec<Input> = inputs.collect::<Result<_, _>>()?;
+    let mut converted = convert(&inputs, &time_zone()?, &include, &include_folder);
+    converted.findings.0.extend(exposed.0);
+    let folder = files::folder_of(config);
+    let path = |below: &str, name: &str| folder.join(below).join(format!("{name}.toml"));
+    let users = converted.users.iter().map(|one| path("users.d", &one.name));
+    let services = converted.services.iter();
+    let services = services.map(|one| path(SERVICES, &one.name));
+    let files: Vec<PathBuf> = users.chain(services).collect();
+    let mut reloaded = None;
+    if !dry_run && !files.is_empty() {
+        reloaded = write(config, &converted, &files)?;
+    }
+    Ok(Imported {
+        converted,
+        files,
+        reload: reloaded,
+    })
+}
+
+const SERVICES: &str = "services.d";
+
+fn write(
+    config: &Path,
+    converted: &Converted,
+    paths: &[PathBuf],
+) -> Result<Option<ReloadResult>, ExitError> {
+    let mut config_files = ConfigFiles::open(config)?;
+    let services = files::folder_of(config).join(SERVICES);
+    files::make_folder(&services, 0o700).map_err(disk::unreadable)?;
+    refuse_existing(&config_files, converted, paths)?;
+    let texts = texts(converted);
+    check(&mut config_files, paths, &texts)?;
+    let mut written: Vec<&PathBuf> = Vec::new();
+    for (path, text) in paths.iter().zip(&texts) {
+        if let Err(error) = config_files::create(path, text) {
+            written
+                .iter()
+                .for_each(|path| drop(config_files::remove(path)));
+            return Err(error);
+        }
+        written.push(path);
+    }
+    Ok(CHECKED.then(|| reload(&config_files.settings.gate.control_socket)))
+}
+
+/// The whole config with the new files, as `posternd run` would read it.
+fn check(
+    config_files: &mut ConfigFiles,
+    paths: &[PathBuf],
+    texts: &[zeroize::Zeroizing<String>],
+) -> Result<(), ExitError> {
+    if !CHECKED {
+        return Ok(());
+    }
+    let files = paths.iter().zip(texts);
+    config_files.check_all(files.map(|(path, text)| (path.as_path(), text.as_str())))
+}
+
+/// Users first, as the paths.
+fn texts(converted: &Converted) -> Vec<zeroize::Zeroizing<String>> {
+    let now = clock::wall();
+    let headed = |place: Option<&Place>, toml: &str| {
+        let from = place.map_or(String::new(), |place| format!(" from {place}"));
+        let head =
+            format!("# Made by posternd import{from}, {now}. After a change: posternd reload\n");
+        let mut text = String::with_capacity(head.len() + toml.len());
+        text.push_str(&head);
+        text.push_str(toml);
+        zeroize::Zeroizing::new(text)
+    };
+    let users = converted.users.iter();
+    let users = users.map(|user| headed(Some(&user.place), &user.toml.full));
+    let services = converted.services.iter();
+    users
+        .chain(services.map(|service| headed(None, &service.toml.full)))
+        .collect()
+}
+
+fn refuse_existing(
+    config_files: &ConfigFiles,
+    converted: &Converted,
+    paths: &[PathBuf],
+) -> Result<(), ExitError> {
+    for user in &converted.users {
+        if let Ok(there) = config_files.user(&user.name) {
+            let (name, file, line) = (&user.name, there.file.display(), there.line);
+            let what = format!("user {name} already exists, in {file}:{line}");
+            let cure = format!("remove it with posternd user remove {name}, or rename it");
+            return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
+        }
+    }
+    let catalog = &config_files.settings.catalog;
+    let mut services = converted.services.iter();
+    if let Some(service) = services.find(|service| catalog.contains_key(&service.name)) {
+        let what = format!("service {} already exists", service.name);
+        let cure = "rename [service.NAME] of the config, or remove it";
+        return Err(ExitError::new(FAILED, format!("{what}; {cure}")));
+    }
+    match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => {
+            let what = format!("{} already exists", path.display());
+            Err(ExitError::new(FAILED, format!("{what}; move it away")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn input(path: &Path, exposed: &mut Findings) -> Result<Input, ExitError> {
+    let (text, private) = files::read_open(path).map_err(disk::unreadable)?;
+    let has_keys = matches!(kind::of(&text), Some(kind::Kind::Access | kind::Kind::Uci));
+    if private.is_err() && has_keys {
+        let place = Place {
+            file: path.into(),
+            line: 1,
+        };
+        let words = (
+            "more than its owner may read the keys in this file",
+            "run chmod 600 on it, and give its clients new keys",
+        );
+        exposed.add(&place, None, Verdict::Convert, words);
+    }
+    Ok(Input {
+        path: path.to_owned(),
+        text,
+    })
+}
+
+fn include(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
+    let read = files::read_open(path).map_err(|error| error.to_string());
+    read.map(|(text, _)| text)
+}
+
+fn include_folder(path: &Path) -> Result<Vec<PathBuf>, String> {
+    files::files_in(path, ".conf").map_err(|error| error.to_string())
+}
+
+/// The zone of this host, in which ACCESS_EXPIRE ends; UTC if it names none.
+fn time_zone() -> Result<TimeZone, ExitError> {
+    let path = Path::new(LOCALTIME);
+    let Ok(file) = files::open_input(path) else {
+        return Ok(TimeZone::UTC);
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(LOCALTIME_MAX).read_to_end(&mut bytes);
+    read.map_err(|error| ExitError::new(SYSTEM, format!("{LOCALTIME}: {error}")))?;
+    TimeZone::tzif("local", &bytes).map_err(|error| {
+        let cure = "link it to a file below /usr/share/zoneinfo";
+        ExitError::new(CONFIG, format!("{LOCALTIME}: {error}; {cure}"))
+    })
+}

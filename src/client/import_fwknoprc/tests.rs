@@ -1,0 +1,119 @@
+//! Each setting of .fwknoprc.
+
+use super::*;
+use crate::model::foreign::Verdict;
+
+const START: &str =
+    "[home]\nSPA_SERVER gate.example.org\nKEY_BASE64 c2VjcmV0LWtleS1vZi1hbGljZQ==\n";
+const HMAC: &str = "HMAC_KEY_BASE64 c2VjcmV0LWhtYWMtb2YtYWxpY2U=\n";
+
+fn import(lines: &str) -> (Vec<NewProfile>, String) {
+    let (profiles, findings) = convert(Path::new("rc"), &format!("{START}{HMAC}{lines}"));
+    let said: Vec<String> = findings.0.iter().map(ToString::to_string).collect();
+    (profiles, said.join("\n"))
+}
+
+#[test]
+fn section_becomes_a_profile() {
+    let (profiles, said) = import(
+        "Spa_Server_Port: 4000;\nACCESS tcp/22,udp/53\nALLOW_IP source # me\nFW_TIMEOUT 60\n\
+         HMAC_DIGEST_TYPE sha512\nUSE_HMAC y\nTIME_OFFSET -2m\nSPOOF_USER alice\nNAT_ACCESS 10.0.0.5,22\nNAT_PORT 2222\n",
+    );
+    assert_eq!(said, "");
+    let expected = "[home] # from rc:1\ngate = \"gate.example.org\"\naddress = \"gate.example.org:4000\"\n\
+        fwknop = { key = \"c2VjcmV0LWtleS1vZi1hbGljZQ==\", hmac_key = \"c2VjcmV0LWhtYWMtb2YtYWxpY2U=\", hmac = \"sha512\", \
+        username = \"alice\", nat = \"10.0.0.5:22\", nat_port = 2222 }\n\
+        services = [\"tcp/22\", \"udp/53\"]\nallow = \"source\"\nduration = \"60s\"\ntime_offset = \"-120s\"\n";
+    assert_eq!(*profiles[0].toml.full, expected);
+    assert!(!profiles[0].toml.masked.contains("c2Vj"));
+    assert!(!format!("{profiles:?}").contains("c2Vj"));
+}
+
+#[test]
+fn default_gives_its_settings_to_all() {
+    let text = "[default]\nKEY testkey\nSPA_SERVER_PORT 1\n[a]\nSPA_SERVER a\n[b.c]\nSPA_SERVER b\nSPA_SERVER_PORT 2\nKEY other\n";
+    assert!(is_fwknoprc(text) && !is_fwknoprc("[a]\ngate = \"b\"\n") && !is_fwknoprc("KEY a\n"));
+    let (profiles, findings) = convert(Path::new("rc"), text);
+    assert_eq!(findings.0.len(), 0);
+    let read = profiles.iter().map(|one| {
+        let toml: toml::Table = one.toml.full.parse().unwrap();
+        let profile = &toml[&one.name];
+        format!(
+            "{} {} {}",
+            one.name, profile["address"], profile["fwknop"]["key"]
+        )
+    });
+    let read: Vec<String> = read.collect();
+    assert_eq!(
+        read,
+        ["a \"a:1\" \"dGVzdGtleQ==\"", "b-c \"b:2\" \"b3RoZXI=\""]
+    );
+    let (profiles, _) = convert(Path::new("rc"), START);
+    assert!(
+        profiles[0]
+            .toml
+            .full
+            .contains("insecure_without_hmac = true")
+    );
+}
+
+#[test]
+fn wrong_lines_are_refused_with_their_message() {
+    for (lines, part) in [
+        (
+            "NONSENSE 1",
+            "rc:5: refused: fwknop has no setting of this name",
+        ),
+        ("ACCESS", "rc:5: refused: the line has no value"),
+        ("ACCESS 22", "ACCESS refused: this is no list of ports"),
+        ("ACCESS tcp/1-2", "ACCESS refused"),
+        ("SPA_SERVER_PORT 0", "SPA_SERVER_PORT refused"),
+        (
+            "SPA_SERVER_PROTO tcp",
+            "SPA_SERVER_PROTO refused: Postern sends UDP packets only",
+        ),
+        ("ALLOW_IP host", "ALLOW_IP refused"),
+        ("FW_TIMEOUT x", "FW_TIMEOUT refused"),
+        ("KEY secret", "KEY refused: the same key is there in base64"),
+        ("KEY_FILE /a", "KEY_FILE refused"),
+        ("HMAC_KEY_FILE /a", "HMAC_KEY_FILE refused"),
+        ("HMAC_DIGEST_TYPE x", "HMAC_DIGEST_TYPE refused"),
+        ("ENCRYPTION_MODE CTR", "ENCRYPTION_MODE refused"),
+        ("TIME_OFFSET x", "TIME_OFFSET refused"),
+        ("RAND_PORT Y", "RAND_PORT refused"),
+        ("NAT_RAND_PORT Y", "NAT_RAND_PORT refused"),
+        ("NAT_ACCESS x", "NAT_ACCESS refused"),
+        (
+            "USE_GPG Y",
+            "USE_GPG refused: Postern writes no GnuPG packets",
+        ),
+    ] {
+        let (profiles, said) = import(lines);
+        assert!(
+            said.contains(part) && profiles.is_empty(),
+            "{lines}: {said}"
+        );
+    }
+    for (text, part) in [
+        ("[a]\nKEY x\n", "SPA_SERVER refused"),
+        ("[a]\nSPA_SERVER a\n", "the section has no key"),
+        ("KEY x\n", "the line is in no section"),
+        ("[-]\nSPA_SERVER a\nKEY x\n", "no name for a profile"),
+        ("[a]\nSPA_SERVER a\nKEY x\nUSE_HMAC Y\n", "USE_HMAC refused"),
+    ] {
+        let (profiles, findings) = convert(Path::new("rc"), text);
+        let said: String = findings.0.iter().map(ToString::to_string).collect();
+        assert!(said.contains(part) && profiles.is_empty(), "{text}: {said}");
+    }
+}
+
+#[test]
+fn every_setting_has_its_verdict() {
+    for row in FWKNOPRC {
+        let (_, said) = import(&format!("{} Y\n", row.name.to_ascii_lowercase()));
+        assert!(!said.contains("no setting of this name"), "{said}");
+        if row.verdict >= Verdict::Narrow {
+            assert!(said.contains(row.why) && said.contains(row.cure), "{said}");
+        }
+    }
+}
