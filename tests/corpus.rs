@@ -50,6 +50,7 @@ replay!(
     fwknop,
     gate,
     hostile_engine,
+    import,
     knock,
     order,
     packet,

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod fwknop;
 pub mod gate;
 pub mod hostile_engine;
+pub mod import;
 pub mod knock;
 pub mod order;
 pub mod packet;
