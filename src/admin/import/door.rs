@@ -12,6 +12,8 @@ const SEQUENCE_TIMEOUT: u64 = 25;
 const CMD_TIMEOUT: u64 = 10;
 /// A rule that nothing deletes becomes a grant of this length.
 const ENDLESS: u64 = 3600;
+/// What a sequence runs that only closes.
+const CLOSE: [&str; 4] = ["/usr/bin/posternd", "close", "--address", "{address}"];
 const HITS_MAX: usize = 32;
 const FLAGS: [&str; 6] = ["fin", "syn", "rst", "psh", "ack", "urg"];
 
@@ -210,10 +212,23 @@ impl<'a> Reading<'a> {
                 self.say(start, Verdict::Narrow, what, cure);
                 Some(Does::Accepts(texts(&ports), ENDLESS))
             }
-            (Meaning::Remove(_) | Meaning::RemoveElement(_), _) => {
-                let what = "the sequence only closes, and a grant ends by itself";
-                let cure = "remove the door; to close early, run posternd close";
-                self.refuse(start, what, cure);
+            (Meaning::Remove(_) | Meaning::RemoveElement(_), None) => {
+                let what = "the sequence closes all grants of its address, not only one rule";
+                let cure = "nothing to do, or remove the user: grants end by themselves, too";
+                self.say(start, Verdict::Narrow, what, cure);
+                let keys = ServiceKeys {
+                    on_open: Some(CLOSE.map(str::to_owned).to_vec()),
+                    ..ServiceKeys::default()
+                };
+                Some(Does::Runs(keys, timeout))
+            }
+            (Meaning::Remove(_) | Meaning::RemoveElement(_), Some(_)) => {
+                let what = "the sequence closes first and opens later";
+                self.refuse(
+                    start,
+                    what,
+                    "write a door that opens, with another sequence",
+                );
                 None
             }
             (Meaning::Element(set, length), closes) => {

@@ -134,6 +134,7 @@ fn known_settings(reading: &mut Reading<'_>) {
     let has_key = ["KEY", "KEY_BASE64"]
         .iter()
         .any(|key| reading.get(key).is_some());
+    let has_nat = reading.get("FORCE_NAT").is_some();
     let runs_commands = reading.is_yes("ENABLE_CMD_EXEC");
     let mut gpg_told = false;
     for (at, setting) in settings.iter().enumerate() {
@@ -167,6 +168,10 @@ fn known_settings(reading: &mut Reading<'_>) {
             _ if !applies => {}
             Verdict::Narrow => reading.findings.add_row(&setting.place, row),
             Verdict::Refuse if is_gpg && std::mem::replace(&mut gpg_told, true) => {}
+            Verdict::Refuse if row.name == "FORWARD_ALL" && has_nat => {
+                let what = "only the ports of FORCE_NAT lead to the inner host";
+                reading.say(setting, Verdict::Narrow, what, row.cure);
+            }
             Verdict::Refuse if is_gpg && has_key => {
                 reading.say(setting, Verdict::Narrow, row.why, row.cure);
             }

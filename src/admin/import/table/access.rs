@@ -11,6 +11,8 @@ const NAME_COMMANDS: &str =
 const NO_PROGRAM_USER: &str = "programs run as root in the sandbox of the unit";
 const SUDO: &str = "let a program of yours change the user";
 const NO_GATEWAY: &str = "Postern forwards single ports, not all traffic";
+const FORWARD_ALL: &str =
+    "Postern forwards single ports, not all traffic; with FORCE_NAT it is narrowed to that";
 const NAME_PORTS: &str = "add a [service.NAME] with ports and forward for each port";
 
 pub(crate) const ACCESS: [Row; 45] = [
@@ -83,7 +85,7 @@ pub(crate) const ACCESS: [Row; 45] = [
         "nothing to do if the gate has this address there",
     ),
     convert("FORCE_MASQUERADE", "`[service.NAME] masquerade`"),
-    refuse("FORWARD_ALL", NO_GATEWAY, NAME_PORTS),
+    refuse("FORWARD_ALL", FORWARD_ALL, NAME_PORTS),
     refuse("DISABLE_DNAT", NO_GATEWAY, NAME_PORTS),
     refuse("GPG_DECRYPT_ID", NO_GPG, NEW_KEY),
     refuse("GPG_DECRYPT_PW", NO_GPG, NEW_KEY),

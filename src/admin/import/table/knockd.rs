@@ -4,7 +4,7 @@ use super::{convert, ignore, narrow, refuse};
 use crate::model::foreign::Row;
 
 const JOURNAL: &str = "Postern writes to the journal";
-const COMMAND: &str = "`[[user]] services` for a rule that accepts a port; `[service.NAME] nft_set` for an element; else `on_open`";
+const COMMAND: &str = "`[[user]] services` for a rule that accepts a port; `[service.NAME] nft_set` for an element; else `on_open`; one that only deletes runs posternd close";
 
 pub(crate) const KNOCKD: [Row; 17] = [
     convert("Interface", "`[gate] interfaces`, by hand"),

@@ -153,6 +153,10 @@ fn wrong_doors_are_refused_with_their_message() {
             "Stop_Command refused",
         ),
         (
+            &format!("sequence = 1\nstart_command = {REMOVE}\nstop_command = {ACCEPT}"),
+            "the sequence closes first and opens later",
+        ),
+        (
             "sequence = 1\ncommand = /bin/a; /bin/b",
             "knockd.conf:3: Command refused: the command has ';'",
         ),

@@ -114,7 +114,10 @@ fn shipped_files_are_judged() {
         );
     let made = import(&[("knockd.conf", &knockd)]);
     let names: Vec<_> = made.users.iter().map(|user| user.name.as_str()).collect();
-    assert_eq!(names, ["openSSH", "openHTTPS"]);
+    assert_eq!(names, ["openSSH", "closeSSH", "openHTTPS"]);
+    assert!(!made.findings.has_refused());
+    let close = "on_open = [\"/usr/bin/posternd\", \"close\", \"--address\", \"{address}\"]";
+    assert!(made.services[0].toml.full.contains(close));
     let expected = "name = \"openSSH\"\nsequence = [\"tcp/7000\", \"tcp/8000\", \"tcp/9000\"]\nsequence_timeout = \"5s\"\n\
         tcp_flags = [\"syn\"]\nservices = [\"tcp/22\"]\nnetworks = [\"0.0.0.0/0\"]\nduration = \"3600s\"\nmax_duration = \"3600s\"\n";
     assert_eq!(*made.users[0].toml.full, expected);
@@ -124,7 +127,7 @@ fn shipped_files_are_judged() {
         "{said}"
     );
     assert!(
-        said.contains("knockd.conf:13: Command refused: the sequence only closes"),
+        said.contains("knockd.conf:13: Command narrowed: the sequence closes all grants"),
         "{said}"
     );
 }

@@ -220,6 +220,10 @@ fn narrowed_lines_keep_their_user() {
             "GPG_DECRYPT_ID narrowed",
         ),
         (
+            "FORCE_NAT 10.0.0.5 22\nFORWARD_ALL Y",
+            "FORWARD_ALL narrowed: only the ports of FORCE_NAT",
+        ),
+        (
             "FORCE_NAT 10.0.0.5 22",
             "FORCE_NAT narrowed: without OPEN_PORTS only tcp/22",
         ),
