@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
             "posternd",
             "posternd init",
             "posternd check",
+            "posternd import",
             "posternd user",
             "posternd user add",
             "posternd user list",
