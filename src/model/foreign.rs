@@ -37,6 +37,7 @@ impl fmt::Debug for Setting {
     }
 }
 
+#[cfg(feature = "daemon")]
 impl Setting {
     /// Whether the value is a yes, as fwknopd reads it: anything that begins with y or Y.
     pub(crate) fn is_yes(&self) -> bool {
@@ -91,6 +92,45 @@ pub struct Row {
     pub cure: &'static str,
 }
 
+impl Row {
+    pub(crate) const fn convert(name: &'static str, becomes: &'static str) -> Self {
+        Self::new(name, Verdict::Convert, becomes, "", "")
+    }
+
+    pub(crate) const fn ignore(name: &'static str, why: &'static str) -> Self {
+        Self::new(name, Verdict::Ignore, "", why, "")
+    }
+
+    pub(crate) const fn narrow(
+        name: &'static str,
+        becomes: &'static str,
+        why: &'static str,
+        cure: &'static str,
+    ) -> Self {
+        Self::new(name, Verdict::Narrow, becomes, why, cure)
+    }
+
+    pub(crate) const fn refuse(name: &'static str, why: &'static str, cure: &'static str) -> Self {
+        Self::new(name, Verdict::Refuse, "", why, cure)
+    }
+
+    const fn new(
+        name: &'static str,
+        verdict: Verdict,
+        becomes: &'static str,
+        why: &'static str,
+        cure: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            verdict,
+            becomes,
+            why,
+            cure,
+        }
+    }
+}
+
 /// What to tell about one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -133,6 +173,7 @@ impl Findings {
     }
 
     /// The finding that the table has for a setting.
+    #[cfg(feature = "daemon")]
     pub(crate) fn add_row(&mut self, place: &Place, row: &Row) {
         self.add(place, Some(row), row.verdict, (row.why, row.cure));
     }

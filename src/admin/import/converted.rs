@@ -8,6 +8,9 @@ use crate::model::service::Ports;
 /// Nothing listens there: the service only runs its programs or fills its set.
 pub(super) const NO_PORT: &str = "udp/9";
 
+/// The longest grant, in seconds.
+pub(super) const LONGEST: u64 = 720 * 3600;
+
 /// A user and where it was defined.
 #[derive(Debug)]
 pub struct NewUser {

@@ -1,9 +1,8 @@
 //! From one door of knockd.conf to a user with a sequence.
 
 use super::command::{self, KNOCKD as PLACEHOLDERS, Meaning};
-use super::converted::{Converted, NO_PORT, ServiceKeys, seconds, texts};
+use super::converted::{Converted, LONGEST, NO_PORT, ServiceKeys, seconds, texts};
 use super::knockd::Door;
-use super::stanza::LONGEST;
 use super::table::KNOCKD;
 use crate::client::profile::{list, quoted};
 use crate::model::foreign::{Findings, Setting, TomlText, Verdict, row};

@@ -21,13 +21,8 @@ pub(super) enum Line {
 
 /// All lines of a text, without comments and empty ones.
 pub(super) fn lines<'t>(path: &'t Arc<Path>, text: &'t str) -> impl Iterator<Item = Line> + 't {
-    let numbered = (1..).zip(text.split(['\n', '\r']));
-    // A line may end with both. Then every second part is empty, and the number counts one of them.
-    let is_dos = text.contains("\r\n");
-    numbered.filter_map(move |(number, line)| {
-        let number = if is_dos { (number + 1) / 2 } else { number };
-        read(path, number, line)
-    })
+    let numbered = (1..).zip(text.split('\n'));
+    numbered.filter_map(move |(number, line)| read(path, number, line))
 }
 
 fn read(path: &Arc<Path>, number: usize, line: &str) -> Option<Line> {
@@ -35,7 +30,8 @@ fn read(path: &Arc<Path>, number: usize, line: &str) -> Option<Line> {
         file: path.clone(),
         line: number,
     };
-    let line = line.trim();
+    // fwknopd reads nothing behind a CR.
+    let line = line.split('\r').next().unwrap_or_default().trim();
     if line.is_empty() || line.starts_with(['#', ';']) {
         return None;
     }

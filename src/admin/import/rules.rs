@@ -87,12 +87,13 @@ impl Rules {
                 refuse((row.why, row.cure));
                 self.blocked = true;
             }
-            name if name.ends_with("_ACCESS") && row.verdict == Verdict::Convert => {
-                if value.split(',').next().map(str::trim) != Some("ACCEPT") {
-                    let what = "the target is not ACCEPT, so grants do something else there";
-                    refuse((what, "write ACCEPT, if a grant should accept"));
-                    self.blocked = true;
-                }
+            name if name.ends_with("_ACCESS")
+                && row.verdict == Verdict::Convert
+                && value.split(',').next().map(str::trim) != Some("ACCEPT") =>
+            {
+                let what = "the target is not ACCEPT, so grants do something else there";
+                refuse((what, "write ACCEPT, if a grant should accept"));
+                self.blocked = true;
             }
             "ENABLE_IPT_SNAT" | "ENABLE_FIREWD_SNAT" => self.masquerade |= is_yes,
             name if BY_HAND.contains(&name) => {

@@ -6,69 +6,17 @@ use jiff::tz::TimeZone;
 use super::access::Stanza;
 use super::converted::{Converted, seconds};
 use super::ports;
+use super::reading::Reading;
 use super::rules::Rules;
 use super::stanza_keys;
 use super::stanza_services::{self, Opens};
 use super::table::ACCESS;
 use crate::client::profile::{list, quoted};
-use crate::model::foreign::{Findings, Setting, TomlText, Verdict, row};
+use crate::model::foreign::{TomlText, Verdict, row};
 
-/// fwknopd's defaults, and the longest grant of Postern.
+/// fwknopd's defaults.
 const DURATION: u64 = 30;
 const MAX_DURATION: u64 = 300;
-pub(super) const LONGEST: u64 = 720 * 3600;
-
-/// A stanza while it is converted.
-pub(super) struct Reading<'a> {
-    pub(super) stanza: &'a Stanza,
-    pub(super) findings: &'a mut Findings,
-    pub(super) refused: bool,
-}
-
-impl<'a> Reading<'a> {
-    pub(super) fn get(&self, name: &str) -> Option<&'a Setting> {
-        let mut settings = self.stanza.settings.iter();
-        settings.find(|setting| setting.name == name)
-    }
-
-    pub(super) fn is_yes(&self, name: &str) -> bool {
-        self.get(name).is_some_and(Setting::is_yes)
-    }
-
-    pub(super) fn say(&mut self, setting: &Setting, verdict: Verdict, what: &str, cure: &str) {
-        let known = row(&ACCESS, &setting.name).filter(|row| row.name == setting.name);
-        self.findings
-            .add(&setting.place, known, verdict, (what, cure));
-        self.refused |= verdict == Verdict::Refuse;
-    }
-
-    pub(super) fn refuse(&mut self, setting: &Setting, what: &str, cure: &str) {
-        self.say(setting, Verdict::Refuse, what, cure);
-    }
-
-    /// A number of seconds; `None` if it is missing or refused.
-    pub(super) fn seconds(&mut self, name: &str) -> Option<u64> {
-        let setting = self.get(name)?;
-        match setting.value.parse::<u64>() {
-            Ok(0) | Err(_) => {
-                let cure = "write a whole number of seconds, 1 or more";
-                self.refuse(setting, "this is no length of time", cure);
-                None
-            }
-            Ok(length) if length > LONGEST => {
-                let what = "a grant lasts 30 days at most";
-                self.say(
-                    setting,
-                    Verdict::Narrow,
-                    what,
-                    "knock again after that time",
-                );
-                Some(LONGEST)
-            }
-            Ok(length) => Some(length),
-        }
-    }
-}
 
 /// Converts a stanza, the one of this number, into a user. `rules` are those of fwknopd.conf.
 pub(super) fn convert(

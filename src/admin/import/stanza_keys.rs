@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::stanza::Reading;
+use super::reading::Reading;
 use crate::client::import_fwknoprc::{HMAC_KEY_MAX, KEY_MAX, digest, key, mode};
 use crate::client::profile::quoted;
 use crate::model::foreign::{TomlText, Verdict};

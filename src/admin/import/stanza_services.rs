@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use super::command::{self, CYCLE, Meaning};
 use super::converted::{ServiceKeys, texts};
 use super::ports;
+use super::reading::Reading;
 use super::rules::Rules;
-use super::stanza::Reading;
 use crate::model::foreign::{Setting, Verdict};
 use crate::model::service::Ports;
 

@@ -4,15 +4,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
 use super::converted::Converted;
-use super::{Input, convert, kind};
+use super::inputs::{Input, convert};
+use super::kind;
 use crate::adapters::clock;
 use crate::adapters::config::disk;
-use crate::adapters::files;
+use crate::adapters::files::{self, FileErrorKind};
 use crate::admin::config_files::{self, ConfigFiles};
 use crate::admin::reload::{ReloadResult, reload};
-use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
+use crate::model::exit::{CONFIG, ExitError, FAILED, NO_INPUT, SYSTEM};
 use crate::model::foreign::{Findings, Place, Verdict};
 
 const LOCALTIME: &str = "/etc/localtime";
@@ -72,8 +74,14 @@ fn write(
     refuse_existing(&config_files, converted, paths)?;
     let texts = texts(converted);
     check(&mut config_files, paths, &texts)?;
+    create_all(paths, &texts)?;
+    Ok(CHECKED.then(|| reload(&config_files.settings.gate.control_socket)))
+}
+
+/// Creates all of these files. If one fails, none stays.
+fn create_all(paths: &[PathBuf], texts: &[Zeroizing<String>]) -> Result<(), ExitError> {
     let mut written: Vec<&PathBuf> = Vec::new();
-    for (path, text) in paths.iter().zip(&texts) {
+    for (path, text) in paths.iter().zip(texts) {
         if let Err(error) = config_files::create(path, text) {
             written
                 .iter()
@@ -82,14 +90,14 @@ fn write(
         }
         written.push(path);
     }
-    Ok(CHECKED.then(|| reload(&config_files.settings.gate.control_socket)))
+    Ok(())
 }
 
 /// The whole config with the new files, as `posternd run` would read it.
 fn check(
     config_files: &mut ConfigFiles,
     paths: &[PathBuf],
-    texts: &[zeroize::Zeroizing<String>],
+    texts: &[Zeroizing<String>],
 ) -> Result<(), ExitError> {
     if !CHECKED {
         return Ok(());
@@ -99,7 +107,7 @@ fn check(
 }
 
 /// Users first, as the paths.
-fn texts(converted: &Converted) -> Vec<zeroize::Zeroizing<String>> {
+fn texts(converted: &Converted) -> Vec<Zeroizing<String>> {
     let now = clock::wall();
     let headed = |place: Option<&Place>, toml: &str| {
         let from = place.map_or(String::new(), |place| format!(" from {place}"));
@@ -108,7 +116,7 @@ fn texts(converted: &Converted) -> Vec<zeroize::Zeroizing<String>> {
         let mut text = String::with_capacity(head.len() + toml.len());
         text.push_str(&head);
         text.push_str(toml);
-        zeroize::Zeroizing::new(text)
+        Zeroizing::new(text)
     };
     let users = converted.users.iter();
     let users = users.map(|user| headed(Some(&user.place), &user.toml.full));
@@ -148,7 +156,10 @@ fn refuse_existing(
 }
 
 fn input(path: &Path, exposed: &mut Findings) -> Result<Input, ExitError> {
-    let (text, private) = files::read_open(path).map_err(disk::unreadable)?;
+    let (text, private) = files::read_open(path).map_err(|error| match error.kind() {
+        FileErrorKind::NotFound => ExitError::new(NO_INPUT, error),
+        _ => disk::unreadable(error),
+    })?;
     let has_keys = matches!(kind::of(&text), Some(kind::Kind::Access | kind::Kind::Uci));
     if private.is_err() && has_keys {
         let place = Place {
@@ -167,7 +178,7 @@ fn input(path: &Path, exposed: &mut Findings) -> Result<Input, ExitError> {
     })
 }
 
-fn include(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
+fn include(path: &Path) -> Result<Zeroizing<String>, String> {
     let read = files::read_open(path).map_err(|error| error.to_string());
     read.map(|(text, _)| text)
 }
@@ -189,4 +200,21 @@ fn time_zone() -> Result<TimeZone, ExitError> {
         let cure = "link it to a file below /usr/share/zoneinfo";
         ExitError::new(CONFIG, format!("{LOCALTIME}: {error}; {cure}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_in_the_middle_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let texts = ["one", "two"].map(|text| Zeroizing::new(text.to_owned()));
+        let paths = [path("one.toml"), path("none/two.toml")];
+        assert!(create_all(&paths, &texts).is_err());
+        assert!(!paths[0].exists());
+        create_all(&[path("one.toml"), path("two.toml")], &texts).unwrap();
+        assert!(path("two.toml").exists());
+    }
 }

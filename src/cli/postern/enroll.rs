@@ -168,7 +168,8 @@ fn import_profiles(arguments: &Import, source: &str, config: &Path) -> Result<()
     match refused {
         0 => Ok(()),
         count => {
-            let what = format!("{count} settings were refused; correct them and import again");
+            let what =
+                format!("settings that were refused: {count}; correct them and import again");
             Err(ExitError::new(FAILED, what))
         }
     }

@@ -5,6 +5,7 @@ mod files;
 mod oracle;
 mod settings;
 mod tables;
+mod written;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,96 @@
+//! Converts files of any kind, those of the server before the stanzas that they change.
+
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
+
+use super::access::{self, Access, Sources};
+use super::converted::Converted;
+use super::kind::{self, Kind};
+use super::rules::{self, Rules};
+use super::{door, knockd, stanza, uci};
+
+use crate::model::foreign::{Findings, Place, Verdict};
+
+/// One file that is imported.
+pub struct Input {
+    pub path: PathBuf,
+    pub text: Zeroizing<String>,
+}
+
+/// Users and services of these files, with a finding for each setting that is not converted as it is. Files that
+/// access.conf includes are read with `file`, folders with `folder`.
+pub fn convert(
+    inputs: &[Input],
+    zone: &TimeZone,
+    file: &dyn Fn(&Path) -> Result<Zeroizing<String>, String>,
+    folder: &dyn Fn(&Path) -> Result<Vec<PathBuf>, String>,
+) -> Converted {
+    let sources = Sources { file, folder };
+    let mut made = Converted::default();
+    let mut rules = Rules::default();
+    let mut accesses = Vec::new();
+    for input in inputs {
+        let (path, text) = (input.path.as_path(), input.text.as_str());
+        let findings = &mut made.findings;
+        match kind::of(text) {
+            Some(Kind::Access) => accesses.push(access::read(path, text, &sources, findings)),
+            Some(Kind::Server) => rules.add(&rules::read(path, text, findings)),
+            Some(Kind::Uci) => {
+                let uci = uci::read(path, text, findings);
+                let mut own = Rules::default();
+                own.apply(&uci.server, findings);
+                rules.add(&own);
+                accesses.push(uci.access);
+            }
+            Some(Kind::Knockd) => {
+                for door in knockd::read(path, text, findings) {
+                    door::convert(&door, &mut made);
+                }
+            }
+            other => unknown(path, other, findings),
+        }
+    }
+    let blocked = rules.blocked || accesses.iter().any(|access| access.blocked);
+    stanzas(&accesses, blocked, &rules, zone, &mut made);
+    made
+}
+
+fn stanzas(
+    accesses: &[Access],
+    blocked: bool,
+    rules: &Rules,
+    zone: &TimeZone,
+    made: &mut Converted,
+) {
+    let stanzas = accesses.iter().flat_map(|access| &access.stanzas);
+    for (number, stanza) in (1..).zip(stanzas) {
+        if blocked {
+            let what = "the stanza is not converted, because of a setting above";
+            let words = (what, "correct that setting, and import again");
+            made.findings
+                .add(&stanza.place, None, Verdict::Refuse, words);
+        } else {
+            stanza::convert(stanza, number, rules, zone, made);
+        }
+    }
+}
+
+fn unknown(path: &Path, kind: Option<Kind>, findings: &mut Findings) {
+    let place = Place {
+        file: path.into(),
+        line: 1,
+    };
+    let words = match kind {
+        Some(Kind::Client) => (
+            "this is the .fwknoprc of a client",
+            "run postern import with this file, as the user who has it",
+        ),
+        _ => (
+            "this is no access.conf, fwknopd.conf, knockd.conf or /etc/config/fwknopd",
+            "name one of these files",
+        ),
+    };
+    findings.add(&place, None, Verdict::Refuse, words);
+}
