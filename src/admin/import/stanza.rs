@@ -154,14 +154,26 @@ fn texts_of(networks: &[ipnet::Ipv4Net]) -> Vec<String> {
     networks.iter().map(ToString::to_string).collect()
 }
 
-/// `duration` and `max_duration`. A client may ask for more than the default, up to MAX_FW_TIMEOUT.
+/// `duration` and `max_duration`. fwknopd cuts what a client asks for to MAX_FW_TIMEOUT, but not its own default. Postern
+/// cuts both, so the default is cut, too: a longer maximum would give clients more than they could ask for.
 fn durations(reading: &mut Reading<'_>) -> (u64, u64) {
-    let longest = reading.seconds("MAX_FW_TIMEOUT");
-    let usual = reading.seconds("FW_ACCESS_TIMEOUT").unwrap_or(DURATION);
+    let longest = reading.seconds("MAX_FW_TIMEOUT").unwrap_or(MAX_DURATION);
+    let setting = reading.get("FW_ACCESS_TIMEOUT");
+    let usual = match setting {
+        // fwknopd takes its default for 0.
+        Some(setting) if *setting.value == "0" => DURATION,
+        _ => reading.seconds("FW_ACCESS_TIMEOUT").unwrap_or(DURATION),
+    };
     if let Some(timer) = cycle_timer(reading) {
         return (timer, timer);
     }
-    (usual, longest.unwrap_or(MAX_DURATION).max(usual))
+    let about = setting.or(reading.get("MAX_FW_TIMEOUT"));
+    if let Some(setting) = about.filter(|_| usual > longest) {
+        let what = format!("a grant lasts {longest} s at most, which is MAX_FW_TIMEOUT");
+        let cure = format!("write MAX_FW_TIMEOUT {usual}, if clients may ask for that long");
+        reading.say(setting, Verdict::Narrow, &what, &cure);
+    }
+    (usual.min(longest), longest)
 }
 
 /// What fwknopd takes for a program without a firewall rule.

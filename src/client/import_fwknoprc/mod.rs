@@ -1,7 +1,9 @@
 //! Imports fwknop's .fwknoprc: a profile for each of its sections.
 
+mod keys;
 mod profile;
 mod read;
+mod reading;
 mod secret;
 mod table;
 #[cfg(test)]

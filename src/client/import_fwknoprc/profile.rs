@@ -2,15 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use zeroize::Zeroizing;
-
 use super::read::Section;
-use super::secret::{HMAC_KEY_MAX, KEY_MAX, digest, key, mode};
+use super::reading::Reading;
 use super::table::FWKNOPRC;
 use crate::client::profile::quoted;
 use crate::client::token::is_profile_name;
 use crate::model::endpoint::{DEFAULT_PORT, Host};
-use crate::model::foreign::{Findings, Place, Setting, TomlText, Verdict, row};
+use crate::model::foreign::{Findings, Place, TomlText, Verdict, row};
 use crate::model::service::Ports;
 
 /// A profile and where it was defined.
@@ -22,12 +20,6 @@ pub struct NewProfile {
     pub place: Place,
     /// The section for the config.
     pub toml: TomlText,
-}
-
-struct Reading<'s, 'f> {
-    section: &'s Section,
-    findings: &'f mut Findings,
-    refused: bool,
 }
 
 /// The profile of a section; `None` if a part of it was refused.
@@ -95,59 +87,7 @@ fn kept(letter: char) -> char {
     if is_kept { letter } else { '-' }
 }
 
-struct Keys {
-    key: Zeroizing<String>,
-    hmac_key: Option<Zeroizing<String>>,
-    hmac: &'static str,
-    mode: &'static str,
-    username: Option<String>,
-}
-
-impl Keys {
-    fn write(&self, toml: &mut TomlText) {
-        toml.put("key = \"");
-        toml.put_secret(&self.key);
-        toml.put("\"");
-        match &self.hmac_key {
-            Some(hmac_key) => {
-                toml.put(", hmac_key = \"");
-                toml.put_secret(hmac_key);
-                toml.put(&format!("\", hmac = \"{}\"", self.hmac));
-            }
-            None => toml.put(", insecure_without_hmac = true"),
-        }
-        if self.mode != "cbc" {
-            toml.put(&format!(", mode = \"{}\"", self.mode));
-        }
-        if let Some(username) = &self.username {
-            toml.put(&format!(", username = {}", quoted(username)));
-        }
-    }
-}
-
-impl<'s> Reading<'s, '_> {
-    fn get(&self, name: &str) -> Option<&'s Setting> {
-        let mut settings = self.section.settings.iter();
-        settings.find(|setting| setting.name == name)
-    }
-
-    /// fwknop's client takes exactly Y or y as a yes.
-    fn is_yes(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|one| one.value.eq_ignore_ascii_case("y"))
-    }
-
-    fn say(&mut self, setting: &Setting, verdict: Verdict, what: &str, cure: &str) {
-        let row = row(&FWKNOPRC, &setting.name);
-        self.findings
-            .add(&setting.place, row, verdict, (what, cure));
-        self.refused |= verdict == Verdict::Refuse;
-    }
-
-    fn refuse(&mut self, setting: &Setting, what: &str, cure: &str) {
-        self.say(setting, Verdict::Refuse, what, cure);
-    }
-
+impl Reading<'_, '_> {
     fn judged_by_table(&mut self) {
         const SWITCHES: [&str; 6] = [
             "RAND_PORT",
@@ -197,75 +137,6 @@ impl<'s> Reading<'s, '_> {
             );
         }
         host
-    }
-
-    fn number(&mut self, name: &str, least: u64, most: u64) -> Option<u64> {
-        let setting = self.get(name)?;
-        let number = setting.value.parse::<u64>().ok();
-        let number = number.filter(|number| (least..=most).contains(number));
-        if number.is_none() {
-            let cure = format!("write a number from {least} to {most}");
-            self.refuse(setting, "this number cannot be used", &cure);
-        }
-        number
-    }
-
-    fn keys(&mut self) -> Option<Keys> {
-        let hmac_key = self.one_key(["HMAC_KEY", "HMAC_KEY_BASE64"], HMAC_KEY_MAX);
-        let key = self.one_key(["KEY", "KEY_BASE64"], KEY_MAX);
-        let named = |reading: &mut Self, name, known: fn(&str) -> Option<&'static str>, cure| {
-            let setting = reading.get(name)?;
-            let found = known(&setting.value);
-            if found.is_none() {
-                reading.refuse(setting, "Postern does not know this value", cure);
-            }
-            found
-        };
-        let cure = "write MD5, SHA1, SHA256, SHA384, SHA512, SHA3_256 or SHA3_512";
-        let hmac = named(self, "HMAC_DIGEST_TYPE", digest, cure).unwrap_or("sha256");
-        let cure = "remove ENCRYPTION_MODE here and at the gate, or write CBC";
-        let mode = named(self, "ENCRYPTION_MODE", mode, cure).unwrap_or("cbc");
-        let username = self.get("SPOOF_USER").map(|user| user.value.to_string());
-        let Some(key) = key else {
-            if !self.refused {
-                let words = (
-                    "the section has no key",
-                    "add KEY_BASE64 and HMAC_KEY_BASE64",
-                );
-                self.findings
-                    .add(&self.section.place, None, Verdict::Refuse, words);
-                self.refused = true;
-            }
-            return None;
-        };
-        if hmac_key.is_none() && self.is_yes("USE_HMAC") {
-            let setting = self.get("USE_HMAC")?;
-            self.refuse(
-                setting,
-                "the section has no HMAC_KEY",
-                "add HMAC_KEY_BASE64",
-            );
-        }
-        Some(Keys {
-            key,
-            hmac_key,
-            hmac,
-            mode,
-            username,
-        })
-    }
-
-    fn one_key(&mut self, [plain, encoded]: [&str; 2], most: usize) -> Option<Zeroizing<String>> {
-        let found = (self.get(plain), self.get(encoded));
-        if let (Some(plain), Some(_)) = found {
-            let what = "the same key is there in base64, too";
-            self.refuse(plain, what, "remove one of the two");
-            return None;
-        }
-        let setting = found.0.or(found.1)?;
-        let read = key(&setting.value, setting.name == encoded, most);
-        read.map_err(|(what, cure)| self.refuse(setting, what, cure))
-            .ok()
     }
 
     /// The keys of `fwknop` for NAT, each with a comma in front.

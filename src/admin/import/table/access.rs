@@ -36,7 +36,10 @@ pub(crate) const ACCESS: [Row; 45] = [
         "ENCRYPTION_MODE",
         "`[[user]] fwknop.mode` for CBC and legacy; refused for CFB, OFB, CTR and ECB",
     ),
-    Row::convert("FW_ACCESS_TIMEOUT", "`[[user]] duration`"),
+    Row::convert(
+        "FW_ACCESS_TIMEOUT",
+        "`[[user]] duration`; narrowed to MAX_FW_TIMEOUT, which is 300 if it is not there",
+    ),
     Row::convert("MAX_FW_TIMEOUT", "`[[user]] max_duration`"),
     Row::convert("REQUIRE_USERNAME", "`[[user]] fwknop.username`, and `name`"),
     Row::convert(

@@ -77,11 +77,7 @@ fn before(text: &str) -> Admitted {
             .any(|network| inside(network, source));
         let open = list("OPEN_PORTS").is_none_or(|ports| ports.contains(&&*wanted));
         let closed = list("RESTRICT_PORTS").is_some_and(|ports| ports.contains(&&*wanted));
-        let length = if asked == 0 {
-            usual
-        } else {
-            asked.min(most.max(usual))
-        };
+        let length = if asked == 0 { usual } else { asked.min(most) };
         if is_known && from && open && !closed {
             length
         } else {
@@ -177,6 +173,7 @@ fn no_stanza_admits_more_than_before() {
                     "",
                     "FW_ACCESS_TIMEOUT 60",
                     "MAX_FW_TIMEOUT 60",
+                    "MAX_FW_TIMEOUT 10",
                     "FW_ACCESS_TIMEOUT 3600\nMAX_FW_TIMEOUT 10",
                 ] {
                     for more in [

@@ -27,14 +27,22 @@ fn values_of_a_stanza_are_kept() {
     for (lines, key, value) in [
         ("", "duration", "30s"),
         ("", "max_duration", "300s"),
-        ("FW_ACCESS_TIMEOUT 3600", "max_duration", "3600s"),
+        ("FW_ACCESS_TIMEOUT 3600", "duration", "300s"),
+        ("FW_ACCESS_TIMEOUT 3600", "max_duration", "300s"),
+        (
+            "FW_ACCESS_TIMEOUT 3600\nMAX_FW_TIMEOUT 3600",
+            "duration",
+            "3600s",
+        ),
+        ("FW_ACCESS_TIMEOUT 0", "duration", "30s"),
+        ("MAX_FW_TIMEOUT 10", "duration", "10s"),
         ("REQUIRE_SOURCE y", "grant_to", "claimed"),
         (
             "ACCESS_EXPIRE_EPOCH 1800000000",
             "expires",
             "2027-01-15T08:00:00Z",
         ),
-        ("FW_ACCESS_TIMEOUT 99999999", "duration", "2592000s"),
+        ("MAX_FW_TIMEOUT 99999999", "max_duration", "2592000s"),
     ] {
         let user = only_user(&stanza(lines));
         let found = user[key]
@@ -70,7 +78,7 @@ fn wrong_lines_are_refused_with_their_message() {
             "takes away all ports",
         ),
         (
-            "FW_ACCESS_TIMEOUT 0",
+            "FW_ACCESS_TIMEOUT -1",
             "FW_ACCESS_TIMEOUT refused: this is no length of time",
         ),
         ("MAX_FW_TIMEOUT x", "MAX_FW_TIMEOUT refused"),
@@ -211,6 +219,10 @@ fn wrong_keys_and_sources_are_refused() {
 fn narrowed_lines_keep_their_user() {
     for (lines, part) in [
         ("ENABLE_CMD_EXEC Y", "ENABLE_CMD_EXEC narrowed"),
+        (
+            "FW_ACCESS_TIMEOUT 301",
+            "a grant lasts 300 s at most, which is MAX_FW_TIMEOUT",
+        ),
         (
             "ENABLE_CMD_EXEC Y\nCMD_EXEC_USER nobody",
             "CMD_EXEC_USER narrowed",
