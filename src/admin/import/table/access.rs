@@ -14,7 +14,7 @@ const FORWARD_ALL: &str =
     "Postern forwards single ports, not all traffic; with FORCE_NAT it is narrowed to that";
 const NAME_PORTS: &str = "add a [service.NAME] with ports and forward for each port";
 
-pub(crate) const ACCESS: [Row; 45] = [
+pub(crate) const ACCESS: [Row; 46] = [
     Row::convert("SOURCE", "`[[user]] from`"),
     Row::refuse(
         "DESTINATION",
@@ -36,6 +36,7 @@ pub(crate) const ACCESS: [Row; 45] = [
         "ENCRYPTION_MODE",
         "`[[user]] fwknop.mode` for CBC and legacy; refused for CFB, OFB, CTR and ECB",
     ),
+    Row::ignore("RAND_MODE_LEGACY", "fwknopd ignores it, too"),
     Row::convert(
         "FW_ACCESS_TIMEOUT",
         "`[[user]] duration`; narrowed to MAX_FW_TIMEOUT, which is 300 if it is not there",
