@@ -34,7 +34,7 @@ complete -c postern -n "__fish_postern_needs_command" -f -a "run" -d 'Knock, run
 complete -c postern -n "__fish_postern_needs_command" -f -a "keep" -d 'Keep services open until a signal ends it, also when this machine\'s address changes'
 complete -c postern -n "__fish_postern_needs_command" -f -a "profiles" -d 'List the profiles of the config'
 complete -c postern -n "__fish_postern_needs_command" -f -a "enroll" -d 'Make a key pair and print the enrolment request for a gate; the private key stays on this machine'
-complete -c postern -n "__fish_postern_needs_command" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator, or profiles from fwknop\'s .fwknoprc'
+complete -c postern -n "__fish_postern_needs_command" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator'
 complete -c postern -n "__fish_postern_needs_command" -f -a "keygen" -d 'Make a shared key or a key pair'
 complete -c postern -n "__fish_postern_needs_command" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show its request'
 complete -c postern -n "__fish_postern_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -130,6 +130,7 @@ complete -c postern -n "__fish_postern_using_subcommand enroll" -s h -l help -d 
 complete -c postern -n "__fish_postern_using_subcommand import" -l profile -d 'Choose the name of the profile [default: as enrolled, or the first part of the gate\'s name]' -r
 complete -c postern -n "__fish_postern_using_subcommand import" -l config -d 'Read profiles from this file [default: postern/config.toml in $XDG_CONFIG_HOME or ~/.config]' -r -F
 complete -c postern -n "__fish_postern_using_subcommand import" -l replace -d 'Replace the profile of this name, or the only profile of the gate'
+complete -c postern -n "__fish_postern_using_subcommand import" -l dry-run -d 'Print the profiles of a .fwknoprc with … in place of each key, and write nothing'
 complete -c postern -n "__fish_postern_using_subcommand import" -l json -d 'Write one JSON object'
 complete -c postern -n "__fish_postern_using_subcommand import" -s h -l help -d 'Print help'
 complete -c postern -n "__fish_postern_using_subcommand keygen" -s o -l output -d 'Write the secret key to this new file, readable by its owner only [default: standard output]' -r -F
@@ -151,7 +152,7 @@ complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_see
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "keep" -d 'Keep services open until a signal ends it, also when this machine\'s address changes'
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "profiles" -d 'List the profiles of the config'
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "enroll" -d 'Make a key pair and print the enrolment request for a gate; the private key stays on this machine'
-complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator, or profiles from fwknop\'s .fwknoprc'
+complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "import" -d 'Add a profile from the token or the TOML text of the gate\'s administrator'
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "keygen" -d 'Make a shared key or a key pair'
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "open-packet" -d 'Open a packet with the profile\'s key and show its request'
 complete -c postern -n "__fish_postern_using_subcommand help; and not __fish_seen_subcommand_from knock close connect run keep profiles enroll import keygen open-packet help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -8,6 +8,7 @@ use crate::client::profile::{list, quoted};
 use crate::model::foreign::{Findings, Setting, TomlText, Verdict, row};
 
 const SEQUENCE_TIMEOUT: u64 = 25;
+const SEQUENCE_TIMEOUT_MAX: u64 = 300;
 const CMD_TIMEOUT: u64 = 10;
 /// A rule that nothing deletes becomes a grant of this length.
 const ENDLESS: u64 = 3600;
@@ -36,14 +37,14 @@ pub(super) fn convert(door: &Door, made: &mut Converted) {
         refused: door.refused,
     };
     reading.check_names();
-    let sequence = reading.sequence();
+    let hits = reading.sequence();
     let flags = reading.flags();
-    let timeout = reading.seconds(&["Seq_Timeout", "Timeout"]);
+    let timeout = reading.seconds(&["Seq_Timeout", "Timeout"], SEQUENCE_TIMEOUT_MAX);
     let does = reading.does();
     let networks = reading.networks(does.as_ref());
     let refused = reading.refused;
     made.findings = findings;
-    let (Some(sequence), Some(does), false) = (sequence, does, refused) else {
+    let (Some(hits), Some(does), false) = (hits, does, refused) else {
         return;
     };
     let name = made.names.user(&door.name, "knockd");
@@ -56,7 +57,7 @@ pub(super) fn convert(door: &Door, made: &mut Converted) {
     };
     let mut toml = TomlText::new();
     toml.line("name", &quoted(&name));
-    toml.line(sequence.0, &sequence.1);
+    toml.line("sequence", &list(&hits));
     toml.line(
         "sequence_timeout",
         &seconds(timeout.unwrap_or(SEQUENCE_TIMEOUT)),
@@ -117,39 +118,26 @@ impl<'a> Reading<'a> {
                 );
             }
         }
-        if let Some((target, row)) = self.get(&["Target"]).zip(row(&KNOCKD, "Target")) {
-            self.refuse(target, row.why, row.cure);
+        for name in ["Target", "One_Time_Sequences"] {
+            if let Some((setting, row)) = self.get(&[name]).zip(row(&KNOCKD, name)) {
+                self.refuse(setting, row.why, row.cure);
+            }
         }
     }
 
-    /// `sequence` or `sequences_file` with its value.
-    fn sequence(&mut self) -> Option<(&'static str, String)> {
-        match (self.get(&["Sequence"]), self.get(&["One_Time_Sequences"])) {
-            (Some(_), Some(file)) => {
-                self.refuse(file, "Sequence is there, too", "remove one of the two");
-                None
-            }
-            (None, Some(file)) if file.value.starts_with('/') => {
-                Some(("sequences_file", quoted(&file.value)))
-            }
-            (None, Some(file)) => {
-                let what = "the file is not named by its absolute path";
-                self.refuse(file, what, "write the path with a / in front");
-                None
-            }
-            (Some(sequence), None) => {
-                let hits = hits(&sequence.value);
-                if hits.is_none() {
-                    let cure = "write 1 to 32 ports with commas between, like 7000,8000:udp";
-                    self.refuse(sequence, "this is no sequence of ports", cure);
-                }
-                hits.map(|hits| ("sequence", list(&hits)))
-            }
-            (None, None) => {
+    fn sequence(&mut self) -> Option<Vec<String>> {
+        let Some(sequence) = self.get(&["Sequence"]) else {
+            if self.get(&["One_Time_Sequences"]).is_none() {
                 self.refuse_door("the door has no sequence", "add Sequence, or remove it");
-                None
             }
+            return None;
+        };
+        let hits = hits(&sequence.value);
+        if hits.is_none() {
+            let cure = "write 1 to 32 ports with commas between, like 7000,8000:udp";
+            self.refuse(sequence, "this is no sequence of ports", cure);
         }
+        hits
     }
 
     fn flags(&mut self) -> Vec<String> {
@@ -166,16 +154,21 @@ impl<'a> Reading<'a> {
             let cure = "write fin, syn, rst, psh, ack or urg, with ! in front for without";
             self.refuse(setting, "this is no list of TCP flags", cure);
         }
+        let is_both = |flag: &String| flags.contains(&format!("!{flag}"));
+        if flags.iter().any(is_both) {
+            let what = "no packet has a flag both set and not set";
+            self.refuse(setting, what, "write each flag once");
+        }
         flags
     }
 
-    fn seconds(&mut self, names: &[&str]) -> Option<u64> {
+    fn seconds(&mut self, names: &[&str], most: u64) -> Option<u64> {
         let setting = self.get(names)?;
         match setting.value.parse::<u64>() {
-            Ok(length) if (1..=LONGEST).contains(&length) => Some(length),
+            Ok(length) if (1..=most).contains(&length) => Some(length),
             _ => {
-                let cure = "write a whole number of seconds, from 1 to 2592000";
-                self.refuse(setting, "this is no length of time", cure);
+                let cure = format!("write a whole number of seconds, from 1 to {most}");
+                self.refuse(setting, "the gate cannot keep this length of time", &cure);
                 None
             }
         }
@@ -194,7 +187,9 @@ impl<'a> Reading<'a> {
                 return None;
             }
         };
-        let timeout = self.seconds(&["Cmd_Timeout"]).unwrap_or(CMD_TIMEOUT);
+        let timeout = self
+            .seconds(&["Cmd_Timeout"], LONGEST)
+            .unwrap_or(CMD_TIMEOUT);
         let opening = self.words(start)?;
         let closing = match stop {
             Some(stop) => Some(self.words(stop)?),

@@ -17,6 +17,9 @@ use crate::model::foreign::{TomlText, Verdict, row};
 /// fwknopd's defaults.
 const DURATION: u64 = 30;
 const MAX_DURATION: u64 = 300;
+const USERNAME: &str = "REQUIRE_USERNAME";
+/// A packet states at most so many bytes.
+const USERNAME_MAX: usize = 48;
 
 /// Converts a stanza, the one of this number, into a user. `rules` are those of fwknopd.conf.
 pub(super) fn convert(
@@ -33,6 +36,7 @@ pub(super) fn convert(
         refused: stanza.refused,
     };
     known_settings(&mut reading);
+    check_username(&mut reading);
     let from = source(&mut reading);
     let keys = stanza_keys::read(&mut reading);
     let opens = stanza_services::read(&mut reading, rules);
@@ -45,7 +49,7 @@ pub(super) fn convert(
         return;
     };
     let mut settings = stanza.settings.iter();
-    let user = settings.find(|setting| setting.name == "REQUIRE_USERNAME");
+    let user = settings.find(|setting| setting.name == USERNAME);
     let otherwise = format!("fwknop-{number}");
     let wanted = user.map_or(otherwise.as_str(), |user| user.value.as_str());
     let name = made.names.user(wanted, &otherwise);
@@ -126,6 +130,17 @@ fn known_settings(reading: &mut Reading<'_>) {
             Verdict::Refuse => reading.refuse(setting, row.why, row.cure),
             Verdict::Ignore | Verdict::Convert => {}
         }
+    }
+}
+
+fn check_username(reading: &mut Reading<'_>) {
+    let Some(setting) = reading.get(USERNAME) else {
+        return;
+    };
+    let is_kept = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if setting.value.len() > USERNAME_MAX || !setting.value.bytes().all(is_kept) {
+        let cure = "write the name that the client sends, 1 to 48 printable characters";
+        reading.refuse(setting, "no packet can state this user name", cure);
     }
 }
 

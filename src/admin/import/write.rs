@@ -20,9 +20,6 @@ use crate::model::foreign::{Findings, Place, Verdict};
 const LOCALTIME: &str = "/etc/localtime";
 const LOCALTIME_MAX: u64 = 1 << 20;
 
-/// Whether the config reads every key that an import writes. Until then it is neither checked nor reloaded.
-const CHECKED: bool = false;
-
 /// What was imported.
 pub(crate) struct Imported {
     pub(crate) converted: Converted,
@@ -33,7 +30,8 @@ pub(crate) struct Imported {
 }
 
 /// Imports these files. With `dry_run` it writes nothing and needs no config.
-/// Fails with exit code 1 if a user or a service exists already, 78 for an invalid config. Then nothing is written.
+/// Fails with exit code 1 if a user or a service exists already, 78 for a config that is invalid, or would be with the new
+/// files. Then nothing is written.
 pub(crate) fn import(
     config: &Path,
     paths: &[PathBuf],
@@ -52,7 +50,7 @@ pub(crate) fn import(
     let files: Vec<PathBuf> = users.chain(services).collect();
     let mut reloaded = None;
     if !dry_run && !files.is_empty() {
-        reloaded = write(config, &converted, &files)?;
+        reloaded = Some(write(config, &converted, &files)?);
     }
     Ok(Imported {
         converted,
@@ -67,15 +65,16 @@ fn write(
     config: &Path,
     converted: &Converted,
     paths: &[PathBuf],
-) -> Result<Option<ReloadResult>, ExitError> {
+) -> Result<ReloadResult, ExitError> {
     let mut config_files = ConfigFiles::open(config)?;
     let services = files::folder_of(config).join(SERVICES);
     files::make_folder(&services, 0o700).map_err(disk::unreadable)?;
     refuse_existing(&config_files, converted, paths)?;
     let texts = texts(converted);
-    check(&mut config_files, paths, &texts)?;
+    let new = paths.iter().zip(&texts);
+    config_files.check_all(new.map(|(path, text)| (path.as_path(), text.as_str())))?;
     create_all(paths, &texts)?;
-    Ok(CHECKED.then(|| reload(&config_files.settings.gate.control_socket)))
+    Ok(reload(&config_files.settings.gate.control_socket))
 }
 
 /// Creates all of these files. If one fails, none stays.
@@ -91,19 +90,6 @@ fn create_all(paths: &[PathBuf], texts: &[Zeroizing<String>]) -> Result<(), Exit
         written.push(path);
     }
     Ok(())
-}
-
-/// The whole config with the new files, as `posternd run` would read it.
-fn check(
-    config_files: &mut ConfigFiles,
-    paths: &[PathBuf],
-    texts: &[Zeroizing<String>],
-) -> Result<(), ExitError> {
-    if !CHECKED {
-        return Ok(());
-    }
-    let files = paths.iter().zip(texts);
-    config_files.check_all(files.map(|(path, text)| (path.as_path(), text.as_str())))
 }
 
 /// Users first, as the paths.

@@ -52,7 +52,7 @@ pub(super) enum Command {
     Profiles(Profiles),
     /// Make a key pair and print the enrolment request for a gate; the private key stays on this machine
     Enroll(Enroll),
-    /// Add a profile from the token or the TOML text of the gate's administrator, or profiles from fwknop's .fwknoprc
+    /// Add a profile from the token or the TOML text of the gate's administrator
     Import(Import),
     /// Make a shared key or a key pair
     Keygen(Keygen),
@@ -299,7 +299,7 @@ pub(super) struct Enroll {
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// Read the token, the profile or the .fwknoprc from this file, or - for standard input; a token without a key may be the argument itself [default: -]
+    /// Read the token or the profile, or with --dry-run a .fwknoprc, from this file, or - for standard input; a token without a key may be the argument itself [default: -]
     #[arg(value_name = "TOKEN-FILE")]
     pub(super) source: Option<String>,
     /// Choose the name of the profile [default: as enrolled, or the first part of the gate's name]
@@ -308,6 +308,9 @@ pub(super) struct Import {
     /// Replace the profile of this name, or the only profile of the gate
     #[arg(long)]
     pub(super) replace: bool,
+    /// Print the profiles of a .fwknoprc with … in place of each key, and write nothing
+    #[arg(long, conflicts_with_all = ["profile", "replace"])]
+    pub(super) dry_run: bool,
     /// Write one JSON object
     #[arg(long)]
     pub(super) json: bool,

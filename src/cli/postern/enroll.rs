@@ -79,7 +79,11 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
     let config = config_path(config)?;
     let source = source(arguments.source.as_deref())?;
     if import_fwknoprc::is_fwknoprc(&source) {
-        return import_profiles(arguments, &source, &config);
+        return import_profiles(arguments, &source);
+    }
+    if arguments.dry_run {
+        let what = "--dry-run is for a .fwknoprc; run postern import without it";
+        return Err(ExitError::new(USAGE, what));
     }
     let name = arguments.profile.as_deref();
     let imported = client::import(&source, &config, name, arguments.replace)?;
@@ -113,7 +117,6 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
 
 #[derive(Serialize)]
 struct ImportProfilesJson {
-    config: String,
     profiles: Vec<String>,
     findings: Vec<FindingJson>,
     refused: usize,
@@ -129,17 +132,15 @@ struct FindingJson {
     cure: String,
 }
 
-/// Imports the sections of a .fwknoprc. Fails after that if a setting was refused.
-fn import_profiles(arguments: &Import, source: &str, config: &Path) -> Result<(), ExitError> {
-    if arguments.profile.is_some() {
-        let what = "a .fwknoprc names its profiles itself; run postern import without --profile";
+/// Shows the sections of a .fwknoprc as profiles. Fails after that if a setting was refused.
+fn import_profiles(arguments: &Import, source: &str) -> Result<(), ExitError> {
+    if !arguments.dry_run {
+        let what = "postern cannot send packets of fwknop yet, so no profile is written; \
+            run postern import --dry-run to see them, and keep fwknop as the client";
         return Err(ExitError::new(USAGE, what));
     }
     let path = arguments.source.as_deref().unwrap_or("-");
     let (profiles, findings) = import_fwknoprc::convert(Path::new(path), source);
-    if !profiles.is_empty() {
-        import_fwknoprc::add(&profiles, config, arguments.replace)?;
-    }
     let refused = findings.0.iter();
     let refused = refused.filter(|one| one.verdict == Verdict::Refuse).count();
     if arguments.json {
@@ -152,7 +153,6 @@ fn import_profiles(arguments: &Import, source: &str, config: &Path) -> Result<()
             cure: one.cure,
         });
         let imported = ImportProfilesJson {
-            config: config.display().to_string(),
             profiles: profiles.into_iter().map(|one| one.name).collect(),
             findings: findings.collect(),
             refused,
@@ -160,9 +160,9 @@ fn import_profiles(arguments: &Import, source: &str, config: &Path) -> Result<()
         json::write("import", imported)?;
     } else {
         findings.0.iter().for_each(|one| hint(&one.to_string()));
+        say("# dry run: nothing is written, and … stands for a key\n")?;
         for new in &profiles {
-            let (name, place, config) = (&new.name, &new.place, config.display());
-            say(&format!("added profile {name} from {place}, in {config}\n"))?;
+            say(&format!("\n{}", new.toml.masked))?;
         }
     }
     match refused {

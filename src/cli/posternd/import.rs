@@ -84,9 +84,8 @@ fn written(imported: &Imported) -> String {
     if imported.files.is_empty() {
         return "nothing to write\n".to_owned();
     }
-    match &imported.reload {
-        Some(reload) => text += &format!("{}\n", handout::reload_text(reload)),
-        None => text += "next: posternd check\n",
+    if let Some(reload) = &imported.reload {
+        text += &format!("{}\n", handout::reload_text(reload));
     }
     text
 }

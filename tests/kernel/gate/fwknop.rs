@@ -114,6 +114,27 @@ pub(crate) fn fwknop_client_opens_the_port(backend: &'static str) {
     world.first.open("bob", Family::V4, &[]);
 }
 
+pub(crate) fn imported_access_conf_admits_its_client(backend: &'static str) {
+    let world = World::start(&GateConfig::empty(backend).quiet().member("bob", ""));
+    let [key, hmac] = keys("alice");
+    let access = format!(
+        "#### fwknopd access.conf stanzas ###\n\nSOURCE              10.77.0.0/24\nOPEN_PORTS          tcp/{SERVICE}\n\
+         FW_ACCESS_TIMEOUT   60\nREQUIRE_SOURCE      Y\nKEY_BASE64          {key}\nHMAC_KEY_BASE64     {hmac}\n"
+    );
+    let access = world.write("access.conf", &access);
+    knock(&world.first, "alice", "-A tcp/2222 -a 10.77.0.2");
+    world.first.expect_shut_out(Family::V4);
+    let said = world.at_gate(&["import", &access.display().to_string()]);
+    assert!(said.contains("user fwknop-1 from"), "{said}");
+    knock(&world.first, "alice", "-A tcp/23 -a 10.77.0.2");
+    world.daemon.wait_for_count("refuse services", 1);
+    knock(&world.first, "alice", "-A tcp/2222 -a 10.77.0.2");
+    world.first.expect_let_in(Family::V4);
+    world.second.expect_shut_out(Family::V4);
+    let left = world.wait_for_grants(1)[0].until.since(now()).as_secs();
+    assert!((30..=61).contains(&left), "FW_ACCESS_TIMEOUT: {left}");
+}
+
 pub(crate) fn fwknop_packets_are_refused_by_reason(backend: &'static str) {
     let world = World::start(&plan(backend));
     let first = packet(&world, "alice", "-A tcp/2222 -a 10.77.0.2");

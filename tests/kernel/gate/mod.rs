@@ -103,6 +103,7 @@ const ALONE: &[postern_harness::world::Test] = postern_harness::table![
 const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NMAP: scans::nmap_sees_the_port_only_during_the_grant,
     FWKNOP: fwknop::fwknop_client_opens_the_port,
+    FWKNOP: fwknop::imported_access_conf_admits_its_client,
     FWKNOP: fwknop::fwknop_packets_are_refused_by_reason,
     FWKNOP: fwknop::fwknop_nat_and_commands_follow_the_config,
     SETPRIV: privileges::engine_has_no_privileges,

@@ -48,13 +48,6 @@ fn values_of_a_door_are_kept() {
             "[\"::/0\"]",
         ),
         (
-            door(&format!(
-                "one_time_sequences = /etc/knockd/ssh\ncommand = {ACCEPT}"
-            )),
-            "sequences_file",
-            "\"/etc/knockd/ssh\"",
-        ),
-        (
             door(&format!("sequence = 1\ncommand = {ACCEPT}")),
             "duration",
             "\"3600s\"",
@@ -123,7 +116,18 @@ fn wrong_doors_are_refused_with_their_message() {
             "sequence = 1\none_time_sequences = /a\ncommand = /bin/a",
             "One_Time_Sequences refused",
         ),
-        ("one_time_sequences = a\ncommand = /bin/a", "absolute path"),
+        (
+            "one_time_sequences = /a\ncommand = /bin/a",
+            "One_Time_Sequences refused: a user has one sequence",
+        ),
+        (
+            "sequence = 1\nseq_timeout = 301\ncommand = /bin/a",
+            "from 1 to 300",
+        ),
+        (
+            "sequence = 1\ntcpflags = syn,!syn\ncommand = /bin/a",
+            "both set and not set",
+        ),
         (
             "sequence = 1\ncommand = /bin/a\nseq_timeout = 0",
             "Seq_Timeout refused",

@@ -121,6 +121,61 @@ fn existing_names_keep_everything_out() {
     }
 }
 
+/// What the config refuses is not written, and its message names the new file.
+#[test]
+fn files_that_the_config_refuses_are_not_written() {
+    let (folder, config, mut inputs) = folder();
+    let knockd = folder.path().join("knockd.conf");
+    write(&knockd, "[a]\nsequence = 62201:udp\ncommand = /bin/true\n");
+    inputs.push(knockd);
+    let error = import_files(&config, &inputs, false)
+        .map(|_| ())
+        .unwrap_err();
+    let is_told = error.message.contains("users.d/a.toml") && error.message.contains("62201");
+    assert!(is_told, "{}", error.message);
+    assert_eq!(files(&folder).len(), 0);
+}
+
+/// Every key of a stanza and of a door is one that the config reads.
+#[test]
+fn config_reads_every_key_that_is_written() {
+    let ssh = "sequence = 7000,8000:udp\nseq_timeout = 300\ntcpflags = syn,!ack\n";
+    let rule = "-s %IP% -p tcp --dport 23 -j ACCEPT";
+    let knockd = format!(
+        "[a]\n{ssh}start_command = /sbin/iptables -A INPUT {rule}\nstop_command = /sbin/iptables -D INPUT {rule}\n\
+         [b]\nsequence = 9000\ncommand = /bin/true {{x}} %IP%\nstop_command = /bin/true\n\
+         [c]\nsequence = 9001\ncommand = nft add element inet filter knock {{ %IP% timeout 2m }}\n\
+         [d]\nsequence = 9002\ncommand = /sbin/iptables -D INPUT {rule}\n"
+    );
+    let more = |name: &str, lines: &str| {
+        format!("SOURCE 192.0.2.0/24,10.0.0.1\nREQUIRE_USERNAME {name}\n{lines}\n")
+    };
+    let keyless = "KEY passphrase\nENCRYPTION_MODE legacy\nACCESS_EXPIRE 06/30/2037\nOPEN_PORTS tcp/25\nREQUIRE_SOURCE Y";
+    let sha3 = "KEY other\nHMAC_KEY hmac\nHMAC_DIGEST_TYPE SHA3_512\nOPEN_PORTS udp/53\nACCESS_EXPIRE_EPOCH 2000000000";
+    let cycle = "KEY third\nHMAC_KEY hmac3\nOPEN_PORTS tcp/9\nCMD_CYCLE_OPEN /bin/true $IP $PORT $PROTO $TIMEOUT $CLIENT_TIMEOUT\nCMD_CYCLE_CLOSE /bin/true $SRC";
+    let nat = "KEY fourth\nHMAC_KEY hmac4\nFORCE_NAT 10.0.0.6 22\nFORCE_MASQUERADE Y";
+    let (folder, config, mut inputs) = folder();
+    let stanzas = [
+        ("b u", keyless),
+        ("carol", sha3),
+        ("dan", cycle),
+        ("eve", nat),
+    ];
+    let access = stanzas.map(|(name, lines)| more(name, lines)).concat();
+    for (name, text) in [("more.conf", &access), ("knockd.conf", &knockd)] {
+        inputs.push(folder.path().join(name));
+        write(&folder.path().join(name), text);
+    }
+    let imported =
+        import_files(&config, &inputs, false).unwrap_or_else(|error| panic!("{}", error.message));
+    assert!(
+        !imported.converted.findings.has_refused(),
+        "{:?}",
+        said(&imported.converted)
+    );
+    assert_eq!(imported.converted.users.len(), 9);
+}
+
 #[test]
 fn keys_that_others_may_read_are_told_of() {
     let (folder, config, access) = folder();
