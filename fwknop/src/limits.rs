@@ -9,7 +9,8 @@ pub const PAYLOAD_MAX: usize = 1500;
 
 /// Base64 of `Salted__`, as far as it does not depend on the salt. The wire leaves it out.
 pub(crate) const PREFIX: &[u8; 10] = b"U2FsdGVkX1";
-pub(crate) const MAGIC: &[u8; 8] = b"Salted__";
+/// The first eight bytes of a run.
+pub const MAGIC: &[u8; 8] = b"Salted__";
 pub(crate) const SALT_LEN: usize = 8;
 pub(crate) const BLOCK_LEN: usize = 16;
 /// Magic, salt and ciphertext of the longest payload: 1,510 characters of base64.

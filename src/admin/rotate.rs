@@ -101,7 +101,7 @@ fn key_choice(rotation: &Rotation, user: &Listed) -> Result<KeyChoice, ExitError
             );
             Err(ExitError::new(USAGE, format!("{what}; {cure}")))
         }
-        (_, _, KeyKind::Sequence { .. }) => {
+        (_, _, KeyKind::Sequence(_)) => {
             let file = user.file.display();
             let what = format!("{name} knocks with a sequence, which is not made here");
             let cure =
@@ -140,7 +140,7 @@ fn changed(
 ) -> Option<Zeroizing<String>> {
     let text = |key: &str| text_of(file, key);
     let old: Vec<(&str, Zeroizing<String>)> = match (until, &user.key) {
-        (None, _) | (Some(_), KeyKind::Fwknop { .. } | KeyKind::Sequence { .. }) => Vec::new(),
+        (None, _) | (Some(_), KeyKind::Fwknop { .. } | KeyKind::Sequence(_)) => Vec::new(),
         (Some(_), KeyKind::Shared) => vec![("old_key", text("key")?)],
         (Some(_), KeyKind::SharedFile(path)) => {
             let key = Zeroizing::new(files.key_file(path)?.trim_end().to_owned());

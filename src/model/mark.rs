@@ -51,6 +51,14 @@ pub struct UsedCodes {
     pub clean: Timestamp,
 }
 
+/// A sequence that must never open again while its user exists: nothing in it is fresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRecord {
+    pub user: String,
+    pub mark: Mark,
+    pub used: Timestamp,
+}
+
 /// What a store contained when it was opened, or what is added to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredMarks {
@@ -60,4 +68,6 @@ pub struct StoredMarks {
     /// Marks of refused knocks, in no order.
     pub refused: Vec<RefusedRecord>,
     pub users: Vec<UserRecord>,
+    /// Sequences that were used, in no order. They are never removed.
+    pub runs: Vec<RunRecord>,
 }

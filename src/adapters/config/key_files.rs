@@ -23,6 +23,13 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
         for user in users(&values) {
             has_pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
             named.extend(path(&file.path, user, "key_file"));
+            named.extend(path(&file.path, user, "sequences_file"));
+            let sequence = user
+                .get("sequence")
+                .and_then(|value| value.get_ref().as_table());
+            named.extend(
+                sequence.and_then(|sequence| path(&file.path, sequence, "passphrase_file")),
+            );
             let fwknop = user
                 .get("fwknop")
                 .and_then(|value| value.get_ref().as_table());

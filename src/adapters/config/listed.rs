@@ -38,9 +38,16 @@ pub(crate) enum KeyKind {
         hmac: bool,
     },
     /// Knocks with a port sequence.
-    Sequence {
-        keyed: bool,
-    },
+    Sequence(SequenceName),
+}
+
+/// Kinds of sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SequenceName {
+    Plain,
+    OneTime,
+    Keyed,
+    Encrypted,
 }
 
 #[expect(
@@ -90,9 +97,12 @@ impl Credential {
             Self::Fwknop(keys) => KeyKind::Fwknop {
                 hmac: keys.key.has_mac(),
             },
-            Self::Sequence(kind) => KeyKind::Sequence {
-                keyed: matches!(kind, SequenceKind::Keyed { .. }),
-            },
+            Self::Sequence(kind) => KeyKind::Sequence(match kind {
+                SequenceKind::Plain(_) => SequenceName::Plain,
+                SequenceKind::OneTime(_) => SequenceName::OneTime,
+                SequenceKind::Keyed { .. } => SequenceName::Keyed,
+                SequenceKind::Encrypted { .. } => SequenceName::Encrypted,
+            }),
         }
     }
 }
@@ -116,10 +126,12 @@ impl KeyKind {
             Self::Pair { psk: true, .. } => "key pair with psk",
             Self::Fwknop { hmac: true } => "fwknop",
             Self::Fwknop { hmac: false } => "fwknop without HMAC",
-            Self::Sequence { keyed: false } => {
+            Self::Sequence(SequenceName::Plain) => {
                 "sequence, readable and repeatable by anyone on the path"
             }
-            Self::Sequence { keyed: true } => "keyed sequence",
+            Self::Sequence(SequenceName::OneTime) => "one-time sequences",
+            Self::Sequence(SequenceName::Encrypted) => "encrypted sequence",
+            Self::Sequence(SequenceName::Keyed) => "keyed sequence",
         }
     }
 }

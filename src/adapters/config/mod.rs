@@ -33,7 +33,7 @@ pub(crate) use gate::CONTROL_SOCKET;
 pub(crate) use key::line_of;
 pub(crate) use key_files::gate_key_file;
 pub use key_files::key_files;
-pub(crate) use listed::{KeyKind, Listed};
+pub(crate) use listed::{KeyKind, Listed, SequenceName};
 pub use load::{Loaded, load};
 pub(crate) use load::{STACK, control_socket, settings_and_users};
 pub use problem::Problems;

@@ -97,25 +97,27 @@ fn protected(used: &[Expected], grantable: &[Ports]) -> Option<Ports> {
 fn collisions(all: &[Placed<'_>]) -> Vec<Problem> {
     let mut found = Vec::new();
     // Without a common first hit there is no conflict. This keeps a long list cheap.
-    let mut by_first: BTreeMap<Option<Expected>, Vec<(&Place<'_>, &Sequence)>> = BTreeMap::new();
-    for (place, user) in all {
-        let SequenceKind::Plain(sequence) = &user.kind else {
-            continue;
-        };
-        let alike = by_first
-            .entry(sequence.hits().first().copied())
-            .or_default();
-        let collision = alike.iter().find_map(|(other_place, other)| {
-            let both = [(SequenceId(0), *other), (SequenceId(1), sequence)];
-            conflict(both)
-                .err()
-                .map(|conflict| (*other_place, conflict))
-        });
-        if let Some((other, conflict)) = collision {
-            let (what, cure) = words(&conflict);
-            found.push(place.problem(format!("{what}; the other is at {}", other.name()), cure));
+    let mut by_first: BTreeMap<Option<Expected>, Vec<(usize, Sequence)>> = BTreeMap::new();
+    for (at, (place, user)) in all.iter().enumerate() {
+        for sequence in user.kind.fixed() {
+            let alike = by_first
+                .entry(sequence.hits().first().copied())
+                .or_default();
+            let others = alike
+                .iter()
+                .filter(|(other, _)| !is_shared(all, *other, at));
+            let collision = others.into_iter().find_map(|(other, one)| {
+                let both = [(SequenceId(0), one), (SequenceId(1), &sequence)];
+                conflict(both).err().map(|conflict| (*other, conflict))
+            });
+            if let Some((other, conflict)) = collision {
+                let (what, cure) = words(&conflict);
+                let other = all.get(other).map(|(place, _)| place.name());
+                let what = format!("{what}; the other is at {}", other.unwrap_or_default());
+                found.push(place.problem(what, cure));
+            }
+            alike.push((at, sequence));
         }
-        alike.push((place, sequence));
     }
     let plain: Vec<_> = by_first.into_values().flatten().collect();
     for (place, user) in all {
@@ -126,7 +128,9 @@ fn collisions(all: &[Placed<'_>]) -> Vec<Problem> {
             if let Some((other, _)) = plain.iter().find(|(_, one)| one.begins_within(range)) {
                 let what = format!(
                     "a sequence from these ports can begin like the one at {}",
-                    other.name()
+                    all.get(*other)
+                        .map(|(place, _)| place.name())
+                        .unwrap_or_default()
                 );
                 let cure = "choose ports without the first port of the other";
                 found.push(place.problem(what, cure));
@@ -134,6 +138,19 @@ fn collisions(all: &[Placed<'_>]) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// Whether two sequences may be alike: one-time sequences of one user count one after the other, and users with the same
+/// offset differ by their passphrases.
+fn is_shared(all: &[Placed<'_>], one: usize, other: usize) -> bool {
+    let kind = |at: usize| all.get(at).map(|(_, user)| &user.kind);
+    match (kind(one), kind(other)) {
+        (
+            Some(SequenceKind::Encrypted { offset: one, .. }),
+            Some(SequenceKind::Encrypted { offset: other, .. }),
+        ) => one == other,
+        _ => one == other,
+    }
 }
 
 fn words(conflict: &Conflict) -> (String, &'static str) {

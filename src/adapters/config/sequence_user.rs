@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use postern_fwknop::sequence::{Key as EncryptedKey, OFFSET, OFFSET_MAX};
 use postern_proto::Protocol;
 use postern_sequence::{Key, Shape};
 use toml::de::DeValue;
 
 use super::fields::Fields;
-use super::problem::{Refusal, is_not, quoted, refusal};
+use super::key::KeyFiles;
+use super::problem::{Problem, Refusal, is_not, quoted, refusal};
 use super::user_keys;
 use super::values;
 use crate::core::gate::SequenceKind;
@@ -15,11 +17,24 @@ use crate::core::sequence::{Expected, Flags, Sequence};
 use crate::model::policy::{GrantTo, Policy};
 use crate::model::settings::{CaptureKind, Gate};
 
-pub(super) const KEYS: [&str; 3] = ["sequence", "sequence_timeout", "tcp_flags"];
+pub(super) const KEYS: [&str; 4] = [
+    "sequence",
+    "sequences_file",
+    "sequence_timeout",
+    "tcp_flags",
+];
+
+/// A file has at most this many one-time sequences: each stays in memory, and used ones on disk.
+const LINES_MAX: usize = 1024;
+
+/// The keys of an encrypted sequence.
+const ENCRYPTED: [&str; 3] = ["passphrase", "passphrase_file", "offset"];
 
 const FORM: &str = "sequence = { key = \"BASE64\", ports = \"20000-60000\", hits = 6 }";
 /// As in knockd.
 const TIMEOUT: Duration = Duration::from_secs(25);
+/// fwknop's client needs 62 s for an encrypted sequence.
+const TIMEOUT_ENCRYPTED: Duration = Duration::from_secs(90);
 const TIMEOUT_MAX_S: u64 = 300;
 
 // RFC 9293
@@ -39,7 +54,13 @@ pub(super) fn read(
     user: &Fields<'_>,
     policy: Option<&Policy>,
     gate: Option<&Gate>,
+    key_files: &KeyFiles<'_>,
 ) -> Option<SequenceKind> {
+    let name = if user.has("sequence") {
+        "sequence"
+    } else {
+        "sequences_file"
+    };
     for key in user_keys::KEYS.into_iter().filter(|key| user.has(key)) {
         let what = format!("this user has both {key} and sequence");
         let cure = "keep one of the two, or divide them among two users";
@@ -48,7 +69,12 @@ pub(super) fn read(
     if gate.is_some_and(|gate| gate.capture == CaptureKind::Udp) {
         let what = "with capture = \"udp\", the gate sees no sequence";
         let cure = "remove capture from [gate], or the sequence";
-        user.refuse("sequence", what, cure);
+        user.refuse(name, what, cure);
+    }
+    if user.has("sequence") && user.has("sequences_file") {
+        let what = "this user has both sequence and sequences_file";
+        let cure = "keep one of the two, or divide them among two users";
+        user.refuse("sequences_file", what, cure);
     }
     if let Some(policy) = policy
         && matches!(policy.grant_to, GrantTo::Claimed | GrantTo::Same)
@@ -62,11 +88,16 @@ pub(super) fn read(
         values::bounded("sequence_timeout", 1, TIMEOUT_MAX_S),
     );
     let is_wrong = timeout.is_none() && user.has("sequence_timeout");
-    let timeout = timeout.unwrap_or(TIMEOUT);
     let flags = flags(user);
-    let kind = match user.get("sequence")?.get_ref() {
-        DeValue::Table(_) => keyed(user, timeout, flags?),
-        _ => plain(user, timeout, flags?),
+    let usual = timeout.unwrap_or(TIMEOUT);
+    let kind = match user.get("sequence").map(|value| value.get_ref()) {
+        None => one_time(user, usual, flags?, key_files),
+        Some(DeValue::Table(table)) if ENCRYPTED.iter().any(|key| table.contains_key(*key)) => {
+            let timeout = timeout.unwrap_or(TIMEOUT_ENCRYPTED);
+            encrypted(user, timeout, flags?, key_files)
+        }
+        Some(DeValue::Table(_)) => keyed(user, usual, flags?),
+        Some(_) => plain(user, usual, flags?),
     };
     kind.filter(|_| !is_wrong)
 }
@@ -74,7 +105,7 @@ pub(super) fn read(
 /// Refuses what belongs to a sequence, of a user who has none.
 pub(super) fn refuse_without(user: &Fields<'_>) {
     let cure = "add sequence = [\"tcp/7000\", …], or remove it";
-    for name in KEYS {
+    for name in ["sequence_timeout", "tcp_flags"] {
         user.requires(name, "sequence", cure);
     }
 }
@@ -102,6 +133,98 @@ fn hit(text: &str) -> Result<Expected, Refusal> {
         }
         _ => Err(wrong()),
     }
+}
+
+/// The sequences in a file, one a line.
+fn one_time(
+    user: &Fields<'_>,
+    timeout: Duration,
+    flags: Flags,
+    key_files: &KeyFiles<'_>,
+) -> Option<SequenceKind> {
+    let file = user.file;
+    let path = user.text("sequences_file", |text| values::key_path(file.path, text))?;
+    let named_at = file.place_name(user.at("sequences_file"));
+    let text = key_files.text(&path, &named_at);
+    let text = text.map_err(|problem| file.refuse_other(problem)).ok()?;
+    let mut all = Vec::new();
+    let mut is_right = true;
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match line_hits(line, timeout, flags) {
+            Ok(sequence) => all.push(sequence),
+            Err(Refusal { what, cure }) => {
+                is_right = false;
+                file.refuse_other(Problem {
+                    line: Some(number),
+                    ..Problem::of_file(&path, what, cure)
+                });
+            }
+        }
+    }
+    if is_right && !(1..=LINES_MAX).contains(&all.len()) {
+        let what = format!("it has {} sequences (named at {named_at})", all.len());
+        let cure = format!("write 1 to {LINES_MAX} lines, like tcp/7000, tcp/8000");
+        file.refuse_other(Problem::of_file(&path, what, cure));
+        return None;
+    }
+    is_right.then_some(SequenceKind::OneTime(all))
+}
+
+fn line_hits(line: &str, timeout: Duration, flags: Flags) -> Result<Sequence, Refusal> {
+    let hits: Result<Vec<Expected>, Refusal> =
+        line.split(',').map(|word| hit(word.trim())).collect();
+    Sequence::new(hits?, timeout, flags).map_err(|error| {
+        let cure = "write 1 to 32 hits, like tcp/7000, tcp/8000, udp/9000";
+        refusal(error.to_string(), cure)
+    })
+}
+
+/// A passphrase and an offset. No message shows the passphrase.
+fn encrypted(
+    user: &Fields<'_>,
+    timeout: Duration,
+    flags: Flags,
+    key_files: &KeyFiles<'_>,
+) -> Option<SequenceKind> {
+    let mut fields = user.table("sequence", FORM)?;
+    fields.name = "sequence";
+    fields.only(&ENCRYPTED);
+    let offset = if fields.has("offset") {
+        fields.number("offset", 1..=OFFSET_MAX)
+    } else {
+        Some(OFFSET)
+    };
+    let (name, passphrase) = match (fields.has("passphrase"), fields.has("passphrase_file")) {
+        (true, false) => ("passphrase", fields.text("passphrase", Ok)),
+        (false, true) => {
+            let file = fields.file;
+            let path = fields.text("passphrase_file", |text| values::key_path(file.path, text));
+            let named_at = file.place_name(fields.at("passphrase_file"));
+            let text = path.map(|path| key_files.text(&path, &named_at));
+            let text = text?.map_err(|problem| file.refuse_other(problem)).ok();
+            ("passphrase_file", text)
+        }
+        _ => {
+            let what = "sequence needs one of passphrase and passphrase_file";
+            let cure = "write sequence = { passphrase_file = \"legacy.key\", offset = 61000 }";
+            user.refuse("sequence", what, cure);
+            return None;
+        }
+    };
+    let (offset, passphrase) = (offset?, passphrase?);
+    let key = EncryptedKey::new(passphrase.as_bytes(), offset).map_err(|error| {
+        let cure = "write the passphrase that fwknop's client has, and an offset up to 65280";
+        refusal(error.to_string(), cure)
+    });
+    Some(SequenceKind::Encrypted {
+        key: fields.file.check(fields.at(name), key)?,
+        offset,
+        timeout,
+        flags,
+    })
 }
 
 fn keyed(user: &Fields<'_>, timeout: Duration, flags: Flags) -> Option<SequenceKind> {

@@ -240,9 +240,10 @@ impl<'a, 'm> UserTable<'a, 'm> {
         fields: &Fields<'_>,
         policy: Option<&Policy>,
     ) -> Option<Credential> {
-        if fields.has("sequence") {
+        if fields.has("sequence") || fields.has("sequences_file") {
             let gate = self.main.and_then(MainFile::gate);
-            return sequence_user::read(fields, policy, gate).map(Credential::Sequence);
+            return sequence_user::read(fields, policy, gate, self.key_files)
+                .map(Credential::Sequence);
         }
         sequence_user::refuse_without(fields);
         if !fields.has("fwknop") {

@@ -59,6 +59,7 @@ impl ReplayStore for MemoryStore {
                 users.any(|new| new.user == old.user && old.record.timestamp < new.horizon)
             };
             kept.refused.retain(|old| !passed(old));
+            kept.runs.extend_from_slice(&change.runs);
             kept.times = times;
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! Users as text and as JSON, without secrets.
 
-use crate::adapters::config::{KeyKind, Listed};
+use crate::adapters::config::{KeyKind, Listed, SequenceName};
 use crate::cli::columns::columns;
 use crate::model::service;
 use crate::model::time::{Timestamp, human};
@@ -84,7 +84,7 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
         "edit it there, then: posternd reload".to_owned()
     } else if user.disabled {
         format!("posternd user enable {name}")
-    } else if matches!(user.key, KeyKind::Fwknop { .. } | KeyKind::Sequence { .. }) {
+    } else if matches!(user.key, KeyKind::Fwknop { .. } | KeyKind::Sequence(_)) {
         format!("posternd user disable {name}, or remove")
     } else {
         format!("posternd user rotate {name}, or disable, or remove")
@@ -96,7 +96,7 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
     let policy = &user.policy;
     let name = &policy.user;
     let (public_key, key_file, psk) = match &user.key {
-        KeyKind::Shared | KeyKind::Fwknop { .. } | KeyKind::Sequence { .. } => (None, None, false),
+        KeyKind::Shared | KeyKind::Fwknop { .. } | KeyKind::Sequence(_) => (None, None, false),
         KeyKind::SharedFile(path) => (None, Some(path.display().to_string()), false),
         KeyKind::Pair { public, psk } => (Some(public.to_base64().to_string()), None, *psk),
     };
@@ -132,7 +132,9 @@ fn kind_word(kind: &KeyKind) -> &'static str {
         KeyKind::Pair { .. } => "pair",
         KeyKind::Fwknop { hmac: true } => "fwknop",
         KeyKind::Fwknop { hmac: false } => "fwknop-without-hmac",
-        KeyKind::Sequence { keyed: false } => "sequence",
-        KeyKind::Sequence { keyed: true } => "keyed-sequence",
+        KeyKind::Sequence(SequenceName::Plain) => "sequence",
+        KeyKind::Sequence(SequenceName::OneTime) => "one-time-sequences",
+        KeyKind::Sequence(SequenceName::Keyed) => "keyed-sequence",
+        KeyKind::Sequence(SequenceName::Encrypted) => "encrypted-sequence",
     }
 }

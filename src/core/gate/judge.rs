@@ -130,6 +130,7 @@ impl Gate {
                 codes.recall(kept.codes);
             }
         }
+        self.sequences.recall(&numbers, kept.runs);
         for RefusedRecord { user, record } in kept.refused {
             // A user who is gone knocks no more.
             if let Some(&user) = numbers.get(user.as_str())

@@ -8,7 +8,9 @@ const TIDY_AT: usize = 1024;
 
 impl Gate {
     pub fn has_unsaved(&self) -> bool {
-        !self.unsaved.refused.is_empty() || !self.unsaved.users.is_empty()
+        !self.unsaved.refused.is_empty()
+            || !self.unsaved.users.is_empty()
+            || !self.unsaved.runs.is_empty()
     }
 
     /// What the store must learn, and the clock times.
@@ -38,6 +40,7 @@ impl Gate {
             marks: Vec::new(),
             refused,
             users: users.collect(),
+            runs: taken.runs,
         }
     }
 
@@ -50,6 +53,7 @@ impl Gate {
                 .refused
                 .extend(user.map(|user| (*user, record)));
         }
+        self.unsaved.runs.extend(change.runs);
         for record in change.users {
             self.unsaved.users.extend(numbers.get(record.user.as_str()));
         }

@@ -2,20 +2,22 @@
 
 use std::net::IpAddr;
 
+use postern_fwknop::Allow;
+use postern_fwknop::sequence::Access;
 use postern_proto::Mark;
 use postern_sequence::STEP_S;
 use sha2::{Digest, Sha256};
 
 use super::decision::{Admission, ApprovedRequest, Decision, Rejection};
 use super::judge::Gate;
-use super::sequences::{SequenceUser, Sequences};
+use super::sequences::{Found, SequenceUser, Sequences};
 use crate::core::sequence::{Completion, Hit, Outcome};
 use crate::model::address;
-use crate::model::mark::MarkRecord;
+use crate::model::mark::{MarkRecord, RunRecord};
 use crate::model::policy::Policy;
 use crate::model::reason::{Drop, Rule};
 use crate::model::request::{AddressFrom, OpenRequest};
-use crate::model::service;
+use crate::model::service::{self, Ports, Wanted};
 use crate::model::time::Timestamp;
 
 impl Gate {
@@ -45,17 +47,48 @@ impl Gate {
         completion: &Completion,
     ) -> Result<Admission, Rejection> {
         let found = self.sequences.find(completion).ok_or(Drop::WrongHit)?;
-        let (number, step) = found;
+        let source = completion.source;
+        let (number, step, run, access) = match found {
+            Found::Plain(number) => (number, None, None, None),
+            Found::Keyed(number, step) => (number, Some(step), None, None),
+            Found::OneTime(number, mark) => (number, None, Some(mark), None),
+            Found::Encrypted(offset, run) => {
+                let mut users = self.sequences.encrypted(offset);
+                let opened = users.find_map(|(number, key)| Some((number, key.open(&run).ok()?)));
+                let (number, access) = opened.ok_or(Drop::BadSeal)?;
+                let mark = Mark(postern_fwknop::sequence::mark(&run).0);
+                (number, None, Some(mark), Some(access))
+            }
+        };
         let user = self.users.member(number).ok_or(Drop::WrongHit)?;
-        let (policy, source) = (&user.policy, completion.source);
-        let record = record(policy, source, step, now);
+        let policy = &user.policy;
+        let mut record = record(policy, source, step, now);
+        let mut is_stored = true;
+        if let Some(mark) = run {
+            if self.sequences.is_used(number, mark) {
+                return Err(Drop::Replay.into());
+            }
+            record.mark = mark;
+            // Also if the policy refuses it: it must not open later.
+            is_stored = self.sequences.remember_run(number, mark);
+            self.unsaved.runs.extend(is_stored.then(|| RunRecord {
+                user: policy.user.clone(),
+                mark,
+                used: now,
+            }));
+        }
         self.replay.unseen(&record)?;
 
-        let approved = approve(now, source, policy).and_then(|open| {
+        let wanted = wanted(source, policy, access.as_ref());
+        let asked = wanted.asked();
+        let approved = approve(now, source, policy, wanted).and_then(|open| {
             policy.check(&open, &self.catalog)?;
-            Ok(ApprovedRequest::Open(open))
+            if is_stored {
+                Ok(ApprovedRequest::Open(open))
+            } else {
+                Err(Rule::Store)
+            }
         });
-        let asked = asked(policy, source);
         self.settle(number, &record, approved, || asked)
     }
 }
@@ -87,20 +120,58 @@ fn record(policy: &Policy, source: IpAddr, step: Option<u64>, now: Timestamp) ->
     }
 }
 
-/// A sequence names nothing: it opens all of the user's services for its source.
-fn approve(now: Timestamp, source: IpAddr, policy: &Policy) -> Result<OpenRequest, Rule> {
+/// What a sequence asks for.
+struct Asked {
+    allow: IpAddr,
+    from: AddressFrom,
+    services: Vec<Wanted>,
+}
+
+impl Asked {
+    /// In words for the log.
+    fn asked(&self) -> String {
+        let services = service::list(&self.services);
+        format!("open {services} for {} with a sequence", self.allow)
+    }
+}
+
+/// An encrypted sequence names a port and perhaps an address. Others name nothing: they open all of the user's services
+/// for their source.
+fn wanted(source: IpAddr, policy: &Policy, access: Option<&Access>) -> Asked {
+    let source = source.to_canonical();
+    let Some(access) = access else {
+        return Asked {
+            allow: source,
+            from: AddressFrom::Observed,
+            services: policy.services.clone(),
+        };
+    };
+    let (allow, from) = match access.allow {
+        Allow::Source => (source, AddressFrom::Observed),
+        Allow::Address(claimed) if source == claimed => (source, AddressFrom::Same),
+        Allow::Address(claimed) => (claimed.into(), AddressFrom::Claimed),
+    };
+    let ports = Ports::of_packet(access.protocol as u8, access.port);
+    Asked {
+        allow,
+        from,
+        services: ports.map(Wanted::Ports).into_iter().collect(),
+    }
+}
+
+fn approve(
+    now: Timestamp,
+    source: IpAddr,
+    policy: &Policy,
+    asked: Asked,
+) -> Result<OpenRequest, Rule> {
     policy.check_knock(source, now)?;
     Ok(OpenRequest {
         user: policy.user.clone(),
-        allow: address::host(source.to_canonical()),
-        from: AddressFrom::Observed,
+        allow: address::host(asked.allow),
+        from: asked.from,
         target: None,
-        services: policy.services.clone(),
+        services: asked.services,
         duration: policy.clip(0, now),
     })
-}
-
-fn asked(policy: &Policy, source: IpAddr) -> String {
-    let services = service::list(&policy.services);
-    format!("open {services} for {source} (source) with a sequence")
 }

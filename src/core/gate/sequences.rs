@@ -2,17 +2,24 @@
 //!
 //! Hits come from anyone and are not authenticated. Only a complete sequence says whose it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::Protocol;
+use postern_fwknop::limits::MAGIC;
+use postern_fwknop::sequence::{HITS, Key as EncryptedKey};
+use postern_proto::{Mark, Protocol};
 use postern_sequence::{Key, Shape};
+use sha2::{Digest, Sha256};
 
 use crate::core::sequence::{
     Completion, Expected, Flags, Hit, Machine, Outcome, Sequence, SequenceId,
 };
+use crate::model::mark::RunRecord;
 use crate::model::time::Timestamp;
+
+/// Used runs of one user. They are remembered for ever, so one more is refused.
+const RUNS_MAX: usize = 4096;
 
 /// A user who knocks with a sequence.
 #[derive(Debug)]
@@ -26,6 +33,15 @@ pub struct SequenceUser {
 pub enum SequenceKind {
     /// The same ports each time.
     Plain(Sequence),
+    /// Each works once, in this order.
+    OneTime(Vec<Sequence>),
+    /// The ports carry an encrypted request, as in fwknop 1.9 (fwknop/README.md, section 4).
+    Encrypted {
+        key: EncryptedKey,
+        offset: u16,
+        timeout: Duration,
+        flags: Flags,
+    },
     /// The ports follow from a key and the time.
     Keyed {
         key: Key,
@@ -43,6 +59,8 @@ pub(super) struct Sequences {
     /// `None` if there are no users.
     machine: Option<Machine>,
     entries: HashMap<SequenceId, Entry>,
+    /// Runs that never open again, by user.
+    used: BTreeSet<(usize, Mark)>,
     last: u64,
     /// The steps whose keyed sequences are in the machine.
     steps: Option<RangeInclusive<u64>>,
@@ -53,6 +71,59 @@ pub(super) struct Sequences {
 struct Entry {
     row: usize,
     step: Option<u64>,
+    /// Which of the user's one-time sequences it is.
+    line: usize,
+}
+
+/// Whose sequence is complete, by the number of the user.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found {
+    Plain(usize),
+    OneTime(usize, Mark),
+    Keyed(usize, u64),
+    /// Of one of the users with this offset.
+    Encrypted(u16, [u8; HITS]),
+}
+
+impl Entry {
+    fn of(row: usize) -> Self {
+        Self {
+            row,
+            step: None,
+            line: 0,
+        }
+    }
+}
+
+/// The mark of a one-time sequence.
+fn line_mark(sequence: &Sequence) -> Mark {
+    let mut hash = Sha256::new();
+    for hit in sequence.hits() {
+        hash.update([hit.protocol.number()]);
+        hash.update(hit.first.to_be_bytes());
+    }
+    let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
+        hash.finalize().into();
+    Mark(mark)
+}
+
+fn encrypted_range(protocol: Protocol, offset: u16) -> Expected {
+    Expected {
+        protocol,
+        first: offset,
+        last: offset.saturating_add(255),
+    }
+}
+
+/// The hits of any encrypted sequence: the first eight are the same in all. Every second one has the protocol `second`.
+fn encrypted(offset: u16, second: Protocol, timeout: Duration, flags: Flags) -> Option<Sequence> {
+    let protocols = [Protocol::Tcp, second].into_iter().cycle();
+    let hits = protocols.take(HITS).enumerate();
+    let hits = hits.map(|(at, protocol)| match MAGIC.get(at) {
+        Some(byte) => Expected::port(protocol, offset.saturating_add(u16::from(*byte))),
+        None => encrypted_range(protocol, offset),
+    });
+    Sequence::new(hits.collect(), timeout, flags).ok()
 }
 
 impl SequenceKind {
@@ -60,6 +131,13 @@ impl SequenceKind {
     pub fn ports(&self) -> Vec<Expected> {
         match self {
             Self::Plain(sequence) => sequence.hits().to_vec(),
+            Self::OneTime(all) => {
+                let hits = all.iter().flat_map(|one| one.hits().iter().copied());
+                hits.collect()
+            }
+            Self::Encrypted { offset, .. } => [Protocol::Tcp, Protocol::Udp]
+                .map(|protocol| encrypted_range(protocol, *offset))
+                .to_vec(),
             Self::Keyed {
                 shape, protocol, ..
             } => vec![Expected {
@@ -73,7 +151,26 @@ impl SequenceKind {
     pub fn flags(&self) -> Flags {
         match self {
             Self::Plain(sequence) => sequence.flags(),
-            Self::Keyed { flags, .. } => *flags,
+            Self::OneTime(all) => all.first().map_or(Flags::default(), Sequence::flags),
+            Self::Encrypted { flags, .. } | Self::Keyed { flags, .. } => *flags,
+        }
+    }
+
+    /// The sequences that are the same at all times. Those of an encrypted one are of TCP, or of TCP and UDP in turn.
+    pub fn fixed(&self) -> Vec<Sequence> {
+        match self {
+            Self::Plain(sequence) => vec![sequence.clone()],
+            Self::OneTime(all) => all.clone(),
+            Self::Encrypted {
+                offset,
+                timeout,
+                flags,
+                ..
+            } => [Protocol::Tcp, Protocol::Udp]
+                .into_iter()
+                .filter_map(|second| encrypted(*offset, second, *timeout, *flags))
+                .collect(),
+            Self::Keyed { .. } => Vec::new(),
         }
     }
 
@@ -105,12 +202,16 @@ impl Sequences {
             ..Self::default()
         };
         for row in 0..all.users.len() {
-            let kind = all.users.get(row).map(|user| &user.kind);
-            if let Some(SequenceKind::Plain(sequence)) = kind {
-                let sequence = sequence.clone();
-                all.insert(Entry { row, step: None }, &sequence);
+            let Some(user) = all.users.get(row) else {
+                continue;
+            };
+            if !matches!(user.kind, SequenceKind::OneTime(_)) {
+                for sequence in user.kind.fixed() {
+                    all.insert(Entry::of(row), &sequence);
+                }
             }
         }
+        all.recall(&HashMap::new(), Vec::new());
         all
     }
 
@@ -124,6 +225,81 @@ impl Sequences {
         }
     }
 
+    /// Takes what the store kept, and lets each user's next one-time sequence count. `numbers` are those of the users.
+    pub(super) fn recall(&mut self, numbers: &HashMap<&str, usize>, runs: Vec<RunRecord>) {
+        for run in runs {
+            let number = numbers.get(run.user.as_str());
+            self.used.extend(number.map(|number| (*number, run.mark)));
+        }
+        for row in 0..self.users.len() {
+            self.next_line(row);
+        }
+    }
+
+    /// Lets the user's first unused one-time sequence count, and no other.
+    fn next_line(&mut self, row: usize) {
+        let is_line = |entry: &&Entry| entry.row == row;
+        let Some(user) = self.users.get(row) else {
+            return;
+        };
+        let SequenceKind::OneTime(lines) = &user.kind else {
+            return;
+        };
+        let unused = |(_, line): &(usize, &Sequence)| {
+            let key = (user.user, line_mark(line));
+            !self.used.contains(&key)
+        };
+        let next = lines.iter().enumerate().find(unused);
+        let next = next.map(|(line, sequence)| (line, sequence.clone()));
+        let known = self.entries.iter().find(|(_, entry)| is_line(entry));
+        let known = known.map(|(id, entry)| (*id, entry.line));
+        if known.map(|(_, line)| line) == next.as_ref().map(|(line, _)| *line) {
+            return;
+        }
+        if let Some((id, _)) = known {
+            self.entries.remove(&id);
+            self.machine
+                .iter_mut()
+                .for_each(|machine| machine.remove(id));
+        }
+        if let Some((line, sequence)) = next {
+            let entry = Entry {
+                line,
+                ..Entry::of(row)
+            };
+            self.insert(entry, &sequence);
+        }
+    }
+
+    /// Whether this run of a user was used before.
+    pub(super) fn is_used(&self, user: usize, mark: Mark) -> bool {
+        self.used.contains(&(user, mark))
+    }
+
+    /// Remembers a run for ever, unless the user has no room for it.
+    pub(super) fn remember_run(&mut self, user: usize, mark: Mark) -> bool {
+        let first = (user, Mark([0; 16]));
+        let last = (user, Mark([u8::MAX; 16]));
+        if self.used.range(first..=last).count() >= RUNS_MAX {
+            return false;
+        }
+        self.used.insert((user, mark));
+        for row in 0..self.users.len() {
+            self.next_line(row);
+        }
+        true
+    }
+
+    /// The users who have an encrypted sequence with this offset.
+    pub(super) fn encrypted(&self, offset: u16) -> impl Iterator<Item = (usize, &EncryptedKey)> {
+        self.users.iter().filter_map(move |user| match &user.kind {
+            SequenceKind::Encrypted {
+                key, offset: own, ..
+            } if *own == offset => Some((user.user, key)),
+            _ => None,
+        })
+    }
+
     /// Takes a packet to a port of a sequence.
     pub(super) fn hit(&mut self, now: Timestamp, hit: &Hit) -> Outcome {
         self.renew(now);
@@ -131,10 +307,27 @@ impl Sequences {
         machine.map_or(Outcome::Unwatched, |machine| machine.hit(now, hit))
     }
 
-    /// The user whose sequence is complete, and its step if it is keyed.
-    pub(super) fn find(&self, completion: &Completion) -> Option<(usize, Option<u64>)> {
+    /// Whose sequence is complete, and which.
+    pub(super) fn find(&self, completion: &Completion) -> Option<Found> {
         let entry = self.entries.get(&completion.id)?;
-        Some((self.users.get(entry.row)?.user, entry.step))
+        let user = self.users.get(entry.row)?;
+        let number = user.user;
+        Some(match &user.kind {
+            SequenceKind::Plain(_) => Found::Plain(number),
+            SequenceKind::OneTime(lines) => {
+                Found::OneTime(number, line_mark(lines.get(entry.line)?))
+            }
+            SequenceKind::Keyed { .. } => Found::Keyed(number, entry.step?),
+            SequenceKind::Encrypted { offset, .. } => {
+                let offsets: &[u8; HITS] = completion.offsets().try_into().ok()?;
+                let mut run = *offsets;
+                // The first hits have one port each.
+                for (byte, magic) in run.iter_mut().zip(MAGIC) {
+                    *byte = *magic;
+                }
+                Found::Encrypted(*offset, run)
+            }
+        })
     }
 
     /// Follows the time: the keyed sequences of the step before, of this one and of the next one count.
@@ -162,10 +355,28 @@ impl Sequences {
                     .filter(|_| !is_known)
                     .and_then(|kind| kind.of_step(step));
                 if let Some(sequence) = sequence {
-                    let step = Some(step);
-                    self.insert(Entry { row, step }, &sequence);
+                    let entry = Entry {
+                        step: Some(step),
+                        ..Entry::of(row)
+                    };
+                    self.insert(entry, &sequence);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_user_has_no_further_run() {
+        let mut sequences = Sequences::default();
+        let nth = |n: usize| Mark(u128::try_from(n).unwrap().to_be_bytes());
+        assert!((0..RUNS_MAX).all(|n| sequences.remember_run(1, nth(n))));
+        assert!(!sequences.remember_run(1, nth(RUNS_MAX)));
+        assert!(sequences.is_used(1, nth(0)));
+        assert!(sequences.remember_run(2, nth(RUNS_MAX)));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::mark::MarkRecord;
+use crate::model::mark::{MarkRecord, RunRecord};
 
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
     pub(super) refused: Vec<(usize, MarkRecord)>,
     pub(super) users: BTreeSet<usize>,
+    pub(super) runs: Vec<RunRecord>,
 }
 
 impl Unsaved {

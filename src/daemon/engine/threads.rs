@@ -187,6 +187,7 @@ fn commit(
         all.refused.extend(change.refused);
         // The latest counts.
         all.users.extend(change.users);
+        all.runs.extend(change.runs);
     }
     let start = clock::instant();
     let failure = store.write(&all).err();

@@ -161,6 +161,8 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: users::client_waits_for_the_open_port,
     KNOCK: sequences::wrong_sequence_opens_nothing,
     KNOCK: sequences::keyed_sequence_opens_once,
+    KNOCK: sequences::encrypted_sequence_opens_once_for_ever,
+    KNOCK: sequences::one_time_sequences_open_in_order,
     KNOCK: sequences::book_sequence_and_single_syn_open,
     IPTABLES: restart::rules_of_the_other_driver_are_removed,
     NONE: restart::replay_after_restart_is_refused,

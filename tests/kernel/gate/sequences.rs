@@ -1,9 +1,11 @@
 //! Port sequences, made by knockd's client and by hand, open a service through the real gate.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use postern_fwknop::sequence as fwknop;
 use postern_harness::world::seed;
 use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, now, run, wait_for};
 use postern_sequence::{Key, Shape};
@@ -88,6 +90,63 @@ pub(crate) fn keyed_sequence_opens_once(backend: &'static str) {
             world.restart();
         }
     }
+}
+
+/// Makes the hits of an encrypted sequence with these random bytes.
+fn encrypted_hits(random: u8) -> Vec<String> {
+    let key = fwknop::Key::new(b"a passphrase", 61_000).unwrap();
+    let access = fwknop::Access {
+        allow: postern_fwknop::Allow::Source,
+        protocol: fwknop::Protocol::Tcp,
+        port: SERVICE,
+        user: "me".to_owned(),
+    };
+    let ports = key.ports(&access, &[random; 8]).unwrap();
+    ports.iter().map(ToString::to_string).collect()
+}
+
+pub(crate) fn encrypted_sequence_opens_once_for_ever(backend: &'static str) {
+    let line = "sequence = { passphrase = \"a passphrase\" }\nduration = \"2s\"";
+    let mut world = World::start(&member(backend, line));
+    let knock_with = |world: &World, hits: &[String]| {
+        let hits: Vec<&str> = hits.iter().map(String::as_str).collect();
+        knock(world, Family::V4, &hits);
+    };
+    let first = encrypted_hits(7);
+    knock_with(&world, &first);
+    world.first.expect_let_in(Family::V4);
+    for _ in 0..2 {
+        world.wait_until_closed();
+        knock_with(&world, &first);
+        world.daemon.wait_for_count("drop replay", 1);
+        world.expect_nothing_open();
+        world.restart();
+    }
+    knock_with(&world, &encrypted_hits(8));
+    world.first.expect_let_in(Family::V4);
+}
+
+pub(crate) fn one_time_sequences_open_in_order(backend: &'static str) {
+    let lines = "sequences_file = \"lines\"\nduration = \"2s\"";
+    let mut world = World::prepare(&member(backend, lines));
+    let file = world.write("lines", "# mine\ntcp/7000, tcp/7001\ntcp/7000, udp/7002\n");
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    world.start_again();
+    let (first, second) = (["7000", "7001"], ["7000", "7002:udp"]);
+    knock(&world, Family::V4, &second);
+    knock(&world, Family::V4, &first);
+    world.first.expect_let_in(Family::V4);
+    world.wait_until_closed();
+    world.restart();
+    knock(&world, Family::V4, &first);
+    world.daemon.wait_for_count("drop wrong-hit", 1);
+    world.expect_nothing_open();
+    knock(&world, Family::V4, &second);
+    world.first.expect_let_in(Family::V4);
+    world.wait_until_closed();
+    knock(&world, Family::V4, &second);
+    world.daemon.wait_for_count("drop wrong-hit", 2);
+    world.expect_nothing_open();
 }
 
 pub(crate) fn book_sequence_and_single_syn_open(backend: &'static str) {

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use redb::Database;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::faults::guarded;
@@ -16,17 +17,29 @@ use crate::adapters::store::{StoreError, StoreFault};
 pub(super) const DRAFT: &str = "marks.redb.new";
 
 pub(super) fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    create_with(dir, path, DRAFT, |db| {
+        write_empty(db)?;
+        write_again(db)
+    })
+}
+
+/// Creates a file with what `fill` writes.
+pub(super) fn create_with(
+    dir: &Path,
+    path: &Path,
+    draft: &str,
+    fill: impl FnOnce(&Database) -> Result<(), StoreFault>,
+) -> Result<(), StoreError> {
     let failed =
         |error: io::Error| StoreError::new(path, StoreFault::NotCreated(error.to_string()));
     if !dir.is_dir() {
         return Err(StoreError::new(dir, StoreFault::NoFolder));
     }
-    let draft = dir.join(DRAFT);
+    let draft = dir.join(draft);
     create_file(&draft).map_err(failed)?;
     guarded(&draft, || {
         let db = builder().create(&draft)?;
-        write_empty(&db)?;
-        write_again(&db)?;
+        fill(&db)?;
         Ok(db.close()?)
     })?;
     // Another posternd may have been faster; its file is never overwritten.

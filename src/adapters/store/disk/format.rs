@@ -118,6 +118,8 @@ pub(super) fn read_all(db: &Database) -> Result<StoredMarks, StoreFault> {
         marks,
         refused,
         users,
+        // They are in a file of their own.
+        runs: Vec::new(),
     })
 }
 

@@ -5,6 +5,8 @@
 mod create;
 mod faults;
 mod format;
+mod open;
+mod runs;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -12,4 +14,4 @@ mod tests;
 pub use store::{DiskStore, FILE, read_times};
 
 /// All files that a store makes in the state folder.
-pub const FILES: [&str; 2] = [FILE, create::DRAFT];
+pub const FILES: [&str; 4] = [FILE, create::DRAFT, runs::FILE, runs::DRAFT];

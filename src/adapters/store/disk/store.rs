@@ -4,14 +4,14 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::Duration;
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 
 use super::create::create;
 use super::faults::{check_file, guarded};
 use super::format::{self, FORMAT, MARKS, NAME_FORMAT, NUMBERS, REFUSED, USERS};
+use super::open::once_not_busy;
+use super::runs::Runs;
 use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
 use crate::model::mark::{StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
@@ -19,16 +19,14 @@ use crate::model::time::Timestamp;
 /// The file's name in the state folder.
 pub const FILE: &str = "marks.redb";
 
-/// How long to wait for another process that has the file open: 10 s.
-const BUSY_TRIES: u32 = 200;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
-
 /// The store that survives the engine.
 #[derive(Debug)]
 pub struct DiskStore {
     pub(super) path: PathBuf,
     /// `None` after a failure: redb requires to open the file again, which also checks it again.
     pub(super) db: Option<Database>,
+    /// Used sequences; the file is created with the first one.
+    pub(super) runs: Runs,
 }
 
 impl DiskStore {
@@ -44,7 +42,9 @@ impl DiskStore {
             }
         }
         let db = open_file(&path)?;
-        Ok(Self { path, db: Some(db) })
+        let runs = Runs::open(dir)?;
+        let db = Some(db);
+        Ok(Self { path, db, runs })
     }
 
     fn with<T>(
@@ -79,10 +79,14 @@ pub fn read_times(dir: &Path) -> Result<StoredTimes, StoreError> {
 
 impl ReplayStore for DiskStore {
     fn load(&mut self) -> Result<StoredMarks, StoreError> {
-        self.with(format::read_all)
+        let runs = self.runs.load()?;
+        let marks = self.with(format::read_all)?;
+        Ok(StoredMarks { runs, ..marks })
     }
 
     fn write(&mut self, change: &StoredMarks) -> Result<(), StoreError> {
+        // First: nothing opens before both are durable, and a run without its mark is refused all the same.
+        self.runs.write(&change.runs)?;
         self.with(|db| format::write(db, change))
     }
 
@@ -118,17 +122,4 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
         read.open_table(USERS)?;
         Ok(db)
     })
-}
-
-/// A killed engine has the file open until the kernel has finished its writes.
-fn once_not_busy(
-    open: impl Fn() -> Result<Database, redb::DatabaseError>,
-) -> Result<Database, redb::DatabaseError> {
-    for _ in 0..BUSY_TRIES {
-        match open() {
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => sleep(BUSY_PAUSE),
-            done => return done,
-        }
-    }
-    open()
 }

@@ -12,7 +12,7 @@ use super::faults::guarded;
 use super::format::{MARKS, NAME_FORMAT, NUMBERS, REMOVE_MAX};
 use super::*;
 use crate::adapters::store::{ReplayStore, StoreFault};
-use crate::model::mark::{MarkRecord, StoredTimes};
+use crate::model::mark::{MarkRecord, RunRecord, StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
 
 mod prefixes;
@@ -165,4 +165,29 @@ fn panic_inside_becomes_an_error() {
     .to_string();
     assert!(said.starts_with("/x/marks.redb: "), "{said}");
     assert!(said.contains("move the file away"), "{said}");
+}
+
+#[test]
+fn used_sequences_are_kept_in_their_own_file() {
+    let dir = made();
+    let run = |n: u8| RunRecord {
+        user: "alice".to_owned(),
+        mark: Mark([n; 16]),
+        used: Timestamp::from_millis(n.into()),
+    };
+    for n in 0..3 {
+        let mut store = DiskStore::open(dir.path()).unwrap();
+        let change = StoredMarks {
+            runs: vec![run(n)],
+            ..StoredMarks::default()
+        };
+        store.write(&change).unwrap();
+    }
+    let kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(kept.runs, [run(0), run(1), run(2)]);
+    // A file that is gone from under a running engine is not made anew.
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    store.runs.close();
+    std::fs::remove_file(dir.path().join("runs.redb")).unwrap();
+    assert!(store.load().is_err());
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 
 use super::super::format::builder;
+use super::super::runs::Runs;
 use super::*;
 
 #[derive(Debug, Clone)]
@@ -150,6 +151,7 @@ fn history() -> History {
         let mut store = DiskStore {
             path: made.path().join(FILE),
             db: Some(db),
+            runs: Runs::open(made.path()).unwrap(),
         };
         for step in 0..12_u64 {
             let count = if step == 5 { 300 } else { 1 + step % 3 };
