@@ -21,9 +21,18 @@ struct Filtered {
 }
 
 fn filtered(gate: &Namespace, interface: Option<&'static str>, room: u32) -> Filtered {
+    filtered_for(gate, interface, room, false)
+}
+
+fn filtered_for(
+    gate: &Namespace,
+    interface: Option<&'static str>,
+    room: u32,
+    fwknop: bool,
+) -> Filtered {
     gate.run(move || {
         let socket = packet::open(&PORTS).unwrap();
-        let filter = HintFilter::load(&PORTS, room, false).unwrap();
+        let filter = HintFilter::load(&PORTS, room, fwknop).unwrap();
         filter.attach(socket.as_fd()).unwrap();
         let [hints, counters] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
         let inside = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -120,6 +129,34 @@ pub(crate) fn only_known_hints_of_knock_length_pass() {
         unknown_hint: 7,
     };
     assert_eq!(filtered.counters.count().unwrap(), expected);
+}
+
+pub(crate) fn look_alikes_of_fwknop_pass_without_a_hint() {
+    let (gate, peer) = gate_and_peer();
+    for fwknop in [true, false] {
+        let mut filtered = filtered_for(&gate, Some("gate0"), 64, fwknop);
+        let mut link = RawLink::open(&peer, "peer0");
+        let keys = keys(1);
+        let table = HintTable::build(&keys, 10..=10);
+        filtered.hints.update(&table).unwrap();
+        let mut passed = Vec::new();
+        for (length, is_right) in [
+            (139, false),
+            (140, true),
+            (300, true),
+            (600, true),
+            (601, false),
+        ] {
+            for first in *b"8 9+/A" {
+                let packet = udp4(PORT, &payload([first; 8], length));
+                link.send_ip(&packet);
+                let passes = fwknop && is_right && b"89+/".contains(&first);
+                passed.extend(passes.then_some(packet));
+            }
+        }
+        link.send_ip(&udp4(PORT, &end(hint(&keys, 0, 10))));
+        assert_eq!(delivered(&filtered.socket), passed, "{fwknop}");
+    }
 }
 
 pub(crate) fn mutated_packets_pass_if_the_gate_would_look_them_up() {

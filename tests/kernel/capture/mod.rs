@@ -43,6 +43,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         filter::only_packets_like_a_knock_are_delivered,
         filter::mutated_packets_pass_if_the_parser_takes_them,
         hints::only_known_hints_of_knock_length_pass,
+        hints::look_alikes_of_fwknop_pass_without_a_hint,
         hints::mutated_packets_pass_if_the_gate_would_look_them_up,
         hints::map_follows_the_hint_table,
         hints::tunnel_and_vlan_packets_pass_the_hint_filter,

@@ -72,8 +72,10 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
         "the key that bob had",
         "the key in a file",
         "the key that is mixed in",
+        "the hmac key of erin",
         gate_key,
     ];
+    let cipher_key = "the cipher key of erin";
     let text = |words: &str| STANDARD.encode(seed(words));
     let dave = PrivateKey::from_bytes(seed("the private key of dave"));
     let pair = STANDARD.encode(dave.public().as_bytes());
@@ -99,6 +101,12 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
             "dave",
             &format!("public_key = \"{pair}\"\npsk = \"{psk}\"\n{services}"),
         );
+    let fwknop = format!(
+        "fwknop = {{ key = \"{}\", hmac_key = \"{}\" }}\n{services}",
+        text(cipher_key),
+        text("the hmac key of erin")
+    );
+    plan = plan.user_with("erin", &fwknop);
     // More than the first allocation of a list holds, so that it moves.
     let many = (0..20).map(|number| format!("user{number}"));
     for user in many.clone() {
@@ -117,6 +125,10 @@ pub(crate) fn config_keys_are_wiped_from_memory(backend: &'static str) {
             let found = traces(pid, &others);
             assert_eq!(found, [""; 0], "in the {who}, with {grants} grants");
         }
+        // A packet's own key is derived from this one, so the engine keeps it: in one place, two halves.
+        assert_eq!(traces(monitor, &[cipher_key]), [""; 0], "in the monitor");
+        let found = traces(engine, &[cipher_key]);
+        assert_eq!(found.len(), 2, "{found:?}");
     };
     served(&world, 0);
     world.first.knock("alice", Family::V4, &[]);
