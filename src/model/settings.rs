@@ -160,7 +160,7 @@ pub struct Settings {
     pub firewall: Firewall,
     pub metrics: Metrics,
     pub catalog: Catalog,
-    /// One policy for each user; names are unique. Those of fwknop's clients are the last ones.
+    /// One policy for each user; names are unique. Users with keys of ours come first, then those of fwknop's clients, then those of sequences.
     pub policies: Vec<Policy>,
     /// How many of them knock with a client of fwknop.
     pub fwknop_users: usize,
