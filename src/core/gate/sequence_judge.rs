@@ -62,7 +62,7 @@ impl Gate {
         };
         let user = self.users.member(number).ok_or(Drop::WrongHit)?;
         let policy = &user.policy;
-        let mut record = record(policy, source, step, now);
+        let mut record = record(policy, source, step, now, self.sequences.completed);
         let mut is_stored = true;
         if let Some(mark) = run {
             if self.sequences.is_used(number, mark) {
@@ -94,7 +94,13 @@ impl Gate {
 }
 
 /// What must be durable before the sequence opens anything. A keyed sequence is remembered for as long as its step counts.
-fn record(policy: &Policy, source: IpAddr, step: Option<u64>, now: Timestamp) -> MarkRecord {
+fn record(
+    policy: &Policy,
+    source: IpAddr,
+    step: Option<u64>,
+    now: Timestamp,
+    count: u64,
+) -> MarkRecord {
     let mut hash = Sha256::new();
     let (kind, timestamp) = match step {
         Some(step) => {
@@ -105,6 +111,7 @@ fn record(policy: &Policy, source: IpAddr, step: Option<u64>, now: Timestamp) ->
         }
         None => {
             hash.update(now.as_millis().to_be_bytes());
+            hash.update(count.to_be_bytes());
             hash.update(source.to_string());
             (&b"time"[..], now)
         }

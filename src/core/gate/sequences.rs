@@ -62,6 +62,8 @@ pub(super) struct Sequences {
     /// Runs that never open again, by user.
     used: BTreeSet<(usize, Mark)>,
     last: u64,
+    /// How many sequences were complete. Tells two of one source in the same millisecond apart.
+    pub(super) completed: u64,
     /// The steps whose keyed sequences are in the machine.
     steps: Option<RangeInclusive<u64>>,
 }
@@ -304,7 +306,11 @@ impl Sequences {
     pub(super) fn hit(&mut self, now: Timestamp, hit: &Hit) -> Outcome {
         self.renew(now);
         let machine = self.machine.as_mut();
-        machine.map_or(Outcome::Unwatched, |machine| machine.hit(now, hit))
+        let outcome = machine.map_or(Outcome::Unwatched, |machine| machine.hit(now, hit));
+        if matches!(outcome, Outcome::Completed(_)) {
+            self.completed = self.completed.wrapping_add(1);
+        }
+        outcome
     }
 
     /// Whose sequence is complete, and which.

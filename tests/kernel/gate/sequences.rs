@@ -1,5 +1,6 @@
 //! Port sequences, made by knockd's client and by hand, open a service through the real gate.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 
@@ -15,7 +16,7 @@ const HITS: [&str; 3] = ["7000:tcp", "8000:tcp", "9000:udp"];
 
 /// A user with these lines who may open the service.
 fn member(backend: &str, lines: &str) -> GateConfig {
-    let lines = format!("services = [\"tcp/{SERVICE}\"]\n{lines}");
+    let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"\n{lines}");
     GateConfig::empty(backend).user_with("legacy", &lines)
 }
 
@@ -38,6 +39,12 @@ pub(crate) fn knockd_client_opens_the_service(backend: &'static str) {
         world.first.expect_let_in(family);
         world.second.expect_shut_out(family);
     }
+    // Also one right after the other.
+    for _ in 0..20 {
+        knock(&world, Family::V4, &HITS);
+    }
+    let status = world.daemon.wait_for_admitted(22);
+    assert_eq!(status.reasons, BTreeMap::new());
     let grants = world.daemon.grants();
     let allowed = grants.iter().map(|grant| grant.allow.addr());
     let expected = FAMILIES.map(|family| world.first.address(family));
