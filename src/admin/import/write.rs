@@ -72,7 +72,8 @@ fn write(
     refuse_existing(&config_files, converted, paths)?;
     let texts = texts(converted);
     let new = paths.iter().zip(&texts);
-    config_files.check_all(new.map(|(path, text)| (path.as_path(), text.as_str())))?;
+    let checked = config_files.check_all(new.map(|(path, text)| (path.as_path(), text.as_str())));
+    checked.map_err(|error| refused(error, converted, paths))?;
     create_all(paths, &texts)?;
     Ok(reload(&config_files.settings.gate.control_socket))
 }
@@ -90,6 +91,20 @@ fn create_all(paths: &[PathBuf], texts: &[Zeroizing<String>]) -> Result<(), Exit
         written.push(path);
     }
     Ok(())
+}
+
+/// The problems of a config with the new files. A line about a new user says where that user comes from.
+fn refused(error: ExitError, converted: &Converted, paths: &[PathBuf]) -> ExitError {
+    let line = |line: &str| {
+        let mut users = converted.users.iter().zip(paths);
+        let user = users.find(|(_, path)| line.starts_with(&format!("{}:", path.display())));
+        user.map_or(line.to_owned(), |(user, _)| {
+            format!("{line}; this user comes from {}", user.place)
+        })
+    };
+    let mut lines: Vec<String> = error.message.lines().map(line).collect();
+    lines.push("nothing is written; posternd import --dry-run shows the new files".to_owned());
+    ExitError::new(error.code, lines.join("\n"))
 }
 
 /// Users first, as the paths.
