@@ -25,6 +25,8 @@ use crate::model::time::{ClockStep, Timestamp};
 mod firewall_log;
 mod open_grants;
 #[cfg(test)]
+mod renewal_tests;
+#[cfg(test)]
 mod tests;
 
 use firewall_log::FirewallLog;

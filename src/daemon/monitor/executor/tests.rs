@@ -12,20 +12,20 @@ use crate::model::request::CloseRequest;
 use crate::model::settings::NflogGroup;
 use crate::model::time::ClockStep;
 
-const START: u64 = 1_000_000;
+pub(super) const START: u64 = 1_000_000;
 
-fn at(seconds: u64) -> Timestamp {
+pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis((START + seconds) * 1000)
 }
 
-fn open(ticket: u64, user: &str, host: u8, seconds: u64) -> Order {
+pub(super) fn open(ticket: u64, user: &str, host: u8, seconds: u64) -> Order {
     Order::Open {
         ticket,
         request: request(user, &format!("192.0.2.{host}/32"), &["tcp/22"], seconds),
     }
 }
 
-fn close(ticket: u64, user: &str, host: u8) -> Order {
+pub(super) fn close(ticket: u64, user: &str, host: u8) -> Order {
     let request = CloseRequest {
         user: user.to_owned(),
         allow: format!("192.0.2.{host}/32").parse().unwrap(),
@@ -35,7 +35,7 @@ fn close(ticket: u64, user: &str, host: u8) -> Order {
     Order::Close { ticket, request }
 }
 
-fn closed(ticket: u64, count: usize) -> Report {
+pub(super) fn closed(ticket: u64, count: usize) -> Report {
     Report::Closed { ticket, count }
 }
 
@@ -43,48 +43,48 @@ fn end(ticket: u64, which: Selection) -> Order {
     Order::End { ticket, which }
 }
 
-struct Scene {
-    executor: Executor,
-    firewall: MemoryDriver,
+pub(super) struct Scene {
+    pub(super) executor: Executor,
+    pub(super) firewall: MemoryDriver,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::over(MemoryDriver::default(), 0)
     }
 
-    fn over(firewall: MemoryDriver, seconds: u64) -> Self {
+    pub(super) fn over(firewall: MemoryDriver, seconds: u64) -> Self {
         let settings = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22"])]);
         let driver = Box::new(firewall.clone());
         let executor = Executor::open(&settings, driver, None, at(seconds)).unwrap();
         Self { executor, firewall }
     }
 
-    fn batches(&self) -> u64 {
+    pub(super) fn batches(&self) -> u64 {
         self.firewall.with(|state| state.batches)
     }
 
-    fn serve(&mut self, seconds: u64, orders: Vec<Order>) -> Vec<Report> {
+    pub(super) fn serve(&mut self, seconds: u64, orders: Vec<Order>) -> Vec<Report> {
         let reports = self.executor.serve(at(seconds), orders);
         self.check();
         reports
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         if self.firewall.with(|state| state.failing.is_none()) {
             assert_eq!(self.in_firewall(), self.in_ledger());
         }
     }
 
-    fn in_firewall(&self) -> Vec<(String, u64)> {
+    pub(super) fn in_firewall(&self) -> Vec<(String, u64)> {
         self.firewall.with(|state| named(state.open.iter()))
     }
 
-    fn in_ledger(&self) -> Vec<(String, u64)> {
+    pub(super) fn in_ledger(&self) -> Vec<(String, u64)> {
         named(self.executor.grants())
     }
 
-    fn fail(&self, why: Option<&str>) {
+    pub(super) fn fail(&self, why: Option<&str>) {
         let why = why.map(str::to_owned);
         self.firewall.with(|state| state.failing = why);
     }
@@ -108,7 +108,7 @@ fn refused(reports: &[Report]) -> Option<Rule> {
     }
 }
 
-fn one(name: &str, end: u64) -> Vec<(String, u64)> {
+pub(super) fn one(name: &str, end: u64) -> Vec<(String, u64)> {
     vec![(name.to_owned(), end)]
 }
 
@@ -131,80 +131,6 @@ fn close_ends_are_batched() {
 }
 
 /// A client that waits knocks at these times.
-#[test]
-fn knocks_of_one_wait_extend_one_grant() {
-    let mut scene = Scene::new();
-    let before = scene.batches();
-    let times = [0, 250, 500, 1000, 2000, 3000];
-    for (ticket, millis) in (1..).zip(times) {
-        let now = at(0).plus(Duration::from_millis(millis));
-        let reports = scene
-            .executor
-            .serve(now, vec![open(ticket, "alice", 7, 30)]);
-        let [Report::Opened { grant, .. }] = &reports[..] else {
-            panic!("{reports:?}")
-        };
-        assert!(grant.id == GrantId(1) && grant.until.since(now) > Duration::from_secs(29));
-        scene.check();
-    }
-    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 33));
-    let turnover = scene.executor.tally().turnover;
-    assert_eq!((turnover.opened, turnover.extended), (1, 5));
-    assert_eq!(scene.batches() - before, 4, "small gains change nothing");
-    let listed = scene.serve(4, vec![Order::List { ticket: 9 }]);
-    let is_right =
-        |report: &Report| matches!(report, Report::Grants { grants, .. } if grants[0].knocks == 6);
-    assert!(is_right(&listed[0]), "{listed:?}");
-    scene.serve(33, vec![]);
-    assert_eq!(scene.in_firewall(), []);
-}
-
-#[test]
-fn short_grants_have_no_gap() {
-    let mut scene = Scene::new();
-    for millis in (0..5000).step_by(400) {
-        let now = at(0).plus(Duration::from_millis(millis));
-        scene.executor.serve(now, vec![]);
-        assert!(millis == 0 || scene.in_firewall().len() == 1, "{millis}");
-        let orders = vec![open(1, "alice", 7, 1)];
-        assert_eq!(scene.executor.serve(now, orders).len(), 1);
-    }
-}
-
-#[test]
-fn repeat_of_failed_knock_is_refused() {
-    let mut scene = Scene::new();
-    scene.fail(Some("no"));
-    for _ in 0..2 {
-        let orders = vec![open(1, "alice", 7, 30), open(2, "alice", 7, 30)];
-        let reports = scene.serve(0, orders);
-        assert!(
-            reports
-                .iter()
-                .all(|one| matches!(one, Report::Refused { .. }))
-        );
-    }
-    scene.fail(None);
-    scene.serve(0, vec![open(3, "alice", 7, 30)]);
-    scene.fail(Some("no"));
-    assert_eq!(scene.serve(0, vec![close(4, "alice", 7)]), [closed(4, 0)]);
-    scene.fail(None);
-    // The knock cancels the failed close, and nothing is due.
-    scene.serve(0, vec![open(5, "alice", 7, 30)]);
-    scene.serve(2, vec![]);
-    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 30));
-}
-
-#[test]
-fn knock_at_its_end_extends_a_grant() {
-    let mut scene = Scene::new();
-    scene.serve(0, vec![open(1, "alice", 7, 30)]);
-    let reports = scene.serve(30, vec![open(2, "alice", 7, 30)]);
-    assert!(matches!(reports[..], [Report::Opened { .. }]));
-    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 60));
-    assert_eq!(scene.executor.tally().turnover.closed, 0);
-}
-
 #[test]
 fn batch_is_one_firewall_step() {
     let mut scene = Scene::new();
@@ -318,20 +244,6 @@ fn failed_close_is_retried_every_second() {
     scene.serve(40, vec![]);
     assert_eq!((scene.in_ledger(), scene.in_firewall()), (vec![], vec![]));
     assert_eq!(scene.executor.next_end(), None);
-}
-
-#[test]
-fn renewal_during_a_failing_close_opens() {
-    let mut scene = Scene::new();
-    scene.serve(0, vec![open(1, "alice", 7, 30)]);
-    scene.fail(Some("no"));
-    scene.serve(30, vec![]);
-    scene.fail(None);
-    let reports = scene.serve(30, vec![open(2, "alice", 7, 30)]);
-    assert!(matches!(reports[..], [Report::Opened { .. }]));
-    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 60));
-    scene.serve(60, vec![]);
-    assert_eq!(scene.in_firewall(), []);
 }
 
 #[test]
@@ -518,67 +430,4 @@ fn refused_open_after_clock_step_is_shut() {
         (scene.in_firewall(), scene.executor.tally().turnover.closed),
         (vec![], 1)
     );
-}
-
-#[test]
-fn grants_end_with_their_user() {
-    let with_end = |seconds| {
-        let mut settings = settings(&[("alice", &["tcp/22"]), ("bob", &["tcp/22"])]);
-        settings.policies[0].expires = Some(at(seconds));
-        settings
-    };
-    let ends = |scene: &Scene| -> Vec<Timestamp> {
-        let mut held = scene.firewall.with(|state| state.open.clone());
-        held.sort_by_key(|grant| grant.id);
-        let known: Vec<Grant> = scene.executor.grants().cloned().collect();
-        assert_eq!(held, known, "firewall and ledger agree");
-        held.iter().map(|grant| grant.until).collect()
-    };
-    let mut scene = Scene::new();
-    let orders = vec![open(1, "alice", 1, 600), open(2, "bob", 1, 600)];
-    scene.executor.serve(at(0), orders);
-    assert_eq!(ends(&scene), [at(600), at(600)]);
-    // A reload brings the end nearer.
-    scene.executor.reload(&with_end(100), at(10)).unwrap();
-    assert_eq!(ends(&scene), [at(100), at(600)]);
-    scene.executor.serve(
-        at(20),
-        vec![open(3, "alice", 1, 600), open(4, "alice", 2, 600)],
-    );
-    assert_eq!(ends(&scene), [at(100), at(600), at(100)]);
-    // So does a clock that is set forward: the end is a time of the clock.
-    scene
-        .executor
-        .clock_was_set(ClockStep::Forward(Duration::from_secs(50)));
-    scene.executor.check_firewall(at(80));
-    assert_eq!(ends(&scene), [at(100), at(650), at(100)]);
-    assert_eq!(scene.executor.next_end(), Some(at(100)));
-    scene.executor.serve(at(100), Vec::new());
-    assert_eq!(ends(&scene), [at(650)]);
-    let refused = scene
-        .executor
-        .serve(at(101), vec![open(5, "alice", 1, 600)]);
-    assert!(matches!(
-        refused[..],
-        [Report::Refused {
-            rule: Rule::Expired,
-            ..
-        }]
-    ));
-    scene.executor.reload(&with_end(90), at(102)).unwrap();
-    assert_eq!(ends(&scene), [at(650)]);
-}
-
-#[test]
-fn a_restart_keeps_the_users_end() {
-    let mut scene = Scene::new();
-    scene.executor.serve(at(0), vec![open(1, "alice", 1, 600)]);
-    let mut settings = settings(&[("alice", &["tcp/22"])]);
-    for (end, left) in [(100, 1), (20, 0)] {
-        settings.policies[0].expires = Some(at(end));
-        let driver = Box::new(scene.firewall.clone());
-        scene.executor = Executor::open(&settings, driver, None, at(30)).unwrap();
-        let ends: Vec<Timestamp> = scene.executor.grants().map(|grant| grant.until).collect();
-        assert_eq!(ends, vec![at(end); left]);
-    }
 }
