@@ -214,10 +214,9 @@ mod tests {
         let mut queue = Queue::new();
         queue.push(at(0), &datagram(7));
         assert!(queue.pop().is_some());
-        let flood: Vec<bool> = (100..10_100)
-            .map(|n| queue.push(at(500), &datagram(n)))
-            .collect();
-        assert_eq!(flood.iter().filter(|taken| **taken).count(), WAITING_MAX);
+        let flood = (100..10_100).filter(|n| queue.push(at(500), &datagram(*n)));
+        // Sources that share a place by chance count as one that comes often.
+        assert!((WAITING_MAX..=2 * WAITING_MAX).contains(&flood.count()));
         assert!(queue.push(at(1000), &datagram(7)), "it has room of its own");
         assert_eq!(queue.pop().unwrap().source(), datagram(7).source());
     }
