@@ -29,14 +29,15 @@ fn every_reason_is_given_in_a_scenario() {
     behind_the_gate::the_monitor_refuses_what_its_config_forbids();
     behind_the_gate::more_grants_than_max_grants_are_refused();
     let given = GIVEN.take();
-    // The vectors have the other rules of bodies (`tests/vectors.rs`, `fwknop/tests`); the queue is the engine's.
+    // The vectors have the other rules of bodies (`tests/vectors.rs`, `fwknop/tests`); the queue is the engine's, and a
+    // hit is no datagram (`tests/kernel`, `gate::sequences`).
     let is_elsewhere = |reason: &Reason| {
         let Reason::Drop(reason) = reason else {
             return false;
         };
         matches!(
             reason,
-            Drop::Malformed(_) | Drop::Fwknop(_) | Drop::FwknopBusy
+            Drop::Malformed(_) | Drop::Fwknop(_) | Drop::FwknopBusy | Drop::WrongHit
         )
     };
     for reason in Reason::all().filter(|reason| !is_elsewhere(reason)) {
