@@ -22,8 +22,7 @@ mount -t tmpfs -o mode=755 tmpfs "$1/machine"
 cd "$1/machine"
 mkdir cgroup upper work root
 mount -t cgroup2 cgroup2 cgroup
-own=cgroup/postern-test-$$
-mkdir "$own"
+own=$(mktemp -d cgroup/postern-test-XXXXXX)
 echo $$ >"$own/cgroup.procs"
 setpriv --pdeathsig KILL unshare --mount --pid --ipc --uts --cgroup --fork --kill-child=KILL /bin/sh -c "$2" sh "$@" &
 machine=$! code=0
