@@ -1,10 +1,7 @@
 //! Fields that must be refused, each with its reason, in packets with a right mac.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-mod support;
-
+use crate::support::{b64, digested, open, packet, user};
 use postern_fwknop::{Allow, Message, Reason};
-use support::{b64, digested, open, packet, user};
 
 const HEAD: &str = "1939033380625416:YWxpY2U:1795333319:3.0.0";
 

@@ -1,13 +1,10 @@
 //! Payloads that must be refused: no packet, another text of a packet, another mode, a wrong mac.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-mod support;
-
-use postern_fwknop::{Key, MacKind, Mode, Reason};
-use support::{
+use crate::support::{
     CipherMode, KEY, MAC_KEY, b64, digested, encrypted, encrypted_raw, open, packet, user,
     user_without_mac, vectors, with_mac,
 };
+use postern_fwknop::{Key, MacKind, Mode, Reason};
 
 /// The plaintext of a packet in which nothing is wrong.
 fn plain() -> String {
@@ -140,7 +137,10 @@ fn other_modes_are_told() {
         );
     }
     let text = include_str!("vectors/client-other-modes.json");
-    for vector in serde_json::from_str::<support::File>(text).unwrap().vectors {
+    for vector in serde_json::from_str::<crate::support::File>(text)
+        .unwrap()
+        .vectors
+    {
         let reason = open(&vector.key(), vector.wire.as_bytes()).unwrap_err();
         assert_eq!(reason.as_str(), format!("mode-{}", vector.encryption_mode));
     }

@@ -1,15 +1,12 @@
 //! What holds for every request, every packet and every sequence.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-mod support;
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
+use crate::support::{KEY, MAC_KEY, open};
 use postern_fwknop::{Allow, Key, MacKind, Message, Mode, Port, Protocol, Request, Target};
 use postern_fwknop::{Packet, looks_like, sequence};
 use proptest::prelude::*;
-use support::{KEY, MAC_KEY, open};
 
 fn allow() -> impl Strategy<Value = Allow> {
     prop_oneof![

@@ -1,6 +1,6 @@
 //! fwknop's own client makes a packet with the options of every vector, and this crate reads it.
 //!
-//! Needs Debian's package fwknop-client: `cargo test -p postern-fwknop --test real_client -- --ignored`. Sends nothing.
+//! Needs Debian's package fwknop-client: `cargo test -p postern-fwknop real_client -- --ignored`. Sends nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -8,16 +8,14 @@
     clippy::disallowed_methods
 )]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{File, Vector, hex, vectors};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_fwknop::{Opened, Packet, Reason};
-use support::{File, Vector, hex, vectors};
 
 #[test]
 #[ignore = "needs fwknop's client"]

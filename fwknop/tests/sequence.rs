@@ -1,13 +1,10 @@
 //! Encrypted sequences, against runs that `openssl enc -aes-256-cbc -md md5` made.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-mod support;
 
 use std::net::Ipv4Addr;
 
+use crate::support::hex;
 use postern_fwknop::Allow;
 use postern_fwknop::sequence::{Access, HITS, Key, OFFSET, Protocol, Refused, mark};
-use support::hex;
 
 const RUN: &str = "53616c7465645f5f0102030405060708a0c88cbd4d5562923aa4d438a07bf083";
 const LONG_RUN: &str = "53616c7465645f5fc9cacbcccdcecfd09077239245b3c1c634d8386ce662f052";

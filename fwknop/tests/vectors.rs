@@ -1,13 +1,10 @@
 //! Packets of fwknop's own client, field by field.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
-mod support;
 
 use std::collections::BTreeSet;
 
+use crate::support::{open, vectors};
 use postern_fwknop::{MacKind, Packet, Reason};
 use sha2::{Digest, Sha256};
-use support::{open, vectors};
 
 #[test]
 fn the_clients_packets_decode_field_by_field() {
@@ -31,6 +28,12 @@ fn the_clients_packets_decode_field_by_field() {
             let timeout_s = request.timeout_s.unwrap_or(0);
             assert_eq!(timeout_s, expect.client_timeout, "{name}");
         }
+        let auth = opened.server_auth.as_deref();
+        assert_eq!(
+            auth,
+            expect.server_auth.as_deref().map(str::as_bytes),
+            "{name}"
+        );
         assert_eq!(opened.encoded, expect.encoded, "{name}");
         assert_eq!(opened.digest, expect.digest, "{name}");
         types.insert(expect.kind);

@@ -1,7 +1,4 @@
 //! Vectors, and packets of any plaintext, mode and mac, made by a second implementation.
-
-#![allow(dead_code, reason = "each test program uses a part")]
-
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use base64::Engine;
