@@ -23,6 +23,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
             control_socket: "/nonexistent/control.sock".into(),
             run_as: "nobody".to_owned(),
             capture: CaptureKind::Packet,
+            log_sensor: None,
         },
         metrics: Metrics::default(),
         firewall: Firewall {

@@ -44,6 +44,8 @@ pub struct Gate {
     pub run_as: String,
     /// How datagrams are captured.
     pub capture: CaptureKind,
+    /// Where the hits of sequences come from, if not from the capture.
+    pub log_sensor: Option<LogSensor>,
 }
 
 /// Where to listen.
@@ -62,6 +64,28 @@ pub enum CaptureKind {
     Packet,
     /// Through a bound UDP socket that never answers.
     Udp,
+    /// Packets that the firewall logs to this group of NFLOG.
+    Nflog(u16),
+    /// Not at all: only sequences open, and the log sensor sees their hits.
+    None,
+}
+
+/// Log lines of the firewall that are hits of sequences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSensor {
+    pub source: LogSource,
+    /// What the log rule puts before each line: 1 to 127 printable ASCII characters.
+    pub prefix: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogSource {
+    /// The kernel's log, `/dev/kmsg`.
+    Kmsg,
+    /// The kernel's messages in the journal.
+    Journal,
+    /// A file of the syslog daemon. Any local user can forge its lines.
+    File(PathBuf),
 }
 
 /// The `[firewall]` section.
@@ -285,9 +309,15 @@ impl Settings {
             } else {
                 Vec::new()
             },
-            knock_ports: self.gate.ports.clone(),
+            knock_ports: match self.gate.capture {
+                CaptureKind::None => Vec::new(),
+                _ => self.gate.ports.clone(),
+            },
             sequence_ports: self.sequences.ports.clone(),
-            silence_knocks: self.gate.capture == CaptureKind::Packet,
+            silence_knocks: matches!(
+                self.gate.capture,
+                CaptureKind::Packet | CaptureKind::Nflog(_)
+            ),
             local_sockets: true,
             busy_ports: Vec::new(),
             busy_sequence_ports: Vec::new(),

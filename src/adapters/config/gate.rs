@@ -7,12 +7,13 @@ use std::time::Duration;
 use postern_proto::PrivateKey;
 use toml::de::DeValue;
 
+use super::capture;
 use super::fields::{Fields, Items};
 use super::key::KeyFiles;
 use super::problem::refusal;
 use super::values;
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
-use crate::model::settings::{CaptureKind, Gate, INTERFACES_MAX, Interfaces, PORTS_MAX};
+use crate::model::settings::{Gate, INTERFACES_MAX, Interfaces, PORTS_MAX};
 
 pub(crate) const CONTROL_SOCKET: &str = "/run/postern/control.sock";
 
@@ -61,8 +62,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Gate> {
     let state_dir = fields.text("state_dir", values::absolute);
     let control_socket = control_socket(fields);
     let run_as = fields.text("run_as", values::system_user);
-    let kinds = [("packet", CaptureKind::Packet), ("udp", CaptureKind::Udp)];
-    let capture = fields.word("capture", &kinds);
+    let captures = capture::read(fields);
+    let (capture, log_sensor) = captures?;
     Some(Gate {
         name: name?,
         ports: ports?,
@@ -72,7 +73,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Gate> {
         state_dir: state_dir.unwrap_or_else(|| PathBuf::from("/var/lib/postern")),
         control_socket: control_socket.unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET)),
         run_as: run_as.unwrap_or("postern").to_owned(),
-        capture: capture.unwrap_or(CaptureKind::Packet),
+        capture,
+        log_sensor,
     })
 }
 

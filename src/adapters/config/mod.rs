@@ -4,6 +4,7 @@
 //! reported at once, each with file, line and cure, and never with text that could be a key (invariant 7).
 
 pub mod bundle;
+mod capture;
 mod config_text;
 pub mod disk;
 mod edit;

@@ -66,9 +66,10 @@ pub(super) fn read(
         let cure = "keep one of the two, or divide them among two users";
         user.refuse(key, what, cure);
     }
-    if gate.is_some_and(|gate| gate.capture == CaptureKind::Udp) {
+    let is_blind = |gate: &Gate| gate.capture == CaptureKind::Udp && gate.log_sensor.is_none();
+    if gate.is_some_and(is_blind) {
         let what = "with capture = \"udp\", the gate sees no sequence";
-        let cure = "remove capture from [gate], or the sequence";
+        let cure = "remove capture from [gate], add a log sensor to it, or remove the sequence";
         user.refuse(name, what, cure);
     }
     if user.has("sequence") && user.has("sequences_file") {

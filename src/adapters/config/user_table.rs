@@ -20,6 +20,7 @@ use super::user_keys;
 use crate::adapters::config::bundle::Bundle;
 use crate::core::gate::{FWKNOP_USERS_MAX, FwknopUser, SequenceUser};
 use crate::model::policy::Policy;
+use crate::model::settings::CaptureKind;
 use crate::model::time::Timestamp;
 
 const USERS_MAX: usize = 200_000;
@@ -246,6 +247,16 @@ impl<'a, 'm> UserTable<'a, 'm> {
                 .map(Credential::Sequence);
         }
         sequence_user::refuse_without(fields);
+        if self
+            .main
+            .and_then(MainFile::gate)
+            .is_some_and(|gate| gate.capture == CaptureKind::None)
+        {
+            let what = "this user sends datagrams, and a log sensor sees only sequences";
+            let cure =
+                "write capture = [\"packet\", { … }] in [gate], or give this user a sequence";
+            fields.refuse("name", what, cure);
+        }
         if !fields.has("fwknop") {
             return user_keys::key(fields, self.key_files).map(Credential::Key);
         }

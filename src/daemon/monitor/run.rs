@@ -143,6 +143,8 @@ fn log_start(settings: &Settings, backend: &str, run_as: &RunAs) {
         (CaptureKind::Udp, _) => "bound sockets".to_owned(),
         (CaptureKind::Packet, Interfaces::Any) => "every interface".to_owned(),
         (CaptureKind::Packet, Interfaces::Named(names)) => names.join(", "),
+        (CaptureKind::Nflog(group), _) => format!("group {group} of NFLOG"),
+        (CaptureKind::None, _) => "nothing".to_owned(),
     };
     let (name, ports) = (gate.name.as_str(), service::list(&gate.ports));
     let users = settings.policies.len();

@@ -84,6 +84,7 @@ pub(super) fn captures(
             let sockets = gate.ports.iter().map(|port| udp(*port, bound));
             sockets.collect::<Result<_, _>>()?
         }
+        (CaptureKind::Nflog(_) | CaptureKind::None, _) => Vec::new(),
     };
     let hits = sequences(settings, interfaces)?;
     Ok(knocks.into_iter().chain(hits).collect())

@@ -14,8 +14,8 @@ const HINTS_MAX: u32 = 16_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoPrefilter {
-    #[error("a bound socket needs none")]
-    BoundSocket,
+    #[error("only a packet socket needs one")]
+    OtherCapture,
     /// The kernel counts what it drops, but the log shows each datagram.
     #[error("with debug lines, the engine logs each dropped datagram")]
     DebugLog,
@@ -28,8 +28,8 @@ pub(super) fn attach(
     settings: &Settings,
     captures: &[(CaptureSpec, OwnedFd)],
 ) -> Result<HintFilter, NoPrefilter> {
-    if settings.gate.capture == CaptureKind::Udp {
-        return Err(NoPrefilter::BoundSocket);
+    if settings.gate.capture != CaptureKind::Packet {
+        return Err(NoPrefilter::OtherCapture);
     }
     if tracing::enabled!(tracing::Level::DEBUG) {
         return Err(NoPrefilter::DebugLog);
