@@ -8,7 +8,8 @@ use postern_proto::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use super::file_error::{unreadable, unwritable};
-use super::keys::{no_random_bytes, user_keys};
+use super::keys::no_random_bytes;
+use super::secrets::Secrets;
 use crate::adapters::files::{self, FileErrorKind, folder_of};
 use crate::adapters::random;
 use crate::client::profile::{self, Profile, Profiles, SectionError};
@@ -192,7 +193,7 @@ fn check(text: &str, config: &Path, name: &str) -> Result<Profile, ExitError> {
         ExitError::new(FAILED, what)
     })?;
     if let Some(key) = &profile.key {
-        user_keys(&profile.gate, key)?;
+        Secrets::read(&profile.gate, key)?;
     }
     Ok(profile)
 }

@@ -6,20 +6,19 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use postern_proto::{Allow, Item, Request, Sealed, UserKeys, limits, seal};
+use postern_proto::{Allow, Item, Request};
 
 use super::KnockRequest;
 use super::allow;
-use super::keys::no_random_bytes;
 use super::names::{ADDRESSES_MAX, Names};
 use super::own_address::OwnAddresses;
 use super::request::Targets;
 use super::resolve::{self, Families};
 use super::route::{Route, UNKNOWN_PATH};
+use super::secrets::{Outgoing, Secrets};
 use super::spoof::SpoofedSender;
 use super::wake::{Alarm, no_alarm};
 use crate::adapters::clock;
-use crate::adapters::random;
 use crate::client::profile::{Endpoint, Host};
 use crate::model::address;
 use crate::model::exit::{ExitError, NO_HOST, PERMISSION, UNAVAILABLE, USAGE};
@@ -40,7 +39,7 @@ pub(crate) struct PreparedKnock {
 #[derive(Debug)]
 pub(crate) struct SealedKnock {
     pub(crate) request: Request,
-    pub(crate) packet: Sealed,
+    pub(crate) outgoing: Outgoing,
     route: io::Result<Route>,
 }
 
@@ -67,7 +66,7 @@ impl SentKnock {
 pub(crate) fn prepare(
     asked: &KnockRequest,
     destination: &Destination,
-    keys: &UserKeys,
+    secrets: &Secrets,
 ) -> Result<Vec<PreparedKnock>, ExitError> {
     let hosts = destination.hosts().chain(asked.target.clone());
     let mut names = Names::new(hosts, Alarm::new().map_err(no_alarm)?.waker());
@@ -83,7 +82,15 @@ pub(crate) fn prepare(
         return Err(destination.unresolved(&names, families, None));
     }
     let items = asked.items()?;
-    let knocks = make(asked, items, destination, keys, &gates, &targets, &mut own)?;
+    let knocks = make(
+        asked,
+        items,
+        destination,
+        secrets,
+        &gates,
+        &targets,
+        &mut own,
+    )?;
     let errors = knocks.iter();
     let mut errors = errors.filter_map(|knock| Some((knock.to, knock.sealed.as_ref().err()?)));
     if errors.clone().count() == knocks.len() {
@@ -97,7 +104,7 @@ pub(super) fn make(
     asked: &KnockRequest,
     items: Vec<Item>,
     destination: &Destination,
-    keys: &UserKeys,
+    secrets: &Secrets,
     gates: &[SocketAddr],
     targets: &Targets,
     own: &mut OwnAddresses,
@@ -144,10 +151,10 @@ pub(super) fn make(
             };
             let route = route.take().unwrap_or_else(|| Route::to(to, None));
             let longest = route.as_ref().map_or(UNKNOWN_PATH, Route::longest);
-            let packet = seal_within(keys, &request, longest)?;
+            let outgoing = secrets.encode(&request, longest)?;
             let sealed = Ok(SealedKnock {
                 request,
-                packet,
+                outgoing,
                 route,
             });
             knocks.push(PreparedKnock { to, sealed });
@@ -221,28 +228,6 @@ impl Destination {
     }
 }
 
-/// Seals a request under a fresh nonce, in a body of random length, so that the length of the packet reveals nothing.
-pub fn seal_at_random(keys: &UserKeys, request: &Request) -> Result<Sealed, ExitError> {
-    seal_within(keys, request, limits::PACKET_MAX)
-}
-
-/// The same in a packet of at most this length. A request that needs more gets the shortest packet.
-pub(super) fn seal_within(
-    keys: &UserKeys,
-    request: &Request,
-    longest: usize,
-) -> Result<Sealed, ExitError> {
-    let nonce = random::bytes().map_err(no_random_bytes)?;
-    let shortest = request.encoded_len().max(limits::BODY_MIN);
-    let longest = longest.saturating_sub(limits::PACKET_MAX.saturating_sub(limits::BODY_MAX));
-    let longest = longest.clamp(shortest, limits::BODY_MAX.max(shortest));
-    let length = random::between(shortest, longest).map_err(no_random_bytes)?;
-    seal(keys, request, nonce, length).map_err(|error| {
-        let what = format!("a knock cannot carry this: {error}; change the request");
-        ExitError::new(USAGE, what)
-    })
-}
-
 pub(super) fn allows_ipv4(allow: Allow, gate: IpAddr) -> bool {
     match allow {
         Allow::Source { .. } => gate.is_ipv4(),
@@ -258,9 +243,7 @@ pub(super) fn send(knocks: Vec<PreparedKnock>) -> Vec<SentKnock> {
     let send = |PreparedKnock { to, sealed }| {
         let (request, outcome) = match sealed {
             Ok(knock) => {
-                let sent = knock
-                    .route
-                    .and_then(|route| route.send(knock.packet.as_bytes()));
+                let sent = knock.route.and_then(|route| knock.outgoing.send(&route));
                 (Some(knock.request), sent)
             }
             Err(error) => (None, Err(error)),

@@ -6,12 +6,13 @@ use std::iter::repeat_n;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use postern_proto::{Action, Allow, Item, Request, UserKeys};
+use postern_proto::{Action, Allow, Item, Request};
 
 use super::KnockRequest;
-use super::knock::{Destination, SentKnock, allows_ipv4, seal_within};
+use super::knock::{Destination, SentKnock, allows_ipv4};
 use super::route::{Route, UNKNOWN_PATH};
 use super::schedule::Schedule;
+use super::secrets::Secrets;
 use crate::adapters::clock;
 use crate::model::address;
 use crate::model::exit::ExitError;
@@ -20,7 +21,7 @@ use crate::model::exit::ExitError;
 pub(crate) struct OpenGrant {
     pub(super) wanted: KnockRequest,
     pub(super) destination: Destination,
-    pub(super) keys: UserKeys,
+    pub(super) secrets: Secrets,
     pub(super) schedule: Schedule,
     /// What the last knocks asked for and the ones before; older grants have ended.
     asked: [Vec<(SocketAddr, Request)>; 2],
@@ -34,13 +35,13 @@ impl OpenGrant {
     pub(crate) fn new(
         wanted: KnockRequest,
         destination: Destination,
-        keys: UserKeys,
+        secrets: Secrets,
         schedule: Schedule,
     ) -> Self {
         Self {
             wanted,
             destination,
-            keys,
+            secrets,
             schedule,
             asked: [Vec::new(), Vec::new()],
             stale: Vec::new(),
@@ -107,12 +108,20 @@ impl OpenGrant {
         gates
     }
 
+    /// Whether [`Self::close`] can end it early.
+    pub(crate) fn can_close(&self) -> bool {
+        self.secrets.can_close()
+    }
+
     /// Asks the gate to close what these knocks opened. A lost packet is harmless: the grant ends by itself.
     pub(crate) fn close(&self) -> Result<Vec<SentKnock>, ExitError> {
         self.close_each(&[self.asked.concat(), self.stale.clone()].concat())
     }
 
     fn close_each(&self, grants: &[(SocketAddr, Request)]) -> Result<Vec<SentKnock>, ExitError> {
+        if !self.can_close() {
+            return Ok(Vec::new());
+        }
         let now = self.wanted.time_offset.applied_to(clock::wall());
         let mut closings: Vec<(SocketAddr, Request)> = Vec::new();
         for (to, asked) in grants {
@@ -131,8 +140,8 @@ impl OpenGrant {
         let send = |(to, request): (SocketAddr, Request)| {
             let route = Route::to(to, None);
             let longest = route.as_ref().map_or(UNKNOWN_PATH, Route::longest);
-            let packet = seal_within(&self.keys, &request, longest)?;
-            let outcome = route.and_then(|route| route.send(packet.as_bytes()));
+            let outgoing = self.secrets.encode(&request, longest)?;
+            let outcome = route.and_then(|route| outgoing.send(&route));
             Ok(SentKnock {
                 to,
                 request: Some(request),

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_proto::{OpenBuffer, Packet, Request, Step, UserKeys};
 
+use super::secrets::Secrets;
 use crate::model::reason::Drop;
 use crate::model::time::{Timestamp, millis};
 
@@ -55,9 +56,10 @@ fn explanation(dropped: &Drop) -> String {
 
 pub(crate) fn open_packet(
     text: &str,
-    keys: &UserKeys,
+    secrets: &Secrets,
     now: Timestamp,
 ) -> Result<OpenedPacket, OpenError> {
+    let Secrets::Postern(keys) = secrets;
     let compact: String = text.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(compact).map_err(|_| OpenError::NotBase64)?;
     let request = open(&bytes, keys, now).map_err(OpenError::Dropped)?;
@@ -96,7 +98,8 @@ mod tests {
     #[test]
     fn wrapped_packet_of_any_age_opens() {
         let material = KeyMaterial::shared(&SharedKey::from_bytes([7; 32]));
-        let keys = UserKeys::derive(&GateName::new("g").unwrap(), &material);
+        let derive = || UserKeys::derive(&GateName::new("g").unwrap(), &material);
+        let secrets = Secrets::Postern(derive());
         let now = Timestamp::from_millis(1_760_000_000_000);
         let request = Request {
             action: Action::Close,
@@ -106,12 +109,12 @@ mod tests {
             target: None,
             items: Vec::new(),
         };
-        let sealed = seal(&keys, &request, [9; 12], 64).unwrap();
+        let sealed = seal(&derive(), &request, [9; 12], 64).unwrap();
         let text = STANDARD.encode(sealed.as_bytes());
         let wrapped = format!("{}\n  {}\r\n", &text[..76], &text[76..]);
         let year = Duration::from_hours(10_000);
         for now in [now, now.plus(year), now.minus(year)] {
-            let opened = open_packet(&wrapped, &keys, now).unwrap();
+            let opened = open_packet(&wrapped, &secrets, now).unwrap();
             assert_eq!((&opened.request, opened.length), (&request, 132));
         }
     }

@@ -148,12 +148,12 @@ impl<'a> Rounds<'a> {
         let mut items = wanted.items()?;
         items.extend(self.codes.current().map(Item::Code));
         let targets = wanted.targets(&self.names)?;
-        let keys = &self.grant.keys;
+        let secrets = &self.grant.secrets;
         let made = make(
             wanted,
             items,
             destination,
-            keys,
+            secrets,
             gates,
             &targets,
             &mut self.own,

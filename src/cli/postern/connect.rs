@@ -45,7 +45,7 @@ pub(super) fn connect(arguments: Connect, config: Option<&Path>) -> Result<(), E
     if !names_services {
         ask_for_port(&mut plan.request, port);
     }
-    plan.request.items()?;
+    plan.check()?;
     let gate = plan.request.gate.to_string();
 
     let failed = |why, sent: &[SentKnock]| match why {

@@ -5,13 +5,13 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use postern_proto::{GateName, UserKeys};
+use postern_proto::GateName;
 use zeroize::Zeroizing;
 
 use super::arguments::NamedGate;
 use crate::adapters::files;
-use crate::client;
 use crate::client::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
+use crate::client::{self, Secrets};
 use crate::model::exit::{CONFIG, ExitError, IO, USAGE};
 use crate::model::grant_to::GrantTo;
 use crate::model::quota::Quota;
@@ -22,7 +22,7 @@ pub(super) fn choose(
     profile: Option<&str>,
     named: NamedGate,
     config: Option<&Path>,
-) -> Result<(Profile, UserKeys), ExitError> {
+) -> Result<(Profile, Secrets), ExitError> {
     let mut chosen = match (profile, &named.gate) {
         (Some(name), _) => in_config(name, config)?,
         (None, Some(gate)) => without_config(gate, &named)?,
@@ -46,8 +46,8 @@ pub(super) fn choose(
         (None, false, Some(key)) => key,
         (None, false, None) => from_environment(&chosen)?,
     };
-    let keys = client::user_keys(&chosen.gate, &key)?;
-    Ok((chosen, keys))
+    let secrets = Secrets::read(&chosen.gate, &key)?;
+    Ok((chosen, secrets))
 }
 
 fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, ExitError> {

@@ -29,7 +29,7 @@ pub(super) fn keep(arguments: Keep, config: Option<&Path>) -> Result<ExitCode, E
         arguments.grant.duration,
         config,
     )?;
-    plan.request.items()?;
+    plan.check()?;
     let length = *plan.request.duration.get_or_insert(LENGTH);
     let (code, pause) = (plan.code.as_ref(), plan.knock_pause());
     let interval = renewal_interval("keep", Some(length), false, code, pause)?;

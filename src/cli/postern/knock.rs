@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use postern_proto::{Action, GateName};
 
 use super::arguments::{Close, Knock, Output};
@@ -26,8 +24,8 @@ pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitE
         None => None,
     };
     let mut codes = Codes::default();
+    plan.check()?;
     if !output.dry_run {
-        plan.request.items()?;
         let source = plan.code.as_ref();
         codes = code::obtain_more(arguments.code_stdin, source, &plan.request.gate)?;
     }
@@ -40,6 +38,7 @@ pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitE
 
 pub(super) fn close(arguments: Close, config: Option<&Path>) -> Result<(), ExitError> {
     let plan = Plan::new(Action::Close, arguments.request, None, config)?;
+    plan.check()?;
     let output = arguments.output;
     if output.print || output.dry_run {
         return show("close", &output, &plan);
@@ -115,12 +114,12 @@ fn report(
 /// Shows the packets (`--print`) or the requests (`--dry-run`) and sends nothing.
 fn show(command: &str, output: &Output, plan: &Plan) -> Result<(), ExitError> {
     let gate = &plan.request.gate;
-    let prepared = client::prepare(&plan.request, &plan.destination, &plan.keys)?;
+    let prepared = client::prepare(&plan.request, &plan.destination, &plan.secrets)?;
     if output.json {
         let knocks = prepared.iter().map(|knock| {
             let mut shown = KnockJson::unsent(knock);
             if let (true, Ok(sealed)) = (output.print, &knock.sealed) {
-                shown.packet = Some(STANDARD.encode(sealed.packet.as_bytes()));
+                shown.packet = Some(sealed.outgoing.lines());
             }
             shown
         });
@@ -137,7 +136,7 @@ fn show(command: &str, output: &Output, plan: &Plan) -> Result<(), ExitError> {
             continue;
         };
         if output.print {
-            say(&format!("{}\n", STANDARD.encode(sealed.packet.as_bytes())))?;
+            say(&format!("{}\n", sealed.outgoing.lines()))?;
         } else {
             let listing = words::listing(gate, &sealed.request, Some(knock.to.is_ipv4()));
             say(&format!("not sent to {}:\n{listing}", knock.to))?;

@@ -37,13 +37,13 @@ pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Resul
         let cure = "give the packet as an argument";
         return Err(ExitError::new(USAGE, format!("{what}; {cure}")));
     }
-    let (profile, keys) = gate::choose(profile.as_deref(), named, config)?;
+    let (profile, secrets) = gate::choose(profile.as_deref(), named, config)?;
     let packet = match packet {
         Some(packet) => packet,
         None => gate::read_input(PACKET_TEXT_MAX)?.to_string(),
     };
     let now = clock::wall();
-    let opened = client::open_packet(&packet, &keys, now).map_err(|error| match error {
+    let opened = client::open_packet(&packet, &secrets, now).map_err(|error| match error {
         OpenError::NotBase64 => ExitError::new(USAGE, error),
         OpenError::Dropped(_) => ExitError::new(FAILED, error),
     })?;

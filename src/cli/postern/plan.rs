@@ -1,16 +1,16 @@
-//! Combines the command line and the profile into a request, a destination, keys and the source of a code.
+//! Combines the command line and the profile into a request, a destination, secrets and the source of a code.
 //!
 //! The command line takes precedence. Sends nothing.
 
 use std::path::Path;
 use std::time::Duration;
 
-use postern_proto::{Action, UserKeys};
+use postern_proto::Action;
 
 use super::arguments::RequestArguments;
 use super::gate;
 use crate::client::profile::CodeSource;
-use crate::client::{Destination, Families, KnockRequest, OpenGrant, Schedule};
+use crate::client::{Destination, Families, KnockRequest, OpenGrant, Schedule, Secrets};
 use crate::model::exit::ExitError;
 use crate::model::quota::Quota;
 
@@ -18,7 +18,7 @@ use crate::model::quota::Quota;
 pub(super) struct Plan {
     pub(super) request: KnockRequest,
     pub(super) destination: Destination,
-    pub(super) keys: UserKeys,
+    pub(super) secrets: Secrets,
     pub(super) code: Option<CodeSource>,
     quota: Quota,
 }
@@ -29,13 +29,18 @@ impl Plan {
         (self.quota.per / self.quota.count.get()).saturating_mul(2)
     }
 
+    /// Refuses what the knock cannot carry.
+    pub(super) fn check(&self) -> Result<(), ExitError> {
+        self.secrets.check(&self.request)
+    }
+
     /// The grant to ask for. With `once`, no knock is repeated.
     pub(super) fn into_grant(self, once: bool) -> OpenGrant {
         let quota = self.quota;
         OpenGrant::new(
             self.request,
             self.destination,
-            self.keys,
+            self.secrets,
             Schedule { quota, once },
         )
     }
@@ -48,7 +53,7 @@ impl Plan {
         config: Option<&Path>,
     ) -> Result<Self, ExitError> {
         let (gate, options, target) = (arguments.gate, arguments.options, arguments.target);
-        let (profile, keys) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
+        let (profile, secrets) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
         let services = if options.services.is_empty() && action == Action::Open {
             profile.services
         } else {
@@ -76,7 +81,7 @@ impl Plan {
                 families,
                 spoofed_source: None,
             },
-            keys,
+            secrets,
             code: profile.code,
             quota: profile.quota,
         })

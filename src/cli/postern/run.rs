@@ -20,7 +20,7 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Exi
     let code_stdin = arguments.code_stdin;
     let duration = arguments.grant.duration;
     let plan = Plan::new(Action::Open, arguments.request, duration, config)?;
-    plan.request.items()?;
+    plan.check()?;
     let interval = || {
         let (duration, code) = (plan.request.duration, plan.code.as_ref());
         renewal_interval(
