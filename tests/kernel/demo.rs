@@ -21,8 +21,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let namespaces = Other("user namespaces of users", may_make_namespaces);
     let root = [Root, Program("mount")];
     let user = [Root, Program("mount"), namespaces];
-    let mut trials =
-        trials![machine, &[]; demo_passes_for_current_user, interrupted_demo_leaves_nothing];
+    let mut trials = trials![machine, &[]; demo_passes_for_current_user, classic_demo_passes_with_each_driver, interrupted_demo_leaves_nothing];
     trials.extend(trials![machine, &root; demo_passes_as_root_without_programs]);
     trials.extend(trials![
         machine, &user; demo_passes_unprivileged, demo_passes_unprivileged_without_programs
@@ -31,14 +30,22 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
 }
 
 fn demo_passes_for_current_user() {
-    let drivers = demo(None);
+    let drivers = demo(None, &[]);
     assert!(drivers.contains(&"nftables".to_owned()), "{drivers:?}");
     let has_iptables = drivers.contains(&"iptables".to_owned());
     assert_eq!(has_iptables, find("iptables-restore").is_some());
 }
 
+fn classic_demo_passes_with_each_driver() {
+    demo(None, &["--classic", "--backend", "nftables"]);
+    if find("iptables-restore").is_some() {
+        demo(None, &["--classic", "--backend", "iptables"]);
+    }
+}
+
 fn demo_passes_unprivileged() {
-    assert!(demo(Some(NOBODY)).contains(&"nftables".to_owned()));
+    demo(Some(NOBODY), &["--classic"]);
+    assert!(demo(Some(NOBODY), &[]).contains(&"nftables".to_owned()));
 }
 
 fn demo_passes_as_root_without_programs() {
@@ -71,7 +78,7 @@ fn without_programs(user: Option<u32>) -> Vec<String> {
             }
         }
         assert!(programs.iter().all(|name| find(name).is_none()));
-        demo(user)
+        demo(user, &[])
     };
     std::thread::spawn(hidden).join().unwrap()
 }
@@ -102,9 +109,13 @@ fn interrupted_demo_leaves_nothing() {
 }
 
 /// Runs the demo: every step passes and nothing is left. Returns the firewall drivers with times, each once.
-fn demo(user: Option<u32>) -> Vec<String> {
+fn demo(user: Option<u32>, options: &[&str]) -> Vec<String> {
     let (folder, mut command) = copied_program(user);
-    let output = command.args(["demo", "--json"]).output().unwrap();
+    let output = command
+        .args(["demo", "--json"])
+        .args(options)
+        .output()
+        .unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}\n{errors}");

@@ -1,10 +1,13 @@
-//! Sends a knock and receives any answer. There must be none.
+//! Sends a knock and receives any answer. There must be none. Begins connections, which send a SYN.
 //!
 //! The socket is connected to the gate, so that the kernel delivers datagrams and ICMP errors from it.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Socket, Type};
 
 use super::probe_error::ProbeError;
 
@@ -37,6 +40,19 @@ impl SentKnock {
             }
             Err(error) => Some(error.to_string()),
         }
+    }
+}
+
+/// Sends one SYN. The kernel repeats it after a second, unless the socket is closed before.
+pub(super) fn begin_connection(to: SocketAddr) -> Result<Socket, ProbeError> {
+    let failed = |error| ProbeError::Connect(to, error);
+    let domain = Domain::for_address(to);
+    let socket = Socket::new(domain, Type::STREAM.nonblocking(), None).map_err(failed)?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+            Err(failed(error))
+        }
+        _ => Ok(socket),
     }
 }
 

@@ -4,17 +4,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
 
-use crate::adapters::clock;
-use crate::adapters::control::Status;
-use crate::adapters::{process, random};
+use crate::adapters::{clock, process, random};
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::time;
 
+mod classic;
 mod firewall;
 mod interrupt;
 mod knock;
@@ -23,15 +21,15 @@ mod namespaces;
 mod probe_error;
 mod progress;
 mod speed;
+mod steps;
 mod world;
 
 use interrupt::Interrupt;
 use knock::SentKnock;
 use probe_error::ProbeError;
 use progress::Progress;
-use world::{
-    CLIENT_V4, CLIENT_V6, GATE_V4, GATE_V6, KNOCK_PORT, PROFILES, SERVICE_PORT, World, connect,
-};
+use steps::{grant_ends, hidden, introduce, replay, rule_is_listed, time_to_open};
+use world::{GATE_V4, GATE_V6, KNOCK_PORT, PROFILES, SERVICE_PORT, World};
 
 /// Options of the demo.
 #[derive(Debug, clap::Args)]
@@ -39,15 +37,15 @@ pub(crate) struct Options {
     /// Print JSON, for programs: one object for each step
     #[arg(long)]
     json: bool,
+    /// Show a port sequence and a packet of fwknop instead of knocks
+    #[arg(long)]
+    classic: bool,
     /// Use this firewall driver: auto, iptables or nftables
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = ["auto", "iptables", "nftables"])]
     backend: String,
 }
 
 const OPEN_FOR: Duration = Duration::from_secs(4);
-
-/// A port that does not answer within this time is hidden.
-const PATIENCE: Duration = Duration::from_millis(800);
 
 /// Runs the demo. A failed step ends in exit 1.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, ExitError> {
@@ -61,7 +59,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, ExitError> {
         failed: 0,
     };
     progress.say(&format!("Postern demo, {note}."))?;
-    let result = all_steps(&mut progress, options);
+    let world = World::make(interrupt.clone());
+    let result = world.and_then(|mut world| {
+        if options.classic {
+            classic::all_steps(&mut progress, &mut world, &options.backend)
+        } else {
+            all_steps(&mut progress, &mut world, &options.backend)
+        }
+    });
     // A terminal interrupts the daemon, too, so other errors do not matter then.
     interrupt.check()?;
     result?;
@@ -80,26 +85,23 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, ExitError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn all_steps(progress: &mut Progress, options: &Options) -> Result<(), ExitError> {
+fn all_steps(progress: &mut Progress, world: &mut World, backend: &str) -> Result<(), ExitError> {
     let key: [u8; 32] = random::bytes().map_err(ExitError::system("making a key"))?;
     let key = base64::engine::general_purpose::STANDARD.encode(key);
-    let mut world = World::make(&key, progress.interrupt.clone())?;
-    world.start_daemon(&key, &options.backend)?;
-    progress.say(&format!(
-        "A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE_PORT}."
-    ))?;
-    progress.say(&format!("A client is at {CLIENT_V4} and {CLIENT_V6}."))?;
-    if let Some(line) = world.logged(&["listening for knocks"]) {
-        progress.say(&format!("  {line}"))?;
-    }
-    full_steps(progress, &world, "home", IpAddr::V4(GATE_V4))?;
+    world.write_profiles(&key)?;
+    let user = format!(
+        "[[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE_PORT}\"]\nquota = \"1000/min\"\n"
+    );
+    world.start_daemon(&user, backend)?;
+    introduce(progress, world)?;
+    full_steps(progress, world, "home", IpAddr::V4(GATE_V4))?;
     progress.say("The same over IPv6:")?;
-    short_steps(progress, &world, "home6", IpAddr::V6(GATE_V6))?;
+    short_steps(progress, world, "home6", IpAddr::V6(GATE_V6))?;
     progress.say("How fast it is:")?;
-    speed_steps(progress, &world)?;
-    if options.backend == "auto" && process::find("iptables-restore").is_some() {
-        world.start_daemon(&key, "iptables")?;
-        speed_steps(progress, &world)?;
+    speed_steps(progress, world)?;
+    if backend == "auto" && process::find("iptables-restore").is_some() {
+        world.start_daemon(&user, "iptables")?;
+        speed_steps(progress, world)?;
     }
     Ok(())
 }
@@ -118,7 +120,7 @@ fn full_steps(
     let service = SocketAddr::new(gate, SERVICE_PORT);
     let knock = SocketAddr::new(gate, KNOCK_PORT);
     let knocked = world.at_client(move || {
-        let (knock, opened) = speed::knock_and_connect(service, knock, &sent)?;
+        let (knock, opened) = speed::send_and_connect(service, || SentKnock::send(knock, &sent))?;
         Ok((opened, knock.answer()))
     })?;
     let (opened, answer) = knocked.map_err(|error: ProbeError| ExitError::new(FAILED, error))?;
@@ -129,32 +131,12 @@ fn full_steps(
         packet.len()
     );
     progress.step(title, answer.is_none(), &format!("{sent}; received {back}"))?;
-    let rules = firewall::rules(world)?;
-    let is_listed = world.grants()?.len() == 1 && !rules.is_empty();
-    progress.step("The firewall lists the rule", is_listed, &rules.join("\n"))?;
-    let detail = match &opened {
-        Ok(took) => {
-            let millis = took.as_secs_f64() * 1e3;
-            format!("open {millis:.2} ms after the knock was sent")
-        }
-        Err(error) => error.to_string(),
-    };
+    rule_is_listed(progress, world)?;
+    let detail = time_to_open(&opened, "the knock");
     progress.step("The connection succeeds", opened.is_ok(), &detail)?;
 
     replay(progress, world, gate, packet)?;
-
-    let grants = world.grants()?;
-    let left = grants.first().map(|grant| grant.until.since(clock::wall()));
-    let limit = left
-        .unwrap_or_default()
-        .saturating_add(Duration::from_secs(2));
-    let is_over = world.has_no_grant_within(limit) && firewall::rules(world)?.is_empty();
-    let line = world.logged(&["closed", "its time is up"]);
-    progress.step(
-        "The grant ends by itself",
-        is_over,
-        &line.unwrap_or_default(),
-    )?;
+    grant_ends(progress, world)?;
     hidden(progress, world, gate, "Hidden again")
 }
 
@@ -174,24 +156,6 @@ fn short_steps(
     hidden(progress, world, gate, "Hidden again")
 }
 
-fn hidden(
-    progress: &mut Progress,
-    world: &World,
-    gate: IpAddr,
-    title: &str,
-) -> Result<(), ExitError> {
-    let address = SocketAddr::new(gate, SERVICE_PORT);
-    let attempt = world.at_client(move || connect(address, PATIENCE))?;
-    let (silent, detail) = match attempt {
-        Err(error) => (matches!(error, ProbeError::NoAnswer(_)), error.to_string()),
-        Ok(took) => {
-            let millis = took.as_millis();
-            (false, format!("it is open: connected in {millis} ms"))
-        }
-    };
-    progress.step(title, silent, &format!("{address}: {detail}"))
-}
-
 /// Every knock must open the port. The times are printed, not judged.
 fn speed_steps(progress: &mut Progress, world: &World) -> Result<(), ExitError> {
     for (profile, gate) in PROFILES {
@@ -201,25 +165,4 @@ fn speed_steps(progress: &mut Progress, world: &World) -> Result<(), ExitError> 
         progress.step(&title, times.all_opened(), &times.to_string())?;
     }
     Ok(())
-}
-
-fn replay(
-    progress: &mut Progress,
-    world: &World,
-    gate: IpAddr,
-    packet: Vec<u8>,
-) -> Result<(), ExitError> {
-    // Within a second the gate counts the same bytes as a copy of one knock, later as a replay.
-    thread::sleep(Duration::from_millis(1100));
-    let count = |status: Status| status.reasons.get("drop replay").copied();
-    let before = count(world.status()?).unwrap_or_default();
-    let to = SocketAddr::new(gate, KNOCK_PORT);
-    let sent = world.at_client(move || SentKnock::send(to, &packet))?;
-    let refused = world.wait_for(Duration::from_secs(2), || {
-        let counted = world.status().ok().and_then(count);
-        counted.filter(|counted| *counted == before + 1)
-    });
-    let line = world.logged(&["drop replay"]).unwrap_or_default();
-    let title = "A replay of the same packet is refused, with the reason";
-    progress.step(title, sent.is_ok() && refused.is_some(), &line)
 }

@@ -8,10 +8,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
-use super::knock::SentKnock;
+use super::knock::{SentKnock, begin_connection};
 use super::probe_error::ProbeError;
 use super::world::{KNOCK_PORT, SERVICE_PORT, World};
 use crate::adapters::clock;
@@ -45,7 +44,8 @@ pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Time
         let packet = world.packet(profile, Duration::from_secs(60))?;
         let service = SocketAddr::new(gate, SERVICE_PORT);
         let knock = SocketAddr::new(gate, KNOCK_PORT);
-        let knocked = world.at_client(move || knock_and_connect(service, knock, &packet))?;
+        let send = move || SentKnock::send(knock, &packet);
+        let knocked = world.at_client(move || send_and_connect(service, send))?;
         match knocked.and_then(|(_, opened)| opened) {
             Ok(took) => times.took.push(took),
             Err(error) => times.failure = Some(error.to_string()),
@@ -59,13 +59,12 @@ pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Time
     Ok(times)
 }
 
-/// Knocks at a closed port and connects. Returns the knock, which can still receive an answer, and the time to the first
-/// connection. Fails if the knock was not sent.
-pub(super) fn knock_and_connect(
+/// Sends what opens a closed port, and connects. Returns what was sent and the time to the first connection. Fails if
+/// nothing was sent.
+pub(super) fn send_and_connect<S>(
     service: SocketAddr,
-    knock: SocketAddr,
-    packet: &[u8],
-) -> Result<(SentKnock, Result<Duration, ProbeError>), ProbeError> {
+    send: impl FnOnce() -> Result<S, ProbeError>,
+) -> Result<(S, Result<Duration, ProbeError>), ProbeError> {
     let mut attempts = Attempts {
         service,
         pending: VecDeque::new(),
@@ -75,8 +74,8 @@ pub(super) fn knock_and_connect(
         return Err(ProbeError::AlreadyOpen(service));
     }
     let start = clock::instant();
-    let knock = SentKnock::send(knock, packet)?;
-    Ok((knock, attempts.until_success(start)))
+    let sent = send()?;
+    Ok((sent, attempts.until_success(start)))
 }
 
 struct Attempts {
@@ -96,15 +95,7 @@ impl Attempts {
     }
 
     fn begin(&mut self) -> Result<(), ProbeError> {
-        let failed = |error| ProbeError::Connect(self.service, error);
-        let domain = Domain::for_address(self.service);
-        let socket = Socket::new(domain, Type::STREAM.nonblocking(), None).map_err(failed)?;
-        match socket.connect(&self.service.into()) {
-            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
-                return Err(failed(error));
-            }
-            _ => self.pending.push_back(socket),
-        }
+        self.pending.push_back(begin_connection(self.service)?);
         if self.pending.len() > MAX_PENDING {
             self.pending.pop_front();
         }

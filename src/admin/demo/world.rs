@@ -52,7 +52,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn make(key: &str, interrupt: Interrupt) -> Result<Self, ExitError> {
+    pub(super) fn make(interrupt: Interrupt) -> Result<Self, ExitError> {
         let client = ClientNamespace::start();
         let world = Self {
             folder: folder()?,
@@ -61,16 +61,22 @@ impl World {
             interrupt,
         };
         world.link_namespaces()?;
-        for (name, address) in PROFILES {
+        for (_, address) in PROFILES {
             let doing = format!("listening on {address} port {SERVICE_PORT}");
             serve(SocketAddr::new(address, SERVICE_PORT)).map_err(ExitError::system(doing))?;
+        }
+        Ok(world)
+    }
+
+    pub(super) fn write_profiles(&self, key: &str) -> Result<(), ExitError> {
+        for (name, address) in PROFILES {
             let address = SocketAddr::new(address, KNOCK_PORT);
             let profile = format!(
                 "[{name}]\ngate = \"demo\"\naddress = \"{address}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE_PORT}\"]\n"
             );
-            world.write(&format!("{name}.toml"), &profile)?;
+            self.write(&format!("{name}.toml"), &profile)?;
         }
-        Ok(world)
+        Ok(())
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), ExitError> {
@@ -87,12 +93,11 @@ impl World {
         link::configure("gate0", GATE_V4, GATE_V6)
     }
 
-    pub(super) fn start_daemon(&mut self, key: &str, backend: &str) -> Result<(), ExitError> {
+    pub(super) fn start_daemon(&mut self, users: &str, backend: &str) -> Result<(), ExitError> {
         self.stop_daemon();
         let path = self.folder.display();
         let posternd = format!(
-            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\nrun_as = \"nobody\"\n\n[firewall]\nbackend = \"{backend}\"\n\n\
-             [[user]]\nname = \"alice\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE_PORT}\"]\nquota = \"1000/min\"\n"
+            "[gate]\nname = \"demo\"\nstate_dir = \"{path}/state\"\ncontrol_socket = \"{path}/control.sock\"\nrun_as = \"nobody\"\n\n[firewall]\nbackend = \"{backend}\"\n\n{users}"
         );
         self.write("posternd.toml", &posternd)?;
         let config = self.folder.join("posternd.toml");

@@ -126,7 +126,7 @@ fn client(stage: &mut Stage) {
 }
 
 fn demo(stage: &mut Stage) {
-    for options in ["nftables", "nftables --json", "pf"] {
+    for options in ["nftables", "nftables --classic", "nftables --json", "pf"] {
         stage.tell("gate", &format!("posternd demo --backend {options}"));
     }
 }
