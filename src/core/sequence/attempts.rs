@@ -1,7 +1,9 @@
 //! The attempts in progress: one for each source, at most 65,536. For one more, the one whose last hit is oldest is dropped.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use postern_proto::Protocol;
 
@@ -12,8 +14,8 @@ use crate::model::time::Timestamp;
 
 /// The most sources that are remembered.
 pub const SOURCES_MAX: usize = 65_536;
-/// How many hits an attempt remembers, to know copies of them.
-const RECENT: usize = 8;
+/// How many packets an attempt remembers, to know copies of them. A retransmission may come after many other hits.
+const RECENT: usize = 32;
 const NONE: u32 = u32::MAX;
 
 /// How far a source is.
@@ -24,17 +26,20 @@ pub(super) struct Attempt {
     /// How many hits have matched, and how far the port of each is from its first.
     pub(super) hits: usize,
     pub(super) offsets: [u8; HITS_MAX],
-    recent: [Option<Seen>; RECENT],
+    /// The protocol and the port of the latest hit.
+    latest: Option<(Protocol, u16)>,
+    recent: [Seen; RECENT],
+    /// How many packets it has seen, modulo the size of `recent`.
+    seen: usize,
 }
 
-/// A hit that matched.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
-    pub(super) at: Timestamp,
-    pub(super) protocol: Protocol,
-    pub(super) port: u16,
-    source_port: u16,
-    tcp_sequence: Option<u32>,
+/// A packet that matched, or repeated one that did. Short, because there are many.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// Of what only a copy has in common with it; 0 is no packet.
+    digest: u32,
+    /// The low bits of its time in ms.
+    at_ms: u32,
 }
 
 impl Attempt {
@@ -44,7 +49,9 @@ impl Attempt {
             started: now,
             hits: 0,
             offsets: [0; HITS_MAX],
-            recent: [None; RECENT],
+            latest: None,
+            recent: [Seen::default(); RECENT],
+            seen: 0,
         }
     }
 
@@ -54,39 +61,45 @@ impl Attempt {
         }
         self.hits += 1;
         self.node = node;
-        self.recent.rotate_right(1);
-        if let Some(newest) = self.recent.first_mut() {
-            *newest = Some(Seen {
-                at: now,
-                protocol: hit.protocol,
-                port: hit.port,
-                source_port: hit.source_port,
-                tcp_sequence: hit.tcp.and_then(|tcp| tcp.sequence),
-            });
+        self.latest = Some((hit.protocol, hit.port));
+        self.remember(now, hit);
+    }
+
+    /// Knows copies of this packet from now on.
+    pub(super) fn remember(&mut self, now: Timestamp, hit: &Hit) {
+        if let Some(place) = self.recent.get_mut(self.seen) {
+            *place = Seen {
+                digest: digest(hit),
+                at_ms: low_bits(now.as_millis()),
+            };
         }
+        self.seen = (self.seen + 1) % RECENT;
     }
 
-    /// The hit that matched last.
-    pub(super) fn latest(&self) -> Option<&Seen> {
-        self.recent.first()?.as_ref()
+    /// Whether the packet goes where the hit that matched last went.
+    pub(super) fn repeats(&self, hit: &Hit) -> bool {
+        self.latest == Some((hit.protocol, hit.port))
     }
 
-    /// The matched hit that this packet is a copy of, as far as it is known.
-    pub(super) fn original(&self, hit: &Hit) -> Option<&Seen> {
-        self.recent.iter().flatten().find(|seen| {
-            seen.protocol == hit.protocol
-                && seen.port == hit.port
-                && seen.source_port == hit.source_port
-                && seen.tcp_sequence == hit.tcp.and_then(|tcp| tcp.sequence)
-        })
+    /// How old the packet is that this one is a copy of, as far as it is known.
+    pub(super) fn age_of_original(&self, now: Timestamp, hit: &Hit) -> Option<Duration> {
+        let digest = digest(hit);
+        let mut recent = self.recent.iter();
+        let seen = recent.find(|seen| seen.digest == digest)?;
+        let age_ms = low_bits(now.as_millis()).wrapping_sub(seen.at_ms);
+        Some(Duration::from_millis(u64::from(age_ms)))
     }
 }
 
-impl Seen {
-    /// Whether the packet has a number that only a copy has, too.
-    pub(super) fn is_numbered(&self) -> bool {
-        self.tcp_sequence.is_some()
-    }
+fn digest(hit: &Hit) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    let sequence = hit.tcp.and_then(|tcp| tcp.sequence);
+    (hit.protocol.number(), hit.port, hit.source_port, sequence).hash(&mut hasher);
+    low_bits(hasher.finish()).max(1)
+}
+
+fn low_bits(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 /// A list through `slots` in the order of the last hits, and where each source is in it.

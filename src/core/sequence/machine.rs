@@ -100,8 +100,8 @@ impl Machine {
 
     /// A hit of a source that has an attempt.
     fn go_on(&mut self, now: Timestamp, hit: &Hit, mut attempt: Attempt) -> Outcome {
-        let original = attempt.original(hit);
-        if original.is_some_and(|seen| now.since(seen.at) <= COPY_WITHIN) {
+        let original = attempt.age_of_original(now, hit);
+        if original.is_some_and(|age| age <= COPY_WITHIN) {
             return Outcome::Ignored;
         }
         if attempt.node == ROOT {
@@ -116,7 +116,9 @@ impl Machine {
         if !fits(here.flags, hit) {
             return Outcome::Ignored;
         }
-        let numbered_copy = original.is_some_and(|seen| seen.is_numbered());
+        // Only a copy has the same number, too.
+        let is_numbered = hit.tcp.is_some_and(|tcp| tcp.sequence.is_some());
+        let numbered_copy = original.is_some() && is_numbered;
         let next = self
             .tree
             .next(attempt.node, hit.protocol.number(), hit.port);
@@ -131,22 +133,24 @@ impl Machine {
             attempt.matched(now, hit, next.id, next.offset);
             return self.advanced(hit, attempt, end);
         }
-        let repeats = attempt
-            .latest()
-            .is_some_and(|seen| (seen.protocol, seen.port) == (hit.protocol, hit.port));
-        if repeats && attempt.hits == 1 {
-            // Begun again: the time counts from here.
-            return self.start(now, hit, None);
+        if attempt.repeats(hit) {
+            if attempt.hits == 1 {
+                // Begun again: the time counts from here.
+                return self.start(now, hit, Some(attempt));
+            }
+            attempt.remember(now, hit);
+            self.attempts.put(hit.source, attempt);
+            return Outcome::Ignored;
         }
-        if repeats || numbered_copy {
+        if numbered_copy {
             return Outcome::Ignored;
         }
         self.attempts.remove(hit.source);
         self.start(now, hit, None)
     }
 
-    /// A hit of a source that has no attempt, or one that is complete, whose copies it still knows.
-    fn start(&mut self, now: Timestamp, hit: &Hit, complete: Option<Attempt>) -> Outcome {
+    /// A hit of a source that has no attempt, or one that is complete or begins again, whose copies it still knows.
+    fn start(&mut self, now: Timestamp, hit: &Hit, known: Option<Attempt>) -> Outcome {
         let Some(next) = self.tree.next(ROOT, hit.protocol.number(), hit.port) else {
             return Outcome::Wrong;
         };
@@ -154,7 +158,7 @@ impl Machine {
             return Outcome::Ignored;
         }
         let end = next.node.end;
-        let mut attempt = complete.unwrap_or_else(|| Attempt::new(now));
+        let mut attempt = known.unwrap_or_else(|| Attempt::new(now));
         attempt.started = now;
         attempt.hits = 0;
         attempt.matched(now, hit, next.id, next.offset);

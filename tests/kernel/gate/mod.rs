@@ -32,6 +32,7 @@ mod reload;
 mod resolvers;
 mod restart;
 mod scans;
+mod sequence_load;
 mod sequences;
 mod silence;
 mod spoofed;
@@ -50,6 +51,7 @@ const TUN: &[Requirement] = &[Requirement::Tun];
 const PYTHON: &[Requirement] = &[Program("python3")];
 const FWKNOP: &[Requirement] = &[Program("fwknop")];
 const KNOCK: &[Requirement] = &[Program("knock")];
+const KNOCK_OPENSSL: &[Requirement] = &[Program("knock"), Program("python3"), Program("openssl")];
 const NFT: &[Requirement] = &[Program("nft")];
 const SYSCTL: &[Requirement] = &[Program("sysctl")];
 const NMAP: &[Requirement] = &[Program("nmap")];
@@ -91,12 +93,16 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
 
 /// Tests that measure time and need the machine for themselves.
 pub(crate) fn tests_alone(machine: &Machine) -> Vec<Trial> {
-    by_backend(machine, ALONE, &[], &[])
+    by_backend(machine, ALONE, ALONE_ONCE, &[])
 }
 
 const ALONE: &[postern_harness::world::Test] = postern_harness::table![
     BOTH: flushed::flushed_rules_are_restored,
     FWKNOP: fwknop::fwknop_opens_under_look_alikes,
+];
+
+const ALONE_ONCE: &[postern_harness::world::Test] = postern_harness::table![
+    KNOCK: sequence_load::keyed_sequences_open_under_spoofed_sources,
 ];
 
 /// Tests in which the firewall matters: they run with each driver.
@@ -111,6 +117,8 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: silence::gate_sends_no_frame,
     KNOCK: sequences::knockd_client_opens_the_service,
     KNOCK: sequences::sequence_ports_answer_nobody,
+    KNOCK: sequences::keyed_sequence_opens_once,
+    KNOCK_OPENSSL: sequences::encrypted_sequence_opens_once_for_ever,
     NONE: bypass::fragments_and_options_reach_no_hidden_service,
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
@@ -160,8 +168,8 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: spoofed::spoofed_source_opens_claimed_address,
     NONE: users::client_waits_for_the_open_port,
     KNOCK: sequences::wrong_sequence_opens_nothing,
-    KNOCK: sequences::keyed_sequence_opens_once,
-    KNOCK: sequences::encrypted_sequence_opens_once_for_ever,
+    KNOCK: sequence_load::each_knock_of_knockd_opens,
+    NONE: sequence_load::doubled_syns_break_nothing,
     KNOCK: sequences::one_time_sequences_open_in_order,
     KNOCK: sequences::book_sequence_and_single_syn_open,
     IPTABLES: restart::rules_of_the_other_driver_are_removed,

@@ -6,28 +6,37 @@ use std::os::unix::fs::PermissionsExt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postern_fwknop::sequence as fwknop;
 use postern_harness::world::seed;
-use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, now, run, wait_for};
+use postern_harness::{
+    Client, FAMILIES, Family, GateConfig, SERVICE, World, now, run, text, wait_for,
+};
 use postern_sequence::{Key, Shape};
 
 const PLAIN: &str = "sequence = [\"tcp/7000\", \"tcp/8000\", \"udp/9000\"]";
 const HITS: [&str; 3] = ["7000:tcp", "8000:tcp", "9000:udp"];
 
 /// A user with these lines who may open the service.
-fn member(backend: &str, lines: &str) -> GateConfig {
+pub(super) fn member(backend: &str, lines: &str) -> GateConfig {
     let lines = format!("services = [\"tcp/{SERVICE}\"]\nquota = \"1000/min\"\n{lines}");
     GateConfig::empty(backend).user_with("legacy", &lines)
 }
 
 /// Knocks with knockd's client.
-fn knock(world: &World, family: Family, hits: &[&str]) {
+pub(super) fn knock(world: &World, family: Family, hits: &[&str]) {
+    knock_with(&world.first, family, hits);
+}
+
+/// The same from this client. Options may come first.
+pub(super) fn knock_with(client: &Client, family: Family, words: &[&str]) {
     let gate = family.address(1).to_string();
-    let ran = run(
-        &world.first.space,
-        "knock",
-        &[&[gate.as_str()], hits].concat(),
-    );
+    let options = words
+        .iter()
+        .take_while(|word| word.starts_with('-'))
+        .count()
+        * 2;
+    let (options, hits) = words.split_at(options);
+    let words = [options, &[gate.as_str()], hits].concat();
+    let ran = run(&client.space, "knock", &words);
     assert!(ran.status.success(), "{ran:?}");
 }
 
@@ -70,66 +79,77 @@ pub(crate) fn wrong_sequence_opens_nothing(backend: &'static str) {
     world.first.expect_let_in(Family::V4);
 }
 
-pub(crate) fn keyed_sequence_opens_once(backend: &'static str) {
-    let text = STANDARD.encode(seed("a sequence"));
-    let line = format!("sequence = {{ key = \"{text}\", ports = \"20000-60000\", hits = 6 }}");
-    let mut world = World::start(&member(backend, &format!("{line}\nduration = \"2s\"")));
+/// The hits of a keyed sequence now.
+pub(super) fn keyed_hits(key: &str) -> Vec<String> {
     let (key, shape) = (
-        Key::from_base64(&text).unwrap(),
+        Key::from_base64(key).unwrap(),
         Shape::new(20_000, 60_000, 6).unwrap(),
     );
     let step = postern_sequence::step_at(now().as_millis() / 1000);
     let ports = postern_sequence::ports(&key, step, shape);
-    let hits: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    let hits: Vec<&str> = hits.iter().map(String::as_str).collect();
-    knock(&world, Family::V4, &hits);
-    world.first.expect_let_in(Family::V4);
-    for count in 1..=2 {
+    ports.iter().map(ToString::to_string).collect()
+}
+
+/// A user for each family, who opens with these hits once: not again, and not after a restart.
+fn opens_once(world: &mut World, hits: [Vec<String>; 2]) {
+    let knock_both = |world: &World| {
+        for (family, hits) in FAMILIES.into_iter().zip(&hits) {
+            let hits: Vec<&str> = hits.iter().map(String::as_str).collect();
+            knock(world, family, &hits);
+        }
+    };
+    knock_both(world);
+    world.first.expect_both_let_in();
+    for _ in 0..2 {
         world.wait_until_closed();
-        knock(&world, Family::V4, &hits);
-        wait_for("a replay", || {
+        knock_both(world);
+        wait_for("two replays", || {
             let status = world.daemon.status();
             let copies = status.count("drop replay") + status.count("drop duplicate");
-            (copies > 0).then_some(())
+            (copies >= 2).then_some(())
         });
         world.expect_nothing_open();
-        if count == 1 {
-            world.restart();
-        }
+        world.restart();
     }
 }
 
-/// Makes the hits of an encrypted sequence with these random bytes.
-fn encrypted_hits(random: u8) -> Vec<String> {
-    let key = fwknop::Key::new(b"a passphrase", 61_000).unwrap();
-    let access = fwknop::Access {
-        allow: postern_fwknop::Allow::Source,
-        protocol: fwknop::Protocol::Tcp,
-        port: SERVICE,
-        user: "me".to_owned(),
+pub(crate) fn keyed_sequence_opens_once(backend: &'static str) {
+    let keys = ["first", "second"].map(|which| STANDARD.encode(seed(which)));
+    let lines = |key: &String| {
+        format!(
+            "sequence = {{ key = \"{key}\", ports = \"20000-60000\", hits = 6 }}\nduration = \"2s\""
+        )
     };
-    let ports = key.ports(&access, &[random; 8]).unwrap();
-    ports.iter().map(ToString::to_string).collect()
+    let open = format!("services = [\"tcp/{SERVICE}\"]\n{}", lines(&keys[1]));
+    let config = member(backend, &lines(&keys[0])).user_with("other", &open);
+    let mut world = World::start(&config);
+    opens_once(&mut world, keys.map(|key| keyed_hits(&key)));
+}
+
+/// Another implementation of the format.
+const ENCRYPTED: &str = include_str!("encrypted_sequence.py");
+
+/// The hits of an encrypted sequence. Every second one has the protocol `second`.
+fn encrypted_hits(world: &World, address: &str, second: &str) -> Vec<String> {
+    let port = SERVICE.to_string();
+    let words = ["-c", ENCRYPTED, "a passphrase", "61000", address, &port];
+    let ran = run(
+        &world.first.space,
+        "python3",
+        &[&words[..], &["6", "me", second]].concat(),
+    );
+    assert!(ran.status.success(), "{ran:?}");
+    text(&ran).lines().map(str::to_owned).collect()
 }
 
 pub(crate) fn encrypted_sequence_opens_once_for_ever(backend: &'static str) {
     let line = "sequence = { passphrase = \"a passphrase\" }\nduration = \"2s\"";
     let mut world = World::start(&member(backend, line));
-    let knock_with = |world: &World, hits: &[String]| {
-        let hits: Vec<&str> = hits.iter().map(String::as_str).collect();
-        knock(world, Family::V4, &hits);
-    };
-    let first = encrypted_hits(7);
-    knock_with(&world, &first);
-    world.first.expect_let_in(Family::V4);
-    for _ in 0..2 {
-        world.wait_until_closed();
-        knock_with(&world, &first);
-        world.daemon.wait_for_count("drop replay", 1);
-        world.expect_nothing_open();
-        world.restart();
-    }
-    knock_with(&world, &encrypted_hits(8));
+    let first = ["tcp", "udp"].map(|second| encrypted_hits(&world, "0.0.0.0", second));
+    opens_once(&mut world, first);
+    let claimed = encrypted_hits(&world, "10.77.0.2", "tcp");
+    let claimed: Vec<&str> = claimed.iter().map(String::as_str).collect();
+    knock(&world, Family::V4, &claimed);
     world.first.expect_let_in(Family::V4);
 }
 

@@ -173,6 +173,21 @@ fn a_repeat_from_another_port_breaks_nothing() {
 }
 
 #[test]
+fn retransmissions_of_repeats_break_nothing() {
+    let mut client = Client::of(machine(&[&[tcp(1), tcp(2), tcp(3)]]));
+    let doubled = [tcp(1), tcp(1), tcp(2), tcp(2)].map(|to| client.packet(to));
+    for (at, packet) in doubled.iter().enumerate() {
+        let _ = client.send(*packet);
+        client.wait(3_001);
+        let earlier = if at < 2 { 0..0 } else { 0..at };
+        for earlier in &doubled[earlier] {
+            assert_eq!(client.send(*earlier), Outcome::Ignored, "{at}");
+        }
+    }
+    assert!(client.completes(&[tcp(3)]));
+}
+
+#[test]
 fn a_port_can_be_hit_twice() {
     let hits = [tcp(1), tcp(1), udp(1), udp(1)];
     let mut client = Client::of(machine(&[&hits]));
