@@ -79,7 +79,8 @@ impl BootProtection {
 }
 
 impl Kept {
-    /// `None` if no driver of ours closes anything.
+    /// `None` if no driver of ours closes anything. Ports of sequences are left out: they hide no service, and a socket of the host may
+    /// come later than the rules of iptables.
     fn of(backend: &str, protection: &Protection) -> Option<Self> {
         let closes = backend != "command" && !protection.closed().is_empty();
         closes.then(|| Self {
