@@ -236,3 +236,65 @@ pub(crate) fn recording_is_read_without_privileges() {
         assert!(said.contains(line), "{line} is not in {said}");
     }
 }
+
+pub(crate) fn explain_follows_hits_of_sequences() {
+    let gate = Gate::good(
+        "",
+        "",
+        "sequence = [\"tcp/7000\", \"tcp/8000\", \"udp/9000\"]",
+    );
+    let explain = |hits: &str| {
+        gate.run(&format!("explain --source 192.0.2.7 --hits {hits}"))
+            .ok()
+    };
+    let said = explain("tcp/7000,8000,udp/9000");
+    let lines: Vec<&str> = said.lines().collect();
+    says(
+        lines[0],
+        "hit 1: tcp/7000: hit 1 of 3 of alice; tcp/8000 is next",
+    );
+    says(
+        lines[1],
+        "hit 2: tcp/8000: hit 2 of 3 of alice; udp/9000 is next",
+    );
+    says(
+        lines[2],
+        "hit 3: udp/9000, the last hit: admit by the config: alice may open tcp/22 for …",
+    );
+    let said = explain("7000,udp/9000,7001,udp/9000");
+    let lines: Vec<&str> = said.lines().collect();
+    says(
+        lines[1],
+        "hit 2: udp/9000: drop wrong-hit: the attempt before is over: it had hit 1 of 3 of alice; tcp/8000 is next",
+    );
+    says(lines[2], "hit 3: tcp/7001: no port of a sequence");
+    says(lines[3], "…: drop wrong-hit: no sequence begins with it");
+    let json = explain("7000 --json");
+    let value: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&value["hit"], &value["matched"], &value["next"][0]),
+        (&"tcp/7000".into(), &1.into(), &"tcp/8000".into())
+    );
+    gate.run("explain --source 192.0.2.7 --hits sctp/9")
+        .fails(2, "…write ports like tcp/7000…");
+}
+
+pub(crate) fn explain_finds_a_keyed_sequence_of_another_time() {
+    let line = format!("sequence = {{ key = \"{KEY}\", ports = \"20000-60000\", hits = 6 }}");
+    let gate = Gate::good("", "", &line);
+    let key = postern_sequence::Key::from_base64(KEY).unwrap();
+    let shape = postern_sequence::Shape::new(20_000, 60_000, 6).unwrap();
+    let step = postern_sequence::step_at(now() / 1000) - 10;
+    let hits = postern_sequence::ports(&key, step, shape);
+    let hits: Vec<String> = hits.iter().map(ToString::to_string).collect();
+    let said = gate
+        .run(&format!(
+            "explain --source 192.0.2.7 --hits {}",
+            hits.join(",")
+        ))
+        .ok();
+    says(
+        said.lines().last().unwrap(),
+        "…; these are the hits of alice at …Z: set the client's clock, or the gate's, whichever is wrong",
+    );
+}

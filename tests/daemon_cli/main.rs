@@ -52,6 +52,8 @@ fn main() -> ExitCode {
         explain::explain_reads_files_and_standard_input,
         explain::explain_uses_times_of_a_recording,
         explain::explain_reports_damaged_recording,
+        explain::explain_follows_hits_of_sequences,
+        explain::explain_finds_a_keyed_sequence_of_another_time,
         explain::explain_errors_have_exit_codes,
         explain::recording_is_read_without_privileges,
         host::missing_capability_is_named,

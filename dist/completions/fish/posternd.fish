@@ -141,6 +141,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand close" -l json -d 'Pri
 complete -c posternd -n "__fish_posternd_using_subcommand close" -l all -d 'Close every grant'
 complete -c posternd -n "__fish_posternd_using_subcommand close" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l config -d 'Use this config file' -r -F
+complete -c posternd -n "__fish_posternd_using_subcommand explain" -l hits -d 'With --source: explain these hits of a sequence in order, such as "tcp/7000 tcp/8000 udp/9000"; a port alone is of TCP' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l interface -d 'With --live or --clock: receive on this interface only [default: the config\'s]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l for -d 'With --live or --clock: stop after this time, such as 30s or 10m' -r
 complete -c posternd -n "__fish_posternd_using_subcommand explain" -l count -d 'Stop after this number of datagrams' -r

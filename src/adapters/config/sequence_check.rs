@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_proto::{Protocol, Service};
+use postern_proto::Protocol;
 
 use super::place::Place;
 use super::problem::Problem;
@@ -33,7 +33,7 @@ pub(super) fn ports(users: &[SequenceUser], policies: &[Policy]) -> SequencePort
     let plain = plain.filter(|user| matches!(user.kind, SequenceKind::Plain(_)));
     let readable = plain.filter_map(|user| Some(policies.get(user.user)?.user.clone()));
     SequencePorts {
-        ports: service::joined(ports.filter_map(ports_of).collect()),
+        ports: service::joined(ports.filter_map(Expected::ports).collect()),
         readable: readable.collect(),
         only_syn: users.iter().all(|user| is_syn_only(user.kind.flags())),
     }
@@ -75,11 +75,6 @@ pub(super) fn problems(all: &[Placed<'_>], settings: &Settings) -> Vec<Problem> 
     found
 }
 
-fn ports_of(hit: Expected) -> Option<Ports> {
-    let service = Service::new(hit.protocol, hit.first, hit.last);
-    service.ok().map(Ports::from)
-}
-
 fn knock_port(used: &[Expected], knock_ports: &[u16]) -> Option<u16> {
     let mut ports = knock_ports.iter().copied();
     ports.find(|port| {
@@ -89,7 +84,7 @@ fn knock_port(used: &[Expected], knock_ports: &[u16]) -> Option<u16> {
 }
 
 fn protected(used: &[Expected], grantable: &[Ports]) -> Option<Ports> {
-    let mut used = used.iter().filter_map(|hit| ports_of(*hit));
+    let mut used = used.iter().filter_map(|hit| hit.ports());
     used.find_map(|hit| grantable.iter().find_map(|service| service.overlap(hit)))
 }
 

@@ -45,6 +45,8 @@ pub struct Account {
 pub(crate) enum Otherwise {
     Refused,
     Unknown,
+    /// Nobody asked it: it is a sequence, which has no bytes to compare.
+    NotAsked,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub enum Cause {
     Replay {
         first: Option<Seen>,
     },
+    /// A sequence that opens once, and has.
+    UsedSequence,
     /// A packet of fwknop that no key opens, or that breaks this rule of its format.
     Fwknop(Fault),
     /// Refused by policy or quota, with the values on both sides.
@@ -152,7 +156,7 @@ impl Cause {
             Self::HintOfAnotherTime => "hint-of-another-time",
             Self::Clock => "clock",
             Self::Forgotten(_) => "forgotten",
-            Self::Replay { .. } => "replay",
+            Self::Replay { .. } | Self::UsedSequence => "replay",
             Self::Fwknop(Fault::Mac) => "unknown-key",
             Self::Fwknop(_) => "malformed",
             Self::Refused(_) => "policy",

@@ -13,8 +13,10 @@ use crate::adapters::capture::packet::{self, CapturedInterface, PacketCapture};
 use crate::adapters::capture::{Capture, Caught};
 use crate::adapters::clock;
 use crate::adapters::netlink::{Link, Links};
+use crate::core::sequence::Hit;
 use crate::model::datagram::Datagram;
 use crate::model::exit::{ExitError, FAILED, PERMISSION};
+use crate::model::sequence_ports::SequencePorts;
 use crate::model::service;
 use crate::model::settings::{Gate, Interfaces};
 use crate::model::time::Timestamp;
@@ -29,6 +31,12 @@ pub(crate) struct Live {
     pub(crate) interface: Option<String>,
     /// For this time; `None`: until a signal.
     pub(crate) length: Option<Duration>,
+}
+
+/// What arrived.
+pub(super) enum Heard {
+    Datagram(Box<Datagram>),
+    Hit(Hit),
 }
 
 /// Fails unless this process may listen, as `explain` with this option does.
@@ -58,15 +66,16 @@ impl Live {
         }
     }
 
-    /// Calls `take` for each datagram with its time of arrival, and without one about once a second, until it breaks or the
-    /// time is over. Reports `besides` once it listens.
+    /// Calls `take` for each datagram and each hit with its time of arrival, and without one about once a second, until it breaks or
+    /// the time is over. Reports `besides` once it listens.
     pub(super) fn listen(
         &self,
         gate: &Gate,
+        sequences: &SequencePorts,
         doing: &str,
         besides: Option<&str>,
         heard: &mut dyn FnMut(&str),
-        take: &mut dyn FnMut(Timestamp, Option<Datagram>) -> Result<ControlFlow<()>, ExitError>,
+        take: &mut dyn FnMut(Timestamp, Option<Heard>) -> Result<ControlFlow<()>, ExitError>,
     ) -> Result<(), ExitError> {
         let (caught, queue) = sync_channel(QUEUE);
         let links = Links::open();
@@ -80,15 +89,22 @@ impl Live {
                 followed.push((interface.clone(), link));
                 interface
             });
-            packet::open(&gate.ports)
-                .map(|socket| (interface, socket))
-                .map_err(ExitError::system("opening the packet socket"))
+            let knocks = packet::open(&gate.ports);
+            let hits = (!sequences.is_empty()).then(|| packet::open_for_hits(sequences));
+            let both = knocks.and_then(|knocks| Ok((knocks, hits.transpose()?)));
+            let both = both.map(|(knocks, hits)| (interface, knocks, hits));
+            both.map_err(ExitError::system("opening the packet socket"))
         };
         let sockets = self.interfaces(gate).into_iter().map(&mut open);
         let sockets: Vec<_> = sockets.collect::<Result<_, _>>()?;
         drop_rights(None)?;
-        for (interface, socket) in sockets {
-            let capture = PacketCapture::new(socket, interface, gate.ports.clone());
+        let mut captures = Vec::new();
+        for (interface, knocks, hits) in sockets {
+            let hits = hits.map(|hits| PacketCapture::of_hits(hits, interface.clone()));
+            captures.push(PacketCapture::new(knocks, interface, gate.ports.clone()));
+            captures.extend(hits);
+        }
+        for capture in captures {
             let mut capture =
                 capture.map_err(ExitError::system("listening on the packet socket"))?;
             let caught = caught.clone();
@@ -103,8 +119,13 @@ impl Live {
         }
         drop(caught);
         let (ports, interfaces) = (service::list(&gate.ports), self.interface_list(gate));
+        let hits = if sequences.is_empty() {
+            ""
+        } else {
+            " and hits of sequences"
+        };
         heard(&format!(
-            "{doing} to UDP port {ports} on {interfaces}; Ctrl-C ends it"
+            "{doing} to UDP port {ports}{hits} on {interfaces}; Ctrl-C ends it"
         ));
         besides.into_iter().for_each(&mut *heard);
         let start = clock::instant();
@@ -128,11 +149,16 @@ impl Live {
             }
             match queue.recv_timeout(left) {
                 Ok((at, Ok(Caught::Datagram(datagram)))) => {
-                    if take(at, Some(datagram))?.is_break() {
+                    if take(at, Some(Heard::Datagram(Box::new(datagram))))?.is_break() {
                         return Ok(());
                     }
                 }
-                Ok((_, Ok(Caught::Hit(_) | Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
+                Ok((at, Ok(Caught::Hit(hit)))) => {
+                    if take(at, Some(Heard::Hit(hit)))?.is_break() {
+                        return Ok(());
+                    }
+                }
+                Ok((_, Ok(Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
                 Ok((_, Ok(Caught::Lost { interface, why }))) => heard(&format!(
                     "cannot listen on {interface}: {why}; waiting for it to return"
                 )),

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use postern_proto::GateName;
+use postern_proto::{GateName, Protocol};
 
 use super::account::Account;
 use super::clocks::{ClockOffset, Clocks};
 use super::explainer::Explainer;
-use super::live::{self, Live};
+use super::hits::HitAccount;
+use super::live::{self, Heard, Live};
 use super::names;
 use super::new_attempts::NewAttempts;
 use super::packets::Packets;
@@ -22,15 +23,20 @@ use crate::adapters::config::disk;
 use crate::adapters::control::{self, Answer, MarkText, Question};
 use crate::adapters::{clock, config};
 use crate::core::gate::Seen;
+use crate::core::sequence::{Expected, Hit, Tcp};
 use crate::daemon::monitor::rights;
 use crate::model::attempt::Unused;
 use crate::model::datagram::Datagram;
 use crate::model::exit::{CONFIG, DATA, ExitError, IO};
+use crate::model::sequence_ports::SequencePorts;
 use crate::model::settings;
 use crate::model::time::Timestamp;
 
 /// The running gate sees the same datagram at the same time, with at most this difference.
 const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// The flags of a TCP segment that opens a connection.
+const SYN: u8 = 0x02;
 
 /// A datagram that the running gate does not know after this time did not reach it.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -47,6 +53,7 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) enum What {
     Account(Box<Account>),
+    Hit(Box<HitAccount>),
     Other(Other),
     /// An admitted knock, and who tried its services since.
     Unused(Unused),
@@ -123,6 +130,46 @@ impl Explain {
         Ok(())
     }
 
+    /// Explains hits that come one after the other from this source, as of this time or now.
+    pub(crate) fn hits(
+        &mut self,
+        hits: &[Expected],
+        at: Option<Timestamp>,
+        source: IpAddr,
+        tell: &mut Tell<'_>,
+    ) -> Result<(), ExitError> {
+        if !self.explainer.has_sequences() {
+            let what =
+                "no user of this config has a sequence; give a user sequence = [\"tcp/7000\", …]";
+            return Err(ExitError::new(CONFIG, what));
+        }
+        let now = at.unwrap_or_else(clock::wall);
+        drop_rights(None)?;
+        let mut sent = Vec::new();
+        for (number, port) in (1..).zip(hits) {
+            let hit = Hit {
+                source,
+                protocol: port.protocol,
+                port: port.first,
+                source_port: u16::try_from(sent.len()).unwrap_or_default(),
+                tcp: (port.protocol == Protocol::Tcp).then_some(Tcp {
+                    flags: SYN,
+                    sequence: None,
+                }),
+            };
+            sent.push(hit);
+            let mut account = self.explainer.hit(now, &hit);
+            if sent.len() == hits.len() {
+                self.explainer.look_at_other_times(&sent, &mut account);
+            }
+            let what = What::Hit(Box::new(account));
+            if tell(Told { number, at, what })?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Explains the datagrams to knock ports in a recording, or `all` packets. A recording is a stranger's file in a
     /// complex format, so it is read as the engine's user. The control socket refuses that user.
     pub(crate) fn recording(
@@ -187,13 +234,15 @@ impl Explain {
         let mut number = 0_u64;
         let mut attempts = NewAttempts::new(alone.is_none().then(|| self.unused()));
         let doing = "explaining knocks";
+        let sequences = self.explainer.settings.sequences.clone();
         live.listen(
             &gate,
+            &sequences,
             doing,
             alone.as_deref(),
             heard,
-            &mut |now, datagram| {
-                let Some(datagram) = datagram else {
+            &mut |now, heard| {
+                let Some(heard) = heard else {
                     for unused in attempts.among(now, self.unused()) {
                         let (at, what) = (Some(now), What::Unused(unused));
                         if tell(Told { number, at, what })?.is_break() {
@@ -202,12 +251,18 @@ impl Explain {
                     }
                     return Ok(ControlFlow::Continue(()));
                 };
-                let mut account = self.explainer.datagram(now, &datagram);
-                if account.reason().is_none() {
-                    self.compare(now, &mut account);
-                }
+                let what = match heard {
+                    Heard::Hit(hit) => What::Hit(Box::new(self.explainer.hit(now, &hit))),
+                    Heard::Datagram(datagram) => {
+                        let mut account = self.explainer.datagram(now, &datagram);
+                        if account.reason().is_none() {
+                            self.compare(now, &mut account);
+                        }
+                        What::Account(Box::new(account))
+                    }
+                };
                 number = number.saturating_add(1);
-                let (at, what) = (Some(now), What::Account(Box::new(account)));
+                let at = Some(now);
                 tell(Told { number, at, what })
             },
         )
@@ -223,8 +278,12 @@ impl Explain {
         live::check_rights("--clock")?;
         let mut clocks = Clocks::new(&self.explainer.hint_keys(), clock::wall());
         let (gate, doing) = (self.gate.clone(), "comparing the clocks of knocks");
-        live.listen(&gate, doing, None, heard, &mut |now, datagram| {
-            let offset = datagram.and_then(|datagram| clocks.look(&self.explainer, now, &datagram));
+        let none = SequencePorts::default();
+        live.listen(&gate, &none, doing, None, heard, &mut |now, heard| {
+            let offset = match heard {
+                Some(Heard::Datagram(datagram)) => clocks.look(&self.explainer, now, &datagram),
+                _ => None,
+            };
             offset.map_or(Ok(ControlFlow::Continue(())), |offset| tell(&offset))
         })?;
         Ok(clocks.has_told())

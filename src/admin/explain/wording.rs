@@ -37,6 +37,9 @@ impl Account {
         match self.otherwise {
             None => {}
             Some(Otherwise::Refused) => said.push_str(", because of a quota or a used code: its log names the rule"),
+            Some(Otherwise::NotAsked) => said.push_str(
+                "; the log of the running gate says whether it knew the sequence already, or a quota was used up",
+            ),
             Some(Otherwise::Unknown) => said.push_str(
                 "; but the running gate did not receive it: check its captures and its clock with posternd status",
             ),
@@ -88,6 +91,9 @@ impl Account {
             Cause::Disabled(user) => {
                 format!("{user}'s key, but {user} is disabled here: posternd user enable {user}")
             }
+            Cause::NotSealed if user.is_empty() => {
+                "an encrypted sequence, but no user's passphrase opens it: compare passphrase and offset".to_owned()
+            }
             Cause::NotSealed => format!("{whose}, but the sealed part does not open: {program}"),
             Cause::Malformed(rule) => format!("{whose}, but {rule}: {program}"),
             Cause::HintOfAnotherTime => {
@@ -110,6 +116,9 @@ impl Account {
                 format!(
                     "{whose}, but this same packet came before{first}: a packet works once; knock again"
                 )
+            }
+            Cause::UsedSequence => {
+                "this sequence came before, and opens once; send the next one".to_owned()
             }
             Cause::Fwknop(Fault::Mac) => {
                 "a packet of fwknop, but no user's keys made it: compare KEY and HMAC_KEY of the client's .fwknoprc, and the \

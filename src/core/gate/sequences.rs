@@ -177,7 +177,7 @@ impl SequenceKind {
     }
 
     /// Its sequence in this step, for a keyed one.
-    fn of_step(&self, step: u64) -> Option<Sequence> {
+    pub(super) fn of_step(&self, step: u64) -> Option<Sequence> {
         let Self::Keyed {
             key,
             shape,
@@ -300,6 +300,20 @@ impl Sequences {
             } if *own == offset => Some((user.user, key)),
             _ => None,
         })
+    }
+
+    pub(super) fn users(&self) -> &[SequenceUser] {
+        &self.users
+    }
+
+    pub(super) fn machine(&self) -> Option<&Machine> {
+        self.machine.as_ref()
+    }
+
+    /// The number of the user whose sequence it is.
+    pub(super) fn owner(&self, id: SequenceId) -> Option<usize> {
+        let entry = self.entries.get(&id)?;
+        Some(self.users.get(entry.row)?.user)
     }
 
     /// Takes a packet to a port of a sequence.

@@ -1,8 +1,11 @@
 //! A sequence: the hits that it expects, in order, and their conditions.
 
+use std::fmt;
 use std::time::Duration;
 
-use postern_proto::Protocol;
+use postern_proto::{Protocol, Service};
+
+use crate::model::service::Ports;
 
 /// A sequence has at most 32 hits.
 pub const HITS_MAX: usize = 32;
@@ -30,8 +33,20 @@ impl Expected {
         }
     }
 
+    /// The same as ports of a service; `None` if it is not valid.
+    pub fn ports(self) -> Option<Ports> {
+        let service = Service::new(self.protocol, self.first, self.last);
+        service.ok().map(Ports::from)
+    }
+
     pub fn contains(self, other: Self) -> bool {
         self.protocol == other.protocol && self.first <= other.first && other.last <= self.last
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ports().map_or(Ok(()), |ports| ports.fmt(f))
     }
 }
 

@@ -49,6 +49,23 @@ impl Completion {
     }
 }
 
+/// How far a source is, for an explanation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// How many hits have matched.
+    pub hits: usize,
+    pub began: Timestamp,
+    pub timeout: Duration,
+    pub flags: Flags,
+    /// What can come next.
+    pub next: Vec<Expected>,
+    /// Some of the sequences that it can become, each with how many hits it has.
+    pub sequences: Vec<(SequenceId, usize)>,
+}
+
+/// An explanation names at most this many sequences.
+const NAMED: usize = 8;
+
 /// Sequences, and how far each source is.
 #[derive(Debug)]
 pub struct Machine {
@@ -87,9 +104,29 @@ impl Machine {
         self.attempts.len()
     }
 
+    /// Whether a packet to this port is looked at.
+    pub fn is_watched(&self, hit: &Hit) -> bool {
+        self.watched.contains(hit.protocol, hit.port)
+    }
+
+    /// How far a source is; `None` if it has no attempt in progress.
+    pub fn progress(&self, source: IpAddr) -> Option<Progress> {
+        let attempt = self.attempts.get(source)?;
+        let node = self.tree.node(attempt.node);
+        let node = node.filter(|_| attempt.node != ROOT)?;
+        Some(Progress {
+            hits: attempt.hits,
+            began: attempt.started,
+            timeout: node.timeout,
+            flags: node.flags,
+            next: self.tree.expected(attempt.node),
+            sequences: self.tree.through(attempt.node, NAMED),
+        })
+    }
+
     /// Takes a packet.
     pub fn hit(&mut self, now: Timestamp, hit: &Hit) -> Outcome {
-        if !self.watched.contains(hit.protocol, hit.port) {
+        if !self.is_watched(hit) {
             return Outcome::Unwatched;
         }
         match self.attempts.get(hit.source).copied() {
@@ -192,7 +229,7 @@ impl Machine {
 }
 
 /// Flags that are not known fit only if none are asked for.
-fn fits(flags: Flags, hit: &Hit) -> bool {
+pub fn fits(flags: Flags, hit: &Hit) -> bool {
     match (hit.protocol, hit.tcp) {
         (Protocol::Tcp, Some(tcp)) => flags.fit(tcp.flags),
         (Protocol::Tcp, None) => flags == Flags::default(),

@@ -16,5 +16,5 @@ mod watched;
 pub use attempts::SOURCES_MAX;
 pub use definition::{Expected, Flags, HITS_MAX, Invalid, Sequence, SequenceId};
 pub use hit::{Hit, Tcp};
-pub use machine::{Completion, Machine, Outcome};
+pub use machine::{Completion, Machine, Outcome, Progress, fits};
 pub use tree::{Conflict, conflict};

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use postern_proto::Protocol;
+
 use super::definition::{Expected, Flags, Sequence, SequenceId};
 
 /// A node's number. It is never used again, so an attempt at a removed node fits nothing.
@@ -78,6 +80,39 @@ impl Tree {
             offset: u8::try_from(port - first).ok()?,
             several: edge.last != *first,
         })
+    }
+
+    /// The hits that can follow a node.
+    pub(super) fn expected(&self, id: NodeId) -> Vec<Expected> {
+        let edges = self.node(id).map(|node| &node.edges);
+        let edges = edges.into_iter().flatten();
+        let hits = edges.filter_map(|((protocol, first), edge)| {
+            Some(Expected {
+                protocol: Protocol::from_number(*protocol)?,
+                first: *first,
+                last: edge.last,
+            })
+        });
+        hits.collect()
+    }
+
+    /// At most `most` of the sequences that go through a node, each with how many hits it has.
+    pub(super) fn through(&self, id: NodeId, most: usize) -> Vec<(SequenceId, usize)> {
+        let (mut found, mut nodes) = (Vec::new(), vec![id]);
+        while let Some(node) = nodes.pop().and_then(|id| self.node(id)) {
+            if found.len() == most {
+                break;
+            }
+            found.extend(node.end.map(|end| (end, self.depth(end))));
+            nodes.extend(node.edges.values().rev().map(|edge| edge.to));
+        }
+        found
+    }
+
+    fn depth(&self, id: SequenceId) -> usize {
+        let parent = |at: &NodeId| Some(self.node(*at)?.parent);
+        let nodes = std::iter::successors(self.ends.get(&id).copied(), parent);
+        nodes.take_while(|at| *at != ROOT).count()
     }
 
     /// Adds a sequence, or nothing if it conflicts with another.

@@ -1,16 +1,20 @@
 //! Port sequences, made by knockd's client and by hand, open a service through the real gate.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_harness::world::seed;
 use postern_harness::{
-    Client, FAMILIES, Family, GateConfig, SERVICE, World, now, run, text, wait_for,
+    Client, FAMILIES, Family, GateConfig, SERVICE, World, now, posternd, run, text, wait_for,
 };
 use postern_sequence::{Key, Shape};
+
+use super::explain::Running;
 
 const PLAIN: &str = "sequence = [\"tcp/7000\", \"tcp/8000\", \"udp/9000\"]";
 const HITS: [&str; 3] = ["7000:tcp", "8000:tcp", "9000:udp"];
@@ -193,6 +197,36 @@ pub(crate) fn book_sequence_and_single_syn_open(backend: &'static str) {
         .map(|one| one.user)
         .collect();
     assert_eq!(users, ["legacy", "cd00r"]);
+}
+
+/// `explain --live` says for each hit how far the sequence is.
+pub(crate) fn explain_live_names_each_hit(backend: &'static str) {
+    let world = World::start(&member(backend, PLAIN));
+    let config = world.folder().join("posternd.toml").display().to_string();
+    let said = world.folder().join("explained");
+    let file = File::create(&said).unwrap();
+    let _live = Running(world.gate.run(move || {
+        let mut command = Command::new(posternd());
+        command.args(["explain", "--live", "--config", &config]);
+        let both = (file.try_clone().unwrap(), file);
+        let command = command.stdin(Stdio::null()).stdout(both.0).stderr(both.1);
+        command.spawn().unwrap()
+    }));
+    let wait_for_words = |words: &str| {
+        wait_for(words, || {
+            let said = std::fs::read_to_string(&said).unwrap();
+            said.contains(words).then_some(())
+        });
+    };
+    wait_for_words("explaining knocks to UDP port 62201 and hits of sequences");
+    knock(&world, Family::V6, &["7000", "9000:udp"]);
+    wait_for_words(
+        "Z fd77::2: udp/9000: drop wrong-hit: the attempt before is over: it had hit 1 of 3 of legacy",
+    );
+    knock(&world, Family::V6, &HITS);
+    wait_for_words("Z fd77::2: tcp/8000: hit 2 of 3 of legacy; udp/9000 is next");
+    wait_for_words("the last hit: admit by the config: legacy may open tcp/2222 for fd77::2/128");
+    world.first.expect_let_in(Family::V6);
 }
 
 /// Neither "port unreachable" nor a reset says that the gate is there (invariant 9).

@@ -6,12 +6,12 @@ use postern_fwknop::{DigestKind, Opened};
 use serde::Serialize;
 
 use crate::adapters::control;
-use crate::admin::explain::{Account, Cause, ClockOffset, Told, What};
+use crate::admin::explain::{Account, Cause, ClockOffset, Did, HitAccount, Told, What};
 use crate::cli::postern::json::RequestJson;
 use crate::cli::posternd::attempts;
 use crate::core::gate::Seen;
 use crate::model::attempt::Unused;
-use crate::model::reason::Reason;
+use crate::model::reason::{Drop, Reason};
 use crate::model::time::Timestamp;
 
 /// The explanation of one datagram. `docs/json.md` documents the fields; more may be added.
@@ -30,6 +30,7 @@ pub(super) struct Object<'a> {
 #[serde(untagged)]
 enum Of<'a> {
     Account(Box<Explained<'a>>),
+    Hit(HitJson<'a>),
     Other {
         verdict: Option<&'a str>,
         port: Option<u16>,
@@ -56,6 +57,47 @@ struct Explained<'a> {
     fwknop: Option<FwknopJson<'a>>,
     besides: Option<Besides<'a>>,
     running_gate: Option<Seen>,
+}
+
+/// A hit of a sequence.
+#[derive(Serialize)]
+struct HitJson<'a> {
+    hit: String,
+    verdict: Option<&'a str>,
+    reason: Option<String>,
+    user: Option<&'a str>,
+    /// How many hits have matched, with this one.
+    matched: Option<usize>,
+    /// Whose sequence it can become.
+    users: Vec<&'a str>,
+    next: Vec<String>,
+}
+
+fn hit(account: &HitAccount) -> HitJson<'_> {
+    let (verdict, reason, user) = match &account.did {
+        Did::Decided(account) => (
+            Some(account.verdict.name()),
+            account.reason().map(|reason| reason.to_string()),
+            account.user.as_deref(),
+        ),
+        Did::Wrong => {
+            let reason = Reason::Drop(Drop::WrongHit);
+            (Some("drop"), Some(reason.to_string()), None)
+        }
+        Did::Unwatched | Did::Ignored | Did::Matched => (None, None, None),
+    };
+    let after = account.after.as_ref();
+    let users = after.iter().flat_map(|after| &after.users);
+    let next = after.iter().flat_map(|after| &after.at.next);
+    HitJson {
+        hit: account.port().to_string(),
+        verdict,
+        reason,
+        user,
+        matched: after.map(|after| after.at.hits),
+        users: users.map(|(user, _)| user.as_str()).collect(),
+        next: next.map(ToString::to_string).collect(),
+    }
 }
 
 /// The fields of a packet of fwknop, as its client prints them.
@@ -86,6 +128,10 @@ pub(super) fn object(told: &Told) -> Object<'_> {
         What::Account(account) => {
             let of = Of::Account(Box::new(explained(account)));
             (account.source, of, account.sentence())
+        }
+        What::Hit(account) => {
+            let of = Of::Hit(hit(account));
+            (Some(account.hit.source), of, account.sentence())
         }
         What::Other(other) => {
             let (verdict, port) = (None, other.port);

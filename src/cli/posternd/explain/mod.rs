@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use postern_fwknop::Opened;
-use postern_proto::GateName;
+use postern_proto::{GateName, Protocol};
 
 use super::attempts;
 use super::output::{json_line, note, print_while_read};
@@ -18,6 +18,7 @@ use crate::admin::explain::{
     Account, Cause, ClockOffset, Explain, ExplainedStep, Input, Kind, Live, Outcome, Summary, Told,
     What,
 };
+use crate::core::sequence::Expected;
 use crate::model::exit::{ExitError, USAGE};
 use crate::model::service;
 use crate::model::time::{self, Timestamp};
@@ -31,6 +32,9 @@ pub(super) struct ExplainArguments {
     /// Explain a packet in base64 as `postern knock --print` writes it, one of fwknop as `fwknop -B` saves it, a file of such packets, or a recording of tcpdump or Wireshark (pcap, pcapng); - or nothing reads standard input
     #[arg(value_name = "PACKET|FILE")]
     input: Option<String>,
+    /// With --source: explain these hits of a sequence in order, such as "tcp/7000 tcp/8000 udp/9000"; a port alone is of TCP
+    #[arg(long, value_name = "PORTS", value_parser = Hits::read, requires = "source", conflicts_with_all = ["input", "listening", "all"])]
+    hits: Option<Hits>,
     /// Capture packets while the gate runs, and explain knocks as they arrive
     #[arg(long, group = "listening", conflicts_with_all = ["input", "at", "source", "all"])]
     live: bool,
@@ -65,6 +69,10 @@ pub(super) struct ExplainArguments {
 
 /// How long --clock runs without --for.
 const CLOCK_FOR: Duration = Duration::from_secs(60);
+
+/// Hits on the command line.
+#[derive(Debug, Clone)]
+struct Hits(Vec<Expected>);
 
 /// A time on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +112,12 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode, ExitErro
     }
     if arguments.live {
         explain.live(&live, &mut note, &mut |told| printer.print(&told))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let (Some(Hits(hits)), Some(source)) = (&arguments.hits, arguments.source) {
+        printer.numbered = true;
+        let at = arguments.at.map(|when| when.since(clock::wall()));
+        explain.hits(hits, at, source, &mut |told| printer.print(&told))?;
         return Ok(ExitCode::SUCCESS);
     }
     let Input { kind, source } = Input::of(match arguments.input.as_deref() {
@@ -190,6 +204,7 @@ impl Printer<'_> {
     fn as_text(&self, told: &Told) -> String {
         let (source, mut text) = match &told.what {
             What::Other(other) => (other.source, format!("no knock: {other}\n")),
+            What::Hit(account) => (Some(account.hit.source), format!("{}\n", account.line())),
             What::Unused(unused) => (None, attempts::unused_lines(unused, None)),
             What::Account(account) => {
                 let text = format!("{}{}\n", account.line(), self.hint(account));
@@ -204,6 +219,9 @@ impl Printer<'_> {
         }
         let label = match told.at {
             Some(at) if !self.numbered => at.to_string(),
+            _ if matches!(told.what, What::Hit(_)) => {
+                return format!("hit {}: {text}", told.number);
+            }
             _ => format!("packet {}", told.number),
         };
         match source {
@@ -272,6 +290,27 @@ fn step_line(step: &ExplainedStep) -> String {
         step.number, step.name, step.found
     );
     line.trim_end().to_owned() + "\n"
+}
+
+impl Hits {
+    fn read(text: &str) -> Result<Self, String> {
+        let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+        let hits: Option<Vec<Expected>> = words.map(hit).collect();
+        let hits = hits.filter(|hits| !hits.is_empty());
+        let form = || "write ports like tcp/7000 or udp/9000, with blanks between".to_owned();
+        hits.map(Self).ok_or_else(form)
+    }
+}
+
+fn hit(word: &str) -> Option<Expected> {
+    let (protocol, port) = word.split_once('/').unwrap_or(("tcp", word));
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return None,
+    };
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    Some(Expected::port(protocol, port))
 }
 
 impl When {
