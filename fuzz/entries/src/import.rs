@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
         path: PathBuf::from("a.conf"),
         text: Zeroizing::new(main.to_owned()),
     };
-    let made = convert(&[input], &TimeZone::UTC, &read, &folder);
+    let made = convert(&[input], &TimeZone::UTC, &read, &folder, BTreeSet::new());
     check(&made);
     let (profiles, findings) = import_fwknoprc::convert(Path::new("rc"), main);
     let mut said = format!(

@@ -1,12 +1,14 @@
 //! What an import makes: users and services as TOML.
 
+use std::collections::BTreeSet;
+
 use super::names::Names;
 use crate::client::profile::{list, quoted};
 use crate::model::foreign::{Findings, Place, TomlText};
 use crate::model::service::Ports;
 
-/// Nothing listens there: the service only runs its programs or fills its set.
-pub(super) const NO_PORT: &str = "udp/9";
+/// Nothing listens on these ports: such a service only runs its programs or fills its set.
+const NO_PORTS: [(&str, u16); 2] = [("udp", 9), ("tcp", 9)];
 
 /// The longest grant, in seconds.
 pub(super) const LONGEST: u64 = 720 * 3600;
@@ -17,6 +19,7 @@ pub struct NewUser {
     pub name: String,
     pub place: Place,
     pub toml: TomlText,
+    pub(super) services: Vec<String>,
 }
 
 /// A `[service.NAME]`.
@@ -24,6 +27,10 @@ pub struct NewUser {
 pub struct NewService {
     pub name: String,
     pub toml: TomlText,
+    pub(super) ports: Vec<String>,
+    /// Whether a grant of these ports runs programs or fills a set.
+    pub(super) acts: bool,
+    pub(super) forwards: bool,
 }
 
 #[derive(Default)]
@@ -32,6 +39,8 @@ pub struct Converted {
     pub services: Vec<NewService>,
     pub findings: Findings,
     pub(super) names: Names,
+    /// Ports that other services have.
+    pub(super) taken: BTreeSet<String>,
 }
 
 /// The keys of a service beside its ports.
@@ -74,16 +83,39 @@ impl Converted {
         let service = NewService {
             name: name.clone(),
             toml,
+            ports: ports.to_vec(),
+            acts: keys.nft_set.is_some() || keys.on_open.is_some() || keys.on_close.is_some(),
+            forwards: keys.forward.is_some(),
         };
         self.services.push(service);
         name
     }
 
-    pub(super) fn add_user(&mut self, name: String, place: &Place, toml: TomlText) {
+    /// A port on which nothing listens. Programs run for every grant of their ports, so each service has another one.
+    pub(super) fn own_port(&mut self) -> Option<String> {
+        let ports = NO_PORTS.iter();
+        let mut ports = ports.flat_map(|(protocol, most)| {
+            (1..=*most)
+                .rev()
+                .map(move |port| format!("{protocol}/{port}"))
+        });
+        let free = ports.find(|port| !self.taken.contains(port))?;
+        self.taken.insert(free.clone());
+        Some(free)
+    }
+
+    pub(super) fn add_user(
+        &mut self,
+        name: String,
+        place: &Place,
+        toml: TomlText,
+        services: Vec<String>,
+    ) {
         self.users.push(NewUser {
             name,
             place: place.clone(),
             toml,
+            services,
         });
     }
 }

@@ -1,7 +1,7 @@
 //! From one door of knockd.conf to a user with a sequence.
 
 use super::command::{self, KNOCKD as PLACEHOLDERS, Meaning};
-use super::converted::{Converted, LONGEST, NO_PORT, ServiceKeys, seconds, texts};
+use super::converted::{Converted, LONGEST, ServiceKeys, seconds, texts};
 use super::knockd::Door;
 use super::table::KNOCKD;
 use crate::client::profile::{list, quoted};
@@ -51,8 +51,13 @@ pub(super) fn convert(door: &Door, made: &mut Converted) {
     let (services, duration) = match does {
         Does::Accepts(ports, duration) => (ports, duration),
         Does::Runs(keys, duration) => {
-            let port = [NO_PORT.to_owned()];
-            (vec![made.add_service(&name, "", &port, &keys)], duration)
+            let Some(port) = made.own_port() else {
+                let what = "no port is left that only its program would have";
+                let words = (what, "import fewer doors, or write a [service.NAME] for it");
+                made.findings.add(&door.place, None, Verdict::Refuse, words);
+                return;
+            };
+            (vec![made.add_service(&name, "", &[port], &keys)], duration)
         }
     };
     let mut toml = TomlText::new();
@@ -70,7 +75,7 @@ pub(super) fn convert(door: &Door, made: &mut Converted) {
     toml.line("duration", &seconds(duration));
     // A sequence cannot ask for a duration.
     toml.line("max_duration", &seconds(duration));
-    made.add_user(name, &door.place, toml);
+    made.add_user(name, &door.place, toml, services);
 }
 
 impl<'a> Reading<'a> {

@@ -1,5 +1,6 @@
 //! Converts files of any kind, those of the server before the stanzas that they change.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -9,7 +10,7 @@ use super::access::{self, Access, Sources};
 use super::converted::Converted;
 use super::kind::{self, Kind};
 use super::rules::{self, Rules};
-use super::{door, knockd, stanza, uci};
+use super::{door, knockd, shared_programs, stanza, uci};
 
 use crate::model::foreign::{Findings, Place, Verdict};
 
@@ -20,15 +21,19 @@ pub struct Input {
 }
 
 /// Users and services of these files, with a finding for each setting that is not converted as it is. Files that
-/// access.conf includes are read with `file`, folders with `folder`.
+/// access.conf includes are read with `file`, folders with `folder`. Services of the gate have the `taken` ports.
 pub fn convert(
     inputs: &[Input],
     zone: &TimeZone,
     file: &dyn Fn(&Path) -> Result<Zeroizing<String>, String>,
     folder: &dyn Fn(&Path) -> Result<Vec<PathBuf>, String>,
+    taken: BTreeSet<String>,
 ) -> Converted {
     let sources = Sources { file, folder };
-    let mut made = Converted::default();
+    let mut made = Converted {
+        taken,
+        ..Converted::default()
+    };
     let mut rules = Rules::default();
     let mut accesses = Vec::new();
     for input in inputs {
@@ -54,6 +59,7 @@ pub fn convert(
     }
     let blocked = rules.blocked || accesses.iter().any(|access| access.blocked);
     stanzas(&accesses, blocked, &rules, zone, &mut made);
+    shared_programs::refuse(&mut made);
     made
 }
 

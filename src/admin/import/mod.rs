@@ -14,6 +14,7 @@ mod names;
 mod ports;
 mod reading;
 mod rules;
+mod shared_programs;
 mod stanza;
 mod stanza_keys;
 mod stanza_services;

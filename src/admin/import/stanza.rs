@@ -77,7 +77,7 @@ pub(super) fn convert(
     if let Some(expires) = expires {
         toml.line("expires", &expires);
     }
-    made.add_user(name, &stanza.place, toml);
+    made.add_user(name, &stanza.place, toml, services);
 }
 
 /// Reports what the table narrows or refuses, and what it does not know.

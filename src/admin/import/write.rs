@@ -1,5 +1,6 @@
 //! Reads the files of an import, and writes its users and services beside the config: all or none.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,8 @@ pub(crate) fn import(
     let mut exposed = Findings::default();
     let inputs = paths.iter().map(|path| input(path, &mut exposed));
     let inputs: Vec<Input> = inputs.collect::<Result<_, _>>()?;
-    let mut converted = convert(&inputs, &time_zone()?, &include, &include_folder);
+    let taken = taken(config);
+    let mut converted = convert(&inputs, &time_zone()?, &include, &include_folder, taken);
     converted.findings.0.extend(exposed.0);
     let folder = files::folder_of(config);
     let path = |below: &str, name: &str| folder.join(below).join(format!("{name}.toml"));
@@ -57,6 +59,16 @@ pub(crate) fn import(
         files,
         reload: reloaded,
     })
+}
+
+/// The ports of the services that the gate has. A config that cannot be read stops the import later, unless it is a dry run.
+fn taken(config: &Path) -> BTreeSet<String> {
+    let read = ConfigFiles::read(config);
+    let services = read
+        .iter()
+        .flat_map(|files| files.settings.catalog.values());
+    let ports = services.flat_map(|service| &service.ports);
+    ports.map(ToString::to_string).collect()
 }
 
 const SERVICES: &str = "services.d";

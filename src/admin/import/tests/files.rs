@@ -118,6 +118,10 @@ fn shipped_files_are_judged() {
     assert!(!made.findings.has_refused());
     let close = "on_open = [\"/usr/bin/posternd\", \"close\", \"--address\", \"{address}\"]";
     assert!(made.services[0].toml.full.contains(close));
+    for (service, port) in made.services.iter().zip(["udp/9", "udp/8"]) {
+        let line = format!("ports = [\"{port}\"]\n");
+        assert!(service.toml.full.contains(&line), "one of its own: {line}");
+    }
     let expected = "name = \"openSSH\"\nsequence = [\"tcp/7000\", \"tcp/8000\", \"tcp/9000\"]\nsequence_timeout = \"5s\"\n\
         tcp_flags = [\"syn\"]\nservices = [\"tcp/22\"]\nnetworks = [\"0.0.0.0/0\"]\nduration = \"3600s\"\nmax_duration = \"3600s\"\n";
     assert_eq!(*made.users[0].toml.full, expected);
@@ -130,4 +134,28 @@ fn shipped_files_are_judged() {
         said.contains("knockd.conf:13: Command narrowed: the sequence closes all grants"),
         "{said}"
     );
+}
+
+#[test]
+fn no_user_runs_the_program_of_another() {
+    let stanza = |lines: &str| format!("SOURCE ANY\n{KEY}{HMAC}{lines}\n");
+    let program = stanza("OPEN_PORTS tcp/7\nCMD_CYCLE_OPEN /bin/a $IP\nCMD_CYCLE_CLOSE NONE");
+    let door = "[backup]\nsequence = 1\ncommand = /bin/a %IP%\n".to_owned();
+    for (others, owner) in [
+        ("OPEN_PORTS tcp/80,tcp/7", ("one.conf", &program)),
+        ("", ("one.conf", &program)),
+        ("RESTRICT_PORTS tcp/22", ("knockd.conf", &door)),
+    ] {
+        let other = stanza(others);
+        let made = import(&[("other.conf", &other), (owner.0, owner.1)]);
+        let names: Vec<_> = made.users.iter().map(|user| user.name.as_str()).collect();
+        assert_eq!(names, ["fwknop-1"], "{:?}", said(&made));
+        assert!(made.services.is_empty());
+        let said = said(&made).join("\n");
+        let part = format!("{}:1: refused: user fwknop-1 may open", owner.0);
+        assert!(said.contains(&part), "{said}");
+    }
+    let apart = stanza("OPEN_PORTS tcp/8");
+    let made = import(&[("other.conf", &apart), ("one.conf", &program)]);
+    assert_eq!(made.users.len(), 2, "{:?}", said(&made));
 }

@@ -7,6 +7,7 @@ mod settings;
 mod tables;
 mod written;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::{TimeZone, offset};
@@ -44,7 +45,13 @@ fn import(files: &[(&str, &str)]) -> Converted {
             text: Zeroizing::new((*text).to_owned()),
         })
         .collect();
-    convert(&inputs, &TimeZone::fixed(offset(2)), &read, &folder)
+    convert(
+        &inputs,
+        &TimeZone::fixed(offset(2)),
+        &read,
+        &folder,
+        BTreeSet::new(),
+    )
 }
 
 /// The stanza of these lines, after SOURCE and keys.
