@@ -273,7 +273,7 @@ fn no_route(errors: &mut dyn Iterator<Item = (SocketAddr, &io::Error)>) -> ExitE
             code = PERMISSION;
             cure = "check the address and the firewall of this machine";
         }
-        each.push(format!("cannot reach {to}: {error}"));
+        each.push(format!("cannot reach {}: {error}", address::place(to)));
     }
     ExitError::new(code, format!("{}; {cure}", each.join(", ")))
 }

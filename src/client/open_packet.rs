@@ -27,6 +27,8 @@ pub(crate) struct OpenedPacket {
 pub(crate) enum OpenError {
     #[error("the packet is not base64; give it as postern knock --print wrote it")]
     NotBase64,
+    #[error("a sequence has no packet to open; give a profile with a key")]
+    NoKey,
     #[error("the packet fails at step {}, {}: {}", .0.step(), .0.name(), explanation(.0))]
     Dropped(Drop),
 }
@@ -59,7 +61,10 @@ pub(crate) fn open_packet(
     secrets: &Secrets,
     now: Timestamp,
 ) -> Result<OpenedPacket, OpenError> {
-    let Secrets::Postern(keys) = secrets;
+    let keys = match secrets {
+        Secrets::Postern(keys) => keys,
+        Secrets::Sequence(_) => return Err(OpenError::NoKey),
+    };
     let compact: String = text.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(compact).map_err(|_| OpenError::NotBase64)?;
     let request = open(&bytes, keys, now).map_err(OpenError::Dropped)?;

@@ -13,6 +13,8 @@ use super::spoof::SpoofedSender;
 const SMALLEST_MTU_V4: usize = 296;
 /// The longest knock where nothing is known of the path.
 pub(super) const UNKNOWN_PATH: usize = SMALLEST_MTU_V4 - IPV4_AND_UDP;
+/// RFC 863. Nothing is sent to it.
+const DISCARD: u16 = 9;
 const IPV4_AND_UDP: usize = 20 + 8;
 const IPV6_AND_UDP: usize = 40 + 8;
 
@@ -31,7 +33,12 @@ impl Route {
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         let socket = UdpSocket::bind((any, 0))?;
-        socket.connect(gate)?;
+        // Where a sequence goes, no port is known.
+        let peer = match gate.port() {
+            0 => SocketAddr::new(gate.ip(), DISCARD),
+            _ => gate,
+        };
+        socket.connect(peer)?;
         let local = socket.local_addr()?;
         // A new address is not used before the kernel has looked for a duplicate. No router forwards the one that is left.
         if is_link_local(local.ip()) && !is_link_local(gate.ip()) {
@@ -48,6 +55,17 @@ impl Route {
     /// The address that the system sends from; a spoofed source differs from it.
     pub(super) fn local(&self) -> IpAddr {
         self.local.ip()
+    }
+
+    /// The gate's address, for packets that are not this socket's.
+    pub(super) fn gate(&self) -> io::Result<IpAddr> {
+        match self.spoofed {
+            Some(_) => {
+                let what = "a sequence cannot be sent from a spoofed source";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+            }
+            None => Ok(self.gate.ip()),
+        }
     }
 
     /// The longest knock that passes in one piece.

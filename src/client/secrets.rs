@@ -1,6 +1,7 @@
 //! The ways to knock, each with its keys: what a way can carry, and a request as what goes onto the network.
 
 use std::io;
+use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,14 +11,17 @@ use postern_proto::{GateName, Request, Sealed, UserKeys, seal};
 use super::KnockRequest;
 use super::keys::{no_random_bytes, user_keys};
 use super::route::Route;
+use super::sequence::{self, Sequence};
 use crate::adapters::random;
-use crate::client::profile::KeySource;
+use crate::client::profile::{AllowSetting, KeySource, PortHit};
 use crate::model::exit::{ExitError, USAGE};
 
 #[derive(Debug)]
 pub(crate) enum Secrets {
     /// A knock of Postern: one packet, and one that closes.
     Postern(UserKeys),
+    /// A sequence of ports.
+    Sequence(Sequence),
 }
 
 /// What goes onto the network for one knock.
@@ -25,6 +29,8 @@ pub(crate) enum Secrets {
 pub(crate) enum Outgoing {
     /// One packet to the knock port.
     Packet(Vec<u8>),
+    /// Packets to these ports, in this order.
+    Hits(Vec<PortHit>),
 }
 
 impl Secrets {
@@ -43,6 +49,7 @@ impl Secrets {
                 Err(ExitError::new(USAGE, format!("{what}; {cure}")))
             }
             Self::Postern(_) => Ok(()),
+            Self::Sequence(sequence) => sequence.check(asked),
         }
     }
 
@@ -50,6 +57,15 @@ impl Secrets {
     pub(crate) fn can_close(&self) -> bool {
         match self {
             Self::Postern(_) => true,
+            Self::Sequence(_) => false,
+        }
+    }
+
+    /// Which address to let in, where the setting leaves it to the way.
+    pub(crate) fn allow(&self, asked: AllowSetting) -> AllowSetting {
+        match self {
+            Self::Postern(_) => asked,
+            Self::Sequence(sequence) => sequence.allow(asked),
         }
     }
 
@@ -61,6 +77,7 @@ impl Secrets {
                 let packet = seal_within(keys, request, longest)?;
                 Ok(Outgoing::Packet(packet.as_bytes().to_vec()))
             }
+            Self::Sequence(sequence) => sequence.hits(request).map(Outgoing::Hits),
         }
     }
 }
@@ -69,13 +86,15 @@ impl Outgoing {
     pub(super) fn send(&self, route: &Route) -> io::Result<()> {
         match self {
             Self::Packet(packet) => route.send(packet),
+            Self::Hits(hits) => sequence::send(hits, route.gate()?),
         }
     }
 
     /// The same for another program to send, as lines of text.
-    pub(crate) fn lines(&self) -> String {
+    pub(crate) fn lines(&self, to: IpAddr) -> String {
         match self {
             Self::Packet(packet) => STANDARD.encode(packet),
+            Self::Hits(hits) => sequence::lines(hits, to).join("\n"),
         }
     }
 }

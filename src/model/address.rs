@@ -3,7 +3,7 @@
 //! See `proto/README.md`, section 5, the rows for allow and target address.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -58,6 +58,14 @@ impl fmt::Display for Family {
 
 /// Prefix length in IPv6 space at which the IPv4-mapped addresses begin.
 pub const MAPPED: u8 = 96;
+
+/// An address of a gate in words; without a port, where a sequence goes.
+pub(crate) fn place(to: SocketAddr) -> String {
+    match to.port() {
+        0 => to.ip().to_string(),
+        _ => to.to_string(),
+    }
+}
 
 /// An address from a knock: an IPv4-mapped one becomes IPv4.
 pub(crate) fn from_knock(address: Ipv6Addr) -> IpAddr {

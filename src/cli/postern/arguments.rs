@@ -69,6 +69,12 @@ pub(super) struct Knock {
     /// Read the one-time code from standard input [default: from POSTERN_CODE, or as the profile says]
     #[arg(long, conflicts_with = "key_stdin")]
     pub(super) code_stdin: bool,
+    /// Hit the ports of the profile's sequence [default: if the profile has no key]
+    #[arg(long, conflicts_with_all = ["key_file", "key_stdin", "code_stdin", "spoof_source"])]
+    pub(super) sequence: bool,
+    /// The same, if it is an encrypted sequence of fwknop 1.9
+    #[arg(long, conflicts_with_all = ["sequence", "key_file", "key_stdin", "code_stdin", "spoof_source"])]
+    pub(super) encrypted_sequence: bool,
     /// Wait until the first requested TCP port opens; exit with status 3 if it does not
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s",
           value_parser = parse_duration, conflicts_with_all = ["print", "dry_run"])]
@@ -255,7 +261,7 @@ pub(super) struct WaitLimit {
 /// What to do with a knock.
 #[derive(Debug, Args)]
 pub(super) struct Output {
-    /// Write each packet as a line of base64, and send nothing
+    /// Write each packet as a line of base64, or each hit of a sequence as HOST PORT, and send nothing
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) print: bool,
     /// Show the request, and send nothing

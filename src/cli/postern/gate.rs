@@ -10,15 +10,27 @@ use zeroize::Zeroizing;
 
 use super::arguments::NamedGate;
 use crate::adapters::files;
-use crate::client::profile::{self, AllowSetting, KeySource, Profile, Profiles, TimeOffset};
-use crate::client::{self, Secrets};
+use crate::client::profile::{
+    self, AllowSetting, KeySource, Profile, Profiles, SequenceSource, TimeOffset,
+};
+use crate::client::{self, Secrets, Sequence};
 use crate::model::exit::{CONFIG, ExitError, IO, USAGE};
 use crate::model::grant_to::GrantTo;
 use crate::model::quota::Quota;
 
 const KEY_VARIABLE: &str = "POSTERN_KEY";
 
+/// Which way to knock, if a profile has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The key, or else the sequence.
+    Any,
+    Sequence,
+    EncryptedSequence,
+}
+
 pub(super) fn choose(
+    way: Way,
     profile: Option<&str>,
     named: NamedGate,
     config: Option<&Path>,
@@ -37,6 +49,15 @@ pub(super) fn choose(
     if !named.address.is_empty() {
         chosen.addresses = named.address;
     }
+    let has_key = chosen.key.is_some() || named.key_file.is_some() || named.key_stdin;
+    if way != Way::Any || !has_key && chosen.sequence.is_some() {
+        let sequence = sequence(way, chosen.sequence.take())?;
+        // A sequence uses no knock port.
+        for endpoint in &mut chosen.addresses {
+            endpoint.port = 0;
+        }
+        return Ok((chosen, Secrets::Sequence(sequence)));
+    }
     let key = match (named.key_file, named.key_stdin, chosen.key.take()) {
         (Some(path), _, _) => KeySource::SharedFile(path),
         (None, true, _) => {
@@ -48,6 +69,21 @@ pub(super) fn choose(
     };
     let secrets = Secrets::read(&chosen.gate, &key)?;
     Ok((chosen, secrets))
+}
+
+fn sequence(way: Way, source: Option<SequenceSource>) -> Result<Sequence, ExitError> {
+    let Some(source) = source else {
+        let what = "the profile has no sequence";
+        let cure =
+            "add sequence = { key = \"…\", ports = \"20000-60000\", hits = 6 } as at the gate";
+        return Err(ExitError::new(USAGE, format!("{what}; {cure}")));
+    };
+    let is_encrypted = matches!(source, SequenceSource::Encrypted { .. });
+    if way == Way::EncryptedSequence && !is_encrypted {
+        let what = "the sequence of the profile is not an encrypted one";
+        return Err(ExitError::new(USAGE, format!("{what}; use --sequence")));
+    }
+    Sequence::read(source)
 }
 
 fn in_config(name: &str, config: Option<&Path>) -> Result<Profile, ExitError> {
@@ -90,6 +126,7 @@ fn without_config(gate: &GateName, named: &NamedGate) -> Result<Profile, ExitErr
         gate: gate.clone(),
         addresses,
         key: None,
+        sequence: None,
         services: Vec::new(),
         allow: AllowSetting::Auto,
         duration: None,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::output::{hint, say};
 use super::words::{self, OverIpv4};
 use crate::client::{OpenPort, PreparedKnock, SentKnock};
+use crate::model::address;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::service::Wanted;
 use crate::model::time::millis;
@@ -46,6 +47,9 @@ pub(super) struct KnockJson {
     pub(super) request: Option<RequestJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) packet: Option<String>,
+    /// The hits of a sequence, as `HOST PORT`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hits: Vec<String>,
 }
 
 impl KnockJson {
@@ -56,12 +60,13 @@ impl KnockJson {
         error: Option<&io::Error>,
     ) -> Self {
         Self {
-            to: to.to_string(),
+            to: address::place(to),
             sent: error.is_none(),
             count,
             error: error.map(ToString::to_string),
             request: request.map(|request| RequestJson::new(request, Some(to.is_ipv4()))),
             packet: None,
+            hits: Vec::new(),
         }
     }
 

@@ -30,6 +30,7 @@ pub(super) fn keep(arguments: Keep, config: Option<&Path>) -> Result<ExitCode, E
         config,
     )?;
     plan.check()?;
+    plan.check_renewal()?;
     let length = *plan.request.duration.get_or_insert(LENGTH);
     let (code, pause) = (plan.code.as_ref(), plan.knock_pause());
     let interval = renewal_interval("keep", Some(length), false, code, pause)?;

@@ -6,18 +6,25 @@ use std::time::Duration;
 use postern_proto::{Action, GateName};
 
 use super::arguments::{Close, Knock, Output};
+use super::gate::Way;
 use super::json::{self, KnockJson, KnocksJson, WaitJson};
 use super::output::say;
 use super::plan::Plan;
 use super::report::{not_open, tell, tell_failures, tell_one};
 use super::{code, words};
-use crate::client::{self, Alarm, Awaited, Codes, KnockRequest, SentKnock};
+use crate::client::{self, Alarm, Awaited, Codes, KnockRequest, Outgoing, SentKnock};
+use crate::model::address;
 use crate::model::exit::{ExitError, USAGE};
 
 pub(super) fn knock(arguments: Knock, config: Option<&Path>) -> Result<(), ExitError> {
     let output = arguments.output;
     let duration = arguments.grant.duration;
-    let mut plan = Plan::new(Action::Open, arguments.request, duration, config)?;
+    let way = match (arguments.sequence, arguments.encrypted_sequence) {
+        (true, _) => Way::Sequence,
+        (_, true) => Way::EncryptedSequence,
+        _ => Way::Any,
+    };
+    let mut plan = Plan::by(way, Action::Open, arguments.request, duration, config)?;
     plan.destination.spoofed_source = arguments.spoof_source;
     let wait = match arguments.wait {
         Some(limit) => Some((port_to_wait_for(&plan.request)?, limit)),
@@ -119,7 +126,11 @@ fn show(command: &str, output: &Output, plan: &Plan) -> Result<(), ExitError> {
         let knocks = prepared.iter().map(|knock| {
             let mut shown = KnockJson::unsent(knock);
             if let (true, Ok(sealed)) = (output.print, &knock.sealed) {
-                shown.packet = Some(sealed.outgoing.lines());
+                let lines = sealed.outgoing.lines(knock.to.ip());
+                match sealed.outgoing {
+                    Outgoing::Packet(_) => shown.packet = Some(lines),
+                    Outgoing::Hits(_) => shown.hits = lines.lines().map(str::to_owned).collect(),
+                }
             }
             shown
         });
@@ -136,10 +147,11 @@ fn show(command: &str, output: &Output, plan: &Plan) -> Result<(), ExitError> {
             continue;
         };
         if output.print {
-            say(&format!("{}\n", sealed.outgoing.lines()))?;
+            say(&format!("{}\n", sealed.outgoing.lines(knock.to.ip())))?;
         } else {
             let listing = words::listing(gate, &sealed.request, Some(knock.to.is_ipv4()));
-            say(&format!("not sent to {}:\n{listing}", knock.to))?;
+            let to = address::place(knock.to);
+            say(&format!("not sent to {to}:\n{listing}"))?;
         }
     }
     Ok(())

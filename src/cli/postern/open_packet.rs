@@ -10,7 +10,10 @@ use serde::Serialize;
 use super::arguments::OpenPacket;
 use super::json::{self, RequestJson};
 use super::output::say;
-use super::{gate, words};
+use super::{
+    gate::{self, Way},
+    words,
+};
 use crate::adapters::clock;
 use crate::client::{self, OpenError, PACKET_TEXT_MAX};
 use crate::model::exit::{ExitError, FAILED, USAGE};
@@ -37,14 +40,14 @@ pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Resul
         let cure = "give the packet as an argument";
         return Err(ExitError::new(USAGE, format!("{what}; {cure}")));
     }
-    let (profile, secrets) = gate::choose(profile.as_deref(), named, config)?;
+    let (profile, secrets) = gate::choose(Way::Any, profile.as_deref(), named, config)?;
     let packet = match packet {
         Some(packet) => packet,
         None => gate::read_input(PACKET_TEXT_MAX)?.to_string(),
     };
     let now = clock::wall();
     let opened = client::open_packet(&packet, &secrets, now).map_err(|error| match error {
-        OpenError::NotBase64 => ExitError::new(USAGE, error),
+        OpenError::NotBase64 | OpenError::NoKey => ExitError::new(USAGE, error),
         OpenError::Dropped(_) => ExitError::new(FAILED, error),
     })?;
     let made = Timestamp::from_millis(opened.request.timestamp_ms);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use postern_proto::Action;
 
 use super::arguments::RequestArguments;
-use super::gate;
+use super::gate::{self, Way};
 use crate::client::profile::CodeSource;
 use crate::client::{Destination, Families, KnockRequest, OpenGrant, Schedule, Secrets};
-use crate::model::exit::ExitError;
+use crate::model::exit::{ExitError, USAGE};
 use crate::model::quota::Quota;
 
 /// Everything that a knock is made from, except the code itself.
@@ -34,6 +34,16 @@ impl Plan {
         self.secrets.check(&self.request)
     }
 
+    /// Refuses to renew a grant, where one knock follows another only later.
+    pub(super) fn check_renewal(&self) -> Result<(), ExitError> {
+        if matches!(self.secrets, Secrets::Sequence(_)) {
+            let what =
+                "a sequence cannot renew a grant; use a profile with a key, or postern knock";
+            return Err(ExitError::new(USAGE, what));
+        }
+        Ok(())
+    }
+
     /// The grant to ask for. With `once`, no knock is repeated.
     pub(super) fn into_grant(self, once: bool) -> OpenGrant {
         let quota = self.quota;
@@ -52,8 +62,19 @@ impl Plan {
         duration: Option<Duration>,
         config: Option<&Path>,
     ) -> Result<Self, ExitError> {
+        Self::by(Way::Any, action, arguments, duration, config)
+    }
+
+    /// The same with this way to knock.
+    pub(super) fn by(
+        way: Way,
+        action: Action,
+        arguments: RequestArguments,
+        duration: Option<Duration>,
+        config: Option<&Path>,
+    ) -> Result<Self, ExitError> {
         let (gate, options, target) = (arguments.gate, arguments.options, arguments.target);
-        let (profile, secrets) = gate::choose(gate.profile.as_deref(), gate.named, config)?;
+        let (profile, secrets) = gate::choose(way, gate.profile.as_deref(), gate.named, config)?;
         let services = if options.services.is_empty() && action == Action::Open {
             profile.services
         } else {
@@ -69,7 +90,7 @@ impl Plan {
                 gate: profile.gate,
                 action,
                 services,
-                allow: options.allow.unwrap_or(profile.allow),
+                allow: secrets.allow(options.allow.unwrap_or(profile.allow)),
                 grant_to: profile.grant_to,
                 duration: duration.or(profile.duration),
                 target: target.or(profile.target),

@@ -9,6 +9,7 @@ use postern_proto::{Allow, GateName};
 use super::output::{note, say};
 use super::words;
 use crate::client::SentKnock;
+use crate::model::address;
 use crate::model::exit::{ExitError, NOT_OPEN};
 use crate::model::time::human;
 
@@ -53,7 +54,7 @@ fn tell_failure(sent: &SentKnock) {
         AddrNotAvailable | HostUnreachable | NetworkUnreachable | Unsupported => {}
         _ => note(&format!(
             "no knock to {}: {error}; the other knock was sent",
-            sent.to
+            address::place(sent.to)
         )),
     }
 }

@@ -21,6 +21,9 @@ pub(super) fn run(arguments: Run, config: Option<&Path>) -> Result<ExitCode, Exi
     let duration = arguments.grant.duration;
     let plan = Plan::new(Action::Open, arguments.request, duration, config)?;
     plan.check()?;
+    if arguments.keep_open {
+        plan.check_renewal()?;
+    }
     let interval = || {
         let (duration, code) = (plan.request.duration, plan.code.as_ref());
         renewal_interval(

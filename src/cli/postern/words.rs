@@ -71,6 +71,7 @@ pub(super) fn sentence(gate: &GateName, to: SocketAddr, request: &Request) -> St
     if let Some(target) = target(request) {
         let _ = write!(services, " on {target}");
     }
+    let to = address::place(to);
     match request.action {
         Action::Open => {
             let duration = duration(request);
@@ -95,7 +96,7 @@ pub(super) fn count(sent: &[SentKnock]) -> String {
     let knocks: usize = sent.iter().map(|sent| sent.count).sum();
     let knocks = format!("sent {knocks} knock{}", if knocks == 1 { "" } else { "s" });
     let there = sent.iter().filter(|sent| sent.count > 0);
-    let mut there: Vec<String> = there.map(|sent| sent.to.to_string()).collect();
+    let mut there: Vec<String> = there.map(|sent| address::place(sent.to)).collect();
     there.dedup();
     let more = there.len().saturating_sub(NAMED_MAX);
     if more > 0 {

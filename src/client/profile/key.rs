@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use postern_proto::{KeyError, PresharedKey, PrivateKey, PublicKey, SharedKey};
+use postern_proto::{PresharedKey, PrivateKey, PublicKey, SharedKey};
 use serde::de::{Deserializer, Error, Visitor};
 
 /// A profile's key: in the config, or in a file.
@@ -32,20 +32,26 @@ pub enum PrivateSource {
 }
 
 pub(super) trait FromBase64: Sized {
-    fn from_text(text: &str) -> Result<Self, KeyError>;
+    fn from_text(text: &str) -> Result<Self, String>;
 }
 
 macro_rules! from_base64 {
     ($($key:ty),*) => {
         $(impl FromBase64 for $key {
-            fn from_text(text: &str) -> Result<Self, KeyError> {
-                Self::from_base64(text)
+            fn from_text(text: &str) -> Result<Self, String> {
+                Self::from_base64(text).map_err(|error| error.to_string())
             }
         })*
     };
 }
 
-from_base64!(SharedKey, PrivateKey, PublicKey, PresharedKey);
+from_base64!(
+    SharedKey,
+    PrivateKey,
+    PublicKey,
+    PresharedKey,
+    postern_sequence::Key
+);
 
 /// For `deserialize_with`: leaves no copy of the text behind, and no error shows it.
 pub(super) fn in_toml<'de, K: FromBase64, D: Deserializer<'de>>(

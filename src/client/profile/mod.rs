@@ -10,6 +10,7 @@ mod offset;
 mod one_or_many;
 mod parse;
 mod section;
+mod sequence;
 mod stun;
 
 pub(crate) use crate::model::endpoint::{Endpoint, Host};
@@ -25,4 +26,6 @@ pub(crate) use parse::{address_of, default_path, duration};
 #[cfg(feature = "daemon")]
 pub(crate) use section::list;
 pub(crate) use section::{SectionError, quoted, renamed, section, unexpected_key, with_section};
+pub use sequence::SequenceSource;
+pub(crate) use sequence::{Passphrase, PortHit};
 pub(crate) use stun::StunServers;

@@ -170,6 +170,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     KNOCK: sequences::wrong_sequence_opens_nothing,
     KNOCK: sequence_load::each_knock_of_knockd_opens,
     NONE: sequence_load::doubled_syns_break_nothing,
+    KNOCK: sequences::client_sends_sequences,
     KNOCK: sequences::explain_live_names_each_hit,
     KNOCK: sequences::one_time_sequences_open_in_order,
     KNOCK: sequences::book_sequence_and_single_syn_open,

@@ -199,6 +199,64 @@ pub(crate) fn book_sequence_and_single_syn_open(backend: &'static str) {
     assert_eq!(users, ["legacy", "cd00r"]);
 }
 
+/// The client sends every kind of sequence that a profile can have, and prints it for knockd's.
+pub(crate) fn client_sends_sequences(backend: &'static str) {
+    let key = STANDARD.encode(seed("client"));
+    let keyed = format!("sequence = {{ key = \"{key}\", ports = \"udp/20000-60000\", hits = 6 }}");
+    let encrypted = "sequence = { passphrase = \"a passphrase\" }";
+    let kinds = [
+        ("plain", PLAIN),
+        ("keyed", &keyed),
+        ("encrypted", encrypted),
+    ];
+    let mut config = GateConfig::empty(backend);
+    let mut profiles = String::new();
+    for (name, line) in kinds {
+        let lines = format!("services = [\"tcp/{SERVICE}\"]\n{line}");
+        config = config.user_with(name, &lines);
+        let gate = "gate = \"gate.test\"\naddress = [\"10.77.0.1\", \"fd77::1\"]";
+        profiles += &format!("[{name}]\n{gate}\n{lines}\n");
+    }
+    let world = World::start(&config);
+    world.write("client.toml", &profiles);
+    let client = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        let ran = world.first.postern("client", &words);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{}", ran.out);
+        ran.out
+    };
+    let close = || {
+        world.at_gate(&["close", "--all"]);
+        world.wait_until_closed();
+    };
+    for knock in [
+        "knock plain -4 --wait",
+        "knock plain -6 --sequence --wait",
+        "knock keyed -6 --wait",
+        "knock encrypted -4 --encrypted-sequence --wait",
+        "knock encrypted -6 --wait",
+        "knock encrypted -4 --allow 10.77.0.2 --wait",
+    ] {
+        let said = client(knock);
+        assert!(said.contains(":2222 is open after "), "{said}");
+        close();
+    }
+    let printed = client("knock encrypted -4 --print");
+    let hits: Vec<&str> = printed
+        .lines()
+        .map(|line| line.strip_prefix("10.77.0.1 ").unwrap())
+        .collect();
+    knock(&world, Family::V4, &hits);
+    world.first.expect_let_in(Family::V4);
+    close();
+    let before = world.daemon.status().count("drop replay");
+    knock(&world, Family::V4, &hits);
+    world.daemon.wait_for_count("drop replay", before + 1);
+    world.expect_nothing_open();
+    let closed = world.first.postern("client", &["close", "keyed"]);
+    assert_eq!(closed.code, Some(2), "{closed:?}");
+}
+
 /// `explain --live` says for each hit how far the sequence is.
 pub(crate) fn explain_live_names_each_hit(backend: &'static str) {
     let world = World::start(&member(backend, PLAIN));

@@ -15,6 +15,7 @@ use super::error::{ProfileError, without_secrets};
 use super::key::{KeySource, PrivateSource, in_toml};
 use super::offset::TimeOffset;
 use super::one_or_many::OneOrMany;
+use super::sequence::SequenceSource;
 use crate::model::endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 use crate::model::grant_to::GrantTo;
 use crate::model::quota::Quota;
@@ -32,6 +33,8 @@ pub struct Profile {
     pub addresses: Vec<Endpoint>,
     /// The key; `None` if each command brings it.
     pub key: Option<KeySource>,
+    /// The ports to hit in place of a packet.
+    pub sequence: Option<SequenceSource>,
     /// What to open.
     pub services: Vec<Wanted>,
     /// Which address to allow.
@@ -68,6 +71,7 @@ struct RawProfile {
     gate_public_key: Option<PublicKey>,
     #[serde(default, deserialize_with = "in_toml")]
     psk: Option<PresharedKey>,
+    sequence: Option<SequenceSource>,
     #[serde(default)]
     services: Vec<Wanted>,
     allow: Option<AllowSetting>,
@@ -146,6 +150,7 @@ impl RawProfile {
             gate,
             addresses,
             key,
+            sequence: self.sequence.map(|sequence| sequence.beside(folder)),
             services: self.services,
             allow: self.allow.unwrap_or(AllowSetting::Auto),
             duration: self.duration.map(|GrantLength(length)| length),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::client::profile::Passphrase;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 /// The X25519 base point; any 32 bytes will do.
@@ -200,4 +201,45 @@ fn debug_output_hides_secrets() {
     assert!(!shown.contains("AAEC"), "{shown}");
     assert!(!shown.contains("[0, 1, 2"), "{shown}");
     assert!(shown.contains(PUBLIC));
+}
+
+#[test]
+fn sequences_are_read_without_a_key() {
+    let sequence = |text: &str| read(&home(&format!("sequence = {text}")));
+    let plain = sequence("[\"tcp/7000\", \"udp/9000\"]").unwrap();
+    let plain = plain["home"].sequence.as_ref().unwrap();
+    assert!(matches!(plain, SequenceSource::Plain(hits) if hits[1].port == 9000));
+    let keyed = format!("{{ key = \"{KEY}\", ports = \"udp/20000-60000\", hits = 6 }}");
+    let keyed = sequence(&keyed).unwrap();
+    let SequenceSource::Keyed { shape, .. } = keyed["home"].sequence.as_ref().unwrap() else {
+        panic!("keyed");
+    };
+    assert_eq!((shape.first(), shape.hits()), (20_000, 6));
+    let encrypted = sequence("{ passphrase_file = \"p\" }").unwrap();
+    let SequenceSource::Encrypted { passphrase, offset } =
+        encrypted["home"].sequence.as_ref().unwrap()
+    else {
+        panic!("encrypted");
+    };
+    assert_eq!(*offset, 61_000);
+    assert!(matches!(passphrase, Passphrase::File(path) if path == Path::new("/etc/x/p")));
+    for (text, what) in [
+        ("[]", "config.toml:3:12: a sequence must have 1 to 32 hits"),
+        ("[\"icmp\"]", "\"icmp\" is not a hit; write one port"),
+        (
+            "{ passphrase = \"secret words\", hits = 6 }",
+            "no whole sequence; write {",
+        ),
+        (
+            &format!("{{ key = \"{KEY}\", ports = \"1-9\", hits = 6 }}"),
+            "at least 64 are needed",
+        ),
+        (
+            "{ key = \"secret\", ports = \"1-9\", hits = 6 }",
+            "a key must be canonical base64",
+        ),
+    ] {
+        let error = sequence(text).unwrap_err();
+        assert!(error.contains(what) && !error.contains("secret"), "{error}");
+    }
 }
