@@ -10,6 +10,7 @@ use super::handout;
 use super::output::{answer, note};
 use super::shared_arguments::Report;
 use crate::admin::import::{self, Imported};
+use crate::admin::reload::ReloadResult;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::foreign::{Finding, Verdict};
 
@@ -86,6 +87,11 @@ fn written(imported: &Imported) -> String {
     }
     if let Some(reload) = &imported.reload {
         text += &format!("{}\n", handout::reload_text(reload));
+        text += match reload {
+            ReloadResult::Done => "next: posternd check\n",
+            ReloadResult::NotRunning => "next: posternd check, then posternd run --trial 5m\n",
+            ReloadResult::Refused(_) | ReloadResult::Failed(_) => "",
+        };
     }
     text
 }

@@ -24,7 +24,7 @@ const READS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the pages need beside namespaces.
-const PROGRAMS: [&str; 19] = [
+const PROGRAMS: [&str; 21] = [
     "ip",
     "bash",
     "sshd",
@@ -44,6 +44,8 @@ const PROGRAMS: [&str; 19] = [
     "mount",
     "firewalld",
     "dbus-daemon",
+    "fwknop",
+    "knock",
 ];
 
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {

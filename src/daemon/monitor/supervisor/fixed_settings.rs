@@ -6,6 +6,9 @@ use crate::daemon::monitor::confinement;
 use crate::model::exit::{CONFIG, ExitError};
 use crate::model::settings::{NflogGroup, Settings};
 
+/// The sandbox of a monitor without hooks cannot be lifted.
+const FIRST_HOOK: &str = "a first hook (on_open, on_close) can't be added while posternd runs; remove it, or restart posternd";
+
 /// `nflog_group` is the one that the config asked for at the start.
 pub(super) fn check(
     old: &Settings,
@@ -19,10 +22,6 @@ pub(super) fn check(
     };
     let (gate, firewall) = ((&old.gate, &new.gate), (&old.firewall, &new.firewall));
     let changes = [
-        (
-            "that no service has a hook (on_open, on_close)",
-            is_sandboxed && confinement::runs_config_programs(new),
-        ),
         (
             "the folder of metrics.file",
             is_sandboxed
@@ -45,6 +44,8 @@ pub(super) fn check(
     let cure = "change it back, or restart";
     let changed = changes.iter().filter(|(_, is_changed)| *is_changed);
     let lines = changed.map(|(what, _)| format!("{what} can't change while posternd runs; {cure}"));
+    let hooked = is_sandboxed && confinement::runs_config_programs(new);
+    let lines = lines.chain(hooked.then(|| FIRST_HOOK.to_owned()));
     match lines.collect::<Vec<_>>().join("\n") {
         lines if lines.is_empty() => Ok(()),
         lines => Err(ExitError::new(CONFIG, lines)),

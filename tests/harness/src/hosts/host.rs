@@ -25,11 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The home folder of the user, on every host.
 pub const HOME: &str = "/home/you";
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "/etc",
     "/home",
     "/root",
     "/run",
+    "/usr/bin",
     "/usr/local",
     "/usr/share",
     "/srv",
@@ -329,15 +330,18 @@ fn make_private(folder: &Path, name: &str) {
     );
     let cleaned = Command::new("sh").args(["-ec", &clean]).status();
     assert!(cleaned.unwrap().success());
-    let own = |program: &str| {
-        let path = Path::new("/usr/local/bin").join(program);
+    let into = |folder: &str, program: &str| {
+        let path = Path::new(folder).join(program);
         let _ = fs::remove_file(&path);
         path
     };
-    symlink(postern(), own("postern")).unwrap();
-    symlink(posternd(), own("posternd")).unwrap();
+    symlink(postern(), into("/usr/local/bin", "postern")).unwrap();
+    // The second is where the package puts it. Imported hooks name that path.
+    for folder in ["/usr/local/bin", "/usr/bin"] {
+        symlink(posternd(), into(folder, "posternd")).unwrap();
+    }
     for (program, script) in SCRIPTS {
-        let path = own(program);
+        let path = into("/usr/local/bin", program);
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -383,6 +387,7 @@ case "$*" in
   "restart posternd") halt; run ;;
   "stop posternd"|"disable --now posternd") halt ;;
   "reload posternd") exec /usr/local/bin/posternd reload >/dev/null ;;
+  "disable --now fwknop-server"|"disable --now knockd") ;;
   "is-active posternd") [ -s "$pid" ] && kill -0 "$(cat "$pid")" && echo active ;;
   *) echo "systemctl $*: not here" >&2; exit 1 ;;
 esac
