@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-/// The longest packet of fwknop that the gate takes. A client of fwknop makes longer ones only of many ports with the longest hashes. A
-/// knock has at most 516 bytes.
-pub const PACKET_MAX: usize = 600;
+/// The longest packet of fwknop. A knock has at most 516 bytes.
+pub const PACKET_MAX: usize = postern_fwknop::limits::PAYLOAD_MAX;
 
 /// The most payload that is kept: one byte more than a packet may have, so that a longer one stays too long.
 pub const PAYLOAD_MAX: usize = PACKET_MAX + 1;

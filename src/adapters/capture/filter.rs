@@ -13,7 +13,7 @@ use super::assembler::{Label, Line, assemble};
 use crate::model::datagram::PACKET_MAX;
 use crate::model::settings::PORTS_MAX;
 
-/// Longest UDP payload that passes; a knock has 132 to 516 bytes, a packet of fwknop 140 to 600.
+/// Longest UDP payload that passes; a knock has 132 to 516 bytes, a packet of fwknop 140 to 1500.
 pub const PAYLOAD_PASSED: u32 = PACKET_MAX as u32;
 
 const UDP_HEADER: u32 = 8;

@@ -42,9 +42,7 @@ impl Explainer {
             .ok()
             .map(|packet| Mark(packet.mark().0));
         let before = mark.and_then(|mark| self.gate.seen(&mark));
-        let is_long = datagram.payload().len() < payload.len();
-        let found = if is_long { Err(Reason::Length) } else { row };
-        let decision = self.gate.handle_fwknop(now, &datagram, found);
+        let decision = self.gate.handle_fwknop(now, &datagram, row);
         let mut account = self.account(now, decision, source, payload.len());
         account.window = FWKNOP_WINDOW;
         account.is_fwknop = true;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use postern_fwknop::{Key, Packet, Reason};
 
-use crate::model::datagram::PACKET_MAX;
 use crate::model::service::Wanted;
 
 /// The greatest clock difference, as in fwknop's server. Its time counts in whole seconds.
@@ -53,7 +52,7 @@ impl FwknopUsers {
     /// Whether a payload can be a packet of one of these users. Costs no cryptography.
     #[must_use]
     pub fn may_be(&self, payload: &[u8]) -> bool {
-        !self.is_empty() && payload.len() <= PACKET_MAX && postern_fwknop::looks_like(payload)
+        !self.is_empty() && postern_fwknop::looks_like(payload)
     }
 
     /// The first user whose key verifies the packet. A user without a mac is asked by decrypting, after all others.

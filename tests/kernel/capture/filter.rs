@@ -18,9 +18,8 @@ pub(crate) fn only_packets_like_a_knock_are_delivered() {
         udp6(PORT - 1, &[1; 200]),
         udp4(PORT, &[]),
         udp6(PORT, &[]),
-        udp4(PORT, &[1; 601]),
-        udp6(PORT, &[1; 601]),
-        udp4(PORT, &[1; 1400]),
+        udp4(PORT, &[1; 1501]),
+        udp6(PORT, &[1; 1501]),
         // TCP, ICMP
         four_with(&[(9, 6)]),
         four_with(&[(9, 1)]),
@@ -55,14 +54,14 @@ pub(crate) fn only_packets_like_a_knock_are_delivered() {
     ] {
         link.send(&framed(&[ethertype], packet));
     }
-    let plain = udp4(PORT, &[1; 600]);
+    let plain = udp4(PORT, &[1; 1500]);
     let options = [&plain[..20], &[1; 40], &plain[20..]].concat();
     let mut passed = vec![
-        with(options, &[(0, 0x4f), (2, 0x02), (3, 0x9c)]),
+        with(options, &[(0, 0x4f), (2, 0x06), (3, 0x20)]),
         with(udp4(PORT, &[1; 132]), &[(6, 0x40)]),
     ];
     for port in PORTS {
-        for length in [1, 131, 132, 516, 517, 600] {
+        for length in [1, 131, 132, 516, 517, 1500] {
             let payload = vec![1; length];
             passed.extend([udp4(port, &payload), udp6(port, &payload)]);
         }
@@ -79,7 +78,7 @@ pub(crate) fn mutated_packets_pass_if_the_parser_takes_them() {
     let (gate, peer) = gate_and_peer();
     let (socket, _capture) = bound(&gate, Some("gate0"));
     let mut link = RawLink::open(&peer, "peer0");
-    let sent = mutated(|random| vec![9; random.below(640) as usize], 48);
+    let sent = mutated(|random| vec![9; random.below(1600) as usize], 48);
     sent.iter().for_each(|packet| link.send_ip(packet));
     link.send_ip(&udp4(PORT, END));
     let delivered = delivered(&socket);
@@ -93,7 +92,7 @@ pub(crate) fn mutated_packets_pass_if_the_parser_takes_them() {
             let bytes = packet.get(udp + at..udp + at + 2)?;
             Some(u16::from_be_bytes([bytes[0], bytes[1]]))
         };
-        let fits = field(4).is_some_and(|length| (9..=608).contains(&length));
+        let fits = field(4).is_some_and(|length| (9..=1508).contains(&length));
         let snap = packet.len().min(filter::SNAP as usize);
         if rest.next_if(|next| next[..] == packet[..snap]).is_some() {
             assert!(fits && PORTS.contains(&field(2).unwrap()), "{packet:x?}");

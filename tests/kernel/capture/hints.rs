@@ -65,7 +65,7 @@ fn hint(keys: &HintKeys, user: usize, step: u64) -> [u8; 8] {
 
 /// A payload of this length with this hint.
 fn payload(hint: [u8; 8], length: usize) -> Vec<u8> {
-    let mut payload = [&hint[..], &[7; 1400]].concat();
+    let mut payload = [&hint[..], &[7; 1600]].concat();
     payload.truncate(length);
     payload
 }
@@ -144,8 +144,8 @@ pub(crate) fn look_alikes_of_fwknop_pass_without_a_hint() {
             (139, false),
             (140, true),
             (300, true),
-            (600, true),
-            (601, false),
+            (1500, true),
+            (1501, false),
         ] {
             for first in *b"8 9+/A" {
                 let packet = udp4(PORT, &payload([first; 8], length));

@@ -65,6 +65,9 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
 fn gate_and_peer() -> (Namespace, Namespace) {
     let (gate, peer) = (Namespace::new(), Namespace::new());
     join(&gate, &peer);
+    // a packet of fwknop may be longer than Ethernet's
+    gate.ip("link set gate0 mtu 2000");
+    peer.ip("link set peer0 mtu 2000");
     (gate, peer)
 }
 

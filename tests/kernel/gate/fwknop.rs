@@ -157,8 +157,16 @@ pub(crate) fn fwknop_packets_are_refused_by_reason(backend: &'static str) {
         );
         world.daemon.wait_for_count(reason, 1);
     }
-    let many: Vec<String> = (1..=17).map(|n| format!("tcp/{n}")).collect();
-    knock(&world.first, "alice", &format!("-A {} -s", many.join(",")));
+    // one of the longest packets of this client: 631 bytes
+    let many: Vec<String> = (0..28).map(|n| format!("tcp/{}", n % 9 + 1)).collect();
+    let (many, long) = (many.join(","), "u".repeat(48));
+    knock(
+        &world.first,
+        "alice",
+        &format!(
+            "-A {many} -a 255.255.255.255 -U {long} -N a-host-behind-the-gate.example.org:22 -f 1000"
+        ),
+    );
     world.daemon.wait_for_count("refuse services", 2);
     assert_eq!(world.daemon.status().admitted, 1);
 }
