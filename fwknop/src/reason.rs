@@ -11,7 +11,8 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason, in the order of the checks.
+            /// Every reason. With a later one a packet is nearer to being right: a key that does not open it says less
+            /// than a wrong mac, and both less than what is wrong behind a right key.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
             /// The reason's name, as counters and logs write it.
@@ -37,12 +38,12 @@ reasons! {
     Alphabet = "alphabet": "a byte is not in the base64 alphabet",
     Blocks = "blocks": "the ciphertext is not a whole number of blocks, or the mac has another length",
     SpareBits = "spare-bits": "the base64 has bits that mean nothing and are not zero",
+    Key = "key": "the ciphertext does not open with this key",
     Mac = "mac": "the mac is not of this key",
     ModeEcb = "mode-ecb": "the client encrypts in the mode ECB; set it to CBC",
     ModeCfb = "mode-cfb": "the client encrypts in the mode CFB; set it to CBC",
     ModeOfb = "mode-ofb": "the client encrypts in the mode OFB; set it to CBC",
     ModeCtr = "mode-ctr": "the client encrypts in the mode CTR; set it to CBC",
-    Key = "key": "the ciphertext does not open with this key",
     Text = "text": "the plaintext is not 36 to 1499 printable characters",
     DigestLength = "digest-length": "the digest does not have the length of a known hash",
     Digest = "digest": "the digest is not of this plaintext",
@@ -82,5 +83,18 @@ mod tests {
         let names: BTreeSet<_> = all.clone().map(|reason| reason.as_str()).collect();
         let sentences: BTreeSet<_> = all.map(ToString::to_string).collect();
         assert_eq!((names.len(), sentences.len()), (27, 27));
+    }
+
+    #[test]
+    fn a_right_key_comes_nearer_than_a_wrong_one() {
+        for (further, nearer) in [
+            (Reason::Blocks, Reason::Key),
+            (Reason::Key, Reason::Mac),
+            (Reason::Mac, Reason::ModeEcb),
+            (Reason::Key, Reason::ModeCtr),
+            (Reason::ModeCtr, Reason::Text),
+        ] {
+            assert!(further < nearer, "{further:?}");
+        }
     }
 }

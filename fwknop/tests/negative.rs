@@ -30,6 +30,9 @@ fn bytes_that_are_no_packet_are_refused() {
         (wire[..wire.len() - 1].to_owned(), Reason::Blocks),
         (format!("8{}", "A".repeat(140)), Reason::Blocks),
         (wire[..wire.len() - 43].to_owned(), Reason::Blocks),
+        // glued: two packets, and the mac twice
+        (wire.repeat(2), Reason::Blocks),
+        (format!("{wire}{}", &wire[wire.len() - 43..]), Reason::Mac),
     ];
     for (payload, expected) in cases {
         assert_eq!(
