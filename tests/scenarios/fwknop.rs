@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU16;
 
+use postern::core::gate::Decision;
+use postern::model::datagram::Datagram;
 use postern::model::reason::{Drop, Reason, Rule};
 use postern_fwknop::{
     Allow, Key, MacKind, Message, Mode, Port, Protocol, Reason as Fault, Request, Target,
@@ -257,6 +259,41 @@ fn appended_padding_and_spare_bits_open_nothing() {
     let mut world = World::new(USERS);
     let carol = Key::without_mac(b"c", Mode::Cbc).unwrap();
     // Lengths of the user name give each number of spare bits.
+#[test]
+fn copies_of_a_packet_need_no_key() {
+    let mut world = World::new(USERS);
+    let packet = sealed(&alice(), &ssh(), 1);
+    let source = HOME.parse().unwrap();
+    let datagram = Datagram::new(source, source, 62201, &packet);
+    let copy = |world: &mut World| {
+        let now = world.now;
+        let decision = world.core.gate().handle_fwknop_copy(now, &datagram);
+        decision.map(|decision| match decision {
+            Decision::Drop(reason) => reason,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(copy(&mut world), None);
+    world.admits(HOME, &packet);
+    assert_eq!(copy(&mut world), Some(Drop::Duplicate));
+    world.pass(seconds(2));
+    assert_eq!(copy(&mut world), Some(Drop::Replay));
+}
+
+#[test]
+fn a_wrong_mac_is_told_beside_a_user_without_one() {
+    // some of these lengths can be packets of either
+    let other = Key::new(b"k", MacKind::Sha256, b"n").unwrap();
+    for length in 1..=48 {
+        let packet = Request {
+            user: "u".repeat(length),
+            ..ssh()
+        };
+        let mut world = World::new(USERS);
+        world.drops(HOME, sealed(&other, &packet, 1), Drop::Fwknop(Fault::Mac));
+    }
+}
+
     for (n, user) in (1..).zip(["a", "abcdefghijkl", "abcdefghijklmnopqrstuvw"]) {
         let packet = sealed(
             &carol,

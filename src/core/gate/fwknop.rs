@@ -7,6 +7,7 @@ use super::decision::{Admission, ApprovedRequest, Decision, Rejection};
 use super::fwknop_keys::{FWKNOP_WINDOW, FwknopRow, FwknopUsers};
 use super::fwknop_request::{self, Known};
 use super::judge::Gate;
+use super::replay;
 use crate::model::datagram::Datagram;
 use crate::model::mark::MarkRecord;
 use crate::model::reason::Drop;
@@ -37,6 +38,15 @@ impl Gate {
         self.decide(judged)
     }
 
+    /// Decides on a copy of a packet that was decided before. No key is tried for it, so that copies take no time from
+    /// packets of others.
+    pub fn handle_fwknop_copy(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Decision> {
+        let now = self.replay.clock(now);
+        let packet = Packet::parse(datagram.payload()).ok()?;
+        let reason = self.copy(now, Mark(packet.mark().0)).err()?;
+        Some(self.decide(Err(reason.into())))
+    }
+
     /// Counts a packet that was not tried, because too many waited.
     pub fn drop_fwknop(&mut self) -> Drop {
         let _ = self.decide(Err(Drop::FwknopBusy.into()));
@@ -57,14 +67,7 @@ impl Gate {
 
         // Steps 7 and 8, early for a copy of an earlier packet.
         let mark = Mark(packet.mark().0);
-        if let Some(known) = self.replay.known(&mark) {
-            let made = known.timestamp;
-            self.replay.fresh(user.user, now, made, FWKNOP_WINDOW)?;
-            self.replay.unseen(&MarkRecord {
-                admitted: now,
-                ..known
-            })?;
-        }
+        self.copy(now, mark)?;
 
         // Steps 4 and 5: cipher and fields. Only the canonical text opens, so the mark has one packet.
         let opened = user.key.open(&verified).map_err(Drop::Fwknop)?;
@@ -100,5 +103,14 @@ impl Gate {
         let approved = approved.map(ApprovedRequest::Open);
         let asked = || fwknop_request::asked(&request, source);
         self.settle(user.user, &record, approved, asked)
+    }
+
+    /// An error if the mark is known. Only packets that opened have a mark that is known.
+    fn copy(&self, now: Timestamp, mark: Mark) -> Result<(), Drop> {
+        match self.replay.known(&mark) {
+            Some(known) if now.since(known.timestamp) > FWKNOP_WINDOW => Err(Drop::TooOld),
+            Some(known) => Err(replay::again(known.admitted, now)),
+            None => Ok(()),
+        }
     }
 }

@@ -137,6 +137,14 @@ impl Core {
         self.decided(now, datagram.source(), decision)
     }
 
+    /// A packet that looks like fwknop's comes again. False if it is new.
+    pub(crate) fn fwknop_copy(&mut self, now: Timestamp, datagram: &Datagram) -> bool {
+        let decision = self.gate.handle_fwknop_copy(now, datagram);
+        let is_copy = decision.is_some();
+        decision.map(|decision| self.decided(now, datagram.source(), decision));
+        is_copy
+    }
+
     /// There was no room to let a packet of fwknop wait.
     pub(crate) fn drop_fwknop(&mut self, now: Timestamp, datagram: &Datagram) {
         let reason = self.gate.drop_fwknop();

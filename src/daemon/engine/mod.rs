@@ -235,7 +235,7 @@ impl Engine {
         let fwknop = self.fwknop.as_ref();
         match fwknop.filter(|_| self.core.gate().may_be_fwknop(datagram)) {
             Some(fwknop) => {
-                if !fwknop.push(now, datagram) {
+                if !self.core.fwknop_copy(now, datagram) && !fwknop.push(now, datagram) {
                     self.core.drop_fwknop(now, datagram);
                 }
             }
