@@ -43,6 +43,17 @@ pub enum Message {
     LocalNat(Vec<Port>, Target),
 }
 
+impl Message {
+    /// The ports that it names, none for a command.
+    #[must_use]
+    pub fn ports(&self) -> &[Port] {
+        match self {
+            Self::Command(_) => &[],
+            Self::Access(ports) | Self::Nat(ports, _) | Self::LocalNat(ports, _) => ports,
+        }
+    }
+}
+
 /// A port to open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
@@ -98,9 +109,9 @@ impl Request {
     pub fn message_text(&self) -> String {
         match &self.message {
             Message::Command(text) => alloc::format!("{},{text}", self.allow),
-            Message::Access(ports) | Message::Nat(ports, _) | Message::LocalNat(ports, _) => {
+            message => {
                 let mut text = alloc::format!("{}", self.allow);
-                for port in ports {
+                for port in message.ports() {
                     text.push_str(&alloc::format!(",{port}"));
                 }
                 text

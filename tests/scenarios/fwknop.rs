@@ -96,8 +96,8 @@ pub(crate) fn each_rule_of_fwknop_refuses() {
     for (request, rule) in [
         (request(Message::Access(ports(&[22, 23]))), Rule::Service),
         (request(Message::Access(ports(&many))), Rule::Service),
-        // the forward's own port, without the forward
-        (request(Message::Access(ports(&[2200]))), Rule::Service),
+        // the redirect's own port, without the redirect
+        (request(Message::Access(ports(&[2400]))), Rule::Service),
         (nat(2200, target("10.0.0.5", 5432)), Rule::Nat),
         (nat(2200, target("10.0.0.6", 22)), Rule::Nat),
         (nat(22, target("10.0.0.5", 22)), Rule::Nat),
@@ -160,6 +160,11 @@ fn each_type_opens_what_the_policy_allows() {
         ),
         (
             request(nat.clone()),
+            "alice, 192.0.2.7/32 to tcp/2200 forwarded to 10.0.0.5:22, 30 s",
+        ),
+        // as with FORCE_NAT
+        (
+            request(Message::Access(ports(&[2200]))),
             "alice, 192.0.2.7/32 to tcp/2200 forwarded to 10.0.0.5:22, 30 s",
         ),
         (
@@ -255,11 +260,6 @@ fn a_used_packet_of_fwknop_is_never_admitted_again() {
 }
 
 #[test]
-fn appended_padding_and_spare_bits_open_nothing() {
-    let mut world = World::new(USERS);
-    let carol = Key::without_mac(b"c", Mode::Cbc).unwrap();
-    // Lengths of the user name give each number of spare bits.
-#[test]
 fn copies_of_a_packet_need_no_key() {
     let mut world = World::new(USERS);
     let packet = sealed(&alice(), &ssh(), 1);
@@ -294,6 +294,11 @@ fn a_wrong_mac_is_told_beside_a_user_without_one() {
     }
 }
 
+#[test]
+fn appended_padding_and_spare_bits_open_nothing() {
+    let mut world = World::new(USERS);
+    let carol = Key::without_mac(b"c", Mode::Cbc).unwrap();
+    // Lengths of the user name give each number of spare bits.
     for (n, user) in (1..).zip(["a", "abcdefghijkl", "abcdefghijklmnopqrstuvw"]) {
         let packet = sealed(
             &carol,

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use postern_fwknop::{Allow, Message, Opened, Packet, Reason};
+use postern_fwknop::{Allow, Opened, Packet, Port, Reason};
 use postern_proto::Mark;
+use postern_proto::limits::MAX_SERVICES;
 
 use super::account::{Account, Cause, Verdict};
 use super::explainer::{Explainer, UNKNOWN_ADDRESS, first_host};
@@ -143,17 +144,16 @@ impl Explainer {
                 )
             }
             Rule::Service => match &request.message {
-                Message::Access(ports) if ports.len() > 16 => {
-                    format!(
-                        "it names {} ports, and a request may name 16; ask for less",
-                        ports.len()
-                    )
-                }
-                _ => {
+                message if message.ports().len() > MAX_SERVICES => format!(
+                    "it names {} ports, and a request may name {MAX_SERVICES}; ask for less",
+                    message.ports().len()
+                ),
+                message => {
                     let services = service::list(&policy.services);
+                    let ports = message.ports().iter().map(Port::to_string);
+                    let ports = ports.collect::<Vec<_>>().join(", ");
                     format!(
-                        "not all of {} is in {services}; ask for less, or add it to services of {name}",
-                        request.message_text()
+                        "not all of {ports} is in {services}; ask for less, or add it to services of {name}"
                     )
                 }
             },

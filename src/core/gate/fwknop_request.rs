@@ -10,10 +10,10 @@ use postern_proto::limits::MAX_SERVICES;
 use super::fwknop_keys::FwknopUser;
 use crate::model::address;
 use crate::model::catalog::{self, Catalog, Forward};
-use crate::model::policy::Policy;
+use crate::model::policy::{self, Policy};
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, OpenRequest};
-use crate::model::service::{Ports, Wanted};
+use crate::model::service::{self, Ports, Wanted};
 use crate::model::time::Timestamp;
 
 /// A user whose packet it is, and what that user may open.
@@ -124,9 +124,22 @@ fn services(
         Message::LocalNat(_, to) => forwarding(policy, catalog, |forward| {
             leads(forward, *port, to) && forward.host.is_none()
         }),
-        Message::Access(_) | Message::Command(_) => Ok(Wanted::Ports(ports_of(*port))),
+        Message::Access(_) | Message::Command(_) => Ok(accessed(policy, catalog, ports_of(*port))),
     };
     ports.iter().map(service).collect()
+}
+
+/// The port itself, or the forward from it if the user has no other service there. It is what FORCE_NAT of fwknopd does:
+/// its clients do not know that the port leads to another host.
+fn accessed(policy: &Policy, catalog: &Catalog, port: Ports) -> Wanted {
+    let mut plain = policy.services.clone();
+    plain.retain(|one| catalog::forward_of(one, catalog).is_none());
+    let plain = policy::ports_of(&plain, catalog).unwrap_or_default();
+    let is_plain = service::covered(&service::joined(plain), port);
+    let forward = forwarding(policy, catalog, |forward| {
+        !is_plain && forward.at == port && forward.host.is_some()
+    });
+    forward.unwrap_or(Wanted::Ports(port))
 }
 
 /// The user's service with a forward like this.
