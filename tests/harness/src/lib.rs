@@ -37,6 +37,6 @@ pub use run::{number, run_tests, say};
 pub use traffic::{echoes, gate_and_client};
 pub use wait::{LONGEST_WAIT, now, wait_at_most, wait_for, wait_until};
 pub use world::{
-    Client, Daemon, FAMILIES, Family, GATE_NAME, GateConfig, KNOCK, KnockMaker, KnockStream, Ran,
-    SERVICE, Status, World, key, seed, socket_for,
+    Client, Daemon, FAMILIES, Family, GATE_NAME, GateConfig, KNOCK, KnockMaker, KnockStream,
+    LookAlikes, Ran, SERVICE, Sources, Status, World, key, seed, socket_for,
 };

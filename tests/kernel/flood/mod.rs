@@ -13,6 +13,7 @@ use libtest_mimic::Trial;
 mod greedy;
 mod junk;
 mod knocks;
+mod look_alikes;
 mod soak;
 
 use junk::Kind;
@@ -46,6 +47,26 @@ const FLOODS: [(&str, Kind, Prefilter); 7] = [
     ),
 ];
 
+/// Packets that look like fwknop's.
+const LOOK_ALIKES: [(&str, look_alikes::Kind); 4] = [
+    (
+        "knocks_open_under_look_alikes_of_many_sources",
+        look_alikes::Kind::Spoofed,
+    ),
+    (
+        "knocks_open_under_long_look_alikes",
+        look_alikes::Kind::Long,
+    ),
+    (
+        "knocks_open_under_look_alikes_of_one_source",
+        look_alikes::Kind::One,
+    ),
+    (
+        "knocks_open_under_a_packet_replayed_from_their_source",
+        look_alikes::Kind::Replay,
+    ),
+];
+
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let nft = [Requirement::Program("ip"), Requirement::Program("nft")];
     let flood = |(name, kind, prefilter)| {
@@ -61,6 +82,10 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         let test = move || greedy::leaves_others_their_knocks(driver);
         let name = format!("one_user_leaves_others_their_knocks::{driver}");
         trials.push(machine.trial(name, &needs, test));
+        for (name, kind) in LOOK_ALIKES {
+            let test = move || look_alikes::knocks_open(driver, kind);
+            trials.push(machine.trial(format!("{name}::{driver}"), &needs, test));
+        }
     }
     trials
 }

@@ -1,19 +1,11 @@
 //! Debian's unchanged client of fwknop knocks at a whole posternd.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern::model::grant::Grant;
 use postern::model::service::list;
-use postern_harness::packets::{RawLink, udp4};
-use postern_harness::world::CLIENT_INTERFACE;
 use postern_harness::{
-    Client, Family, GateConfig, KNOCK, Ran, Random, SERVICE, World, now, number, run, say, seed,
-    wait_at_most, wait_until,
+    Client, Family, GateConfig, Ran, SERVICE, World, now, run, seed, wait_until,
 };
 
 const INNER: &str = "[service.inner]\nports = [\"tcp/2200\"]\nforward = \"10.88.0.5:22\"";
@@ -216,106 +208,4 @@ pub(crate) fn fwknop_nat_and_commands_follow_the_config(backend: &'static str) {
     let grants = world.wait_for_grants(3);
     let opens = |grant: &Grant| list(&grant.services) == "tcp/2300";
     assert!(grants.iter().any(opens), "{grants:?}");
-}
-
-/// Look-alikes a second, each from a source of its own, and other users who knock with fwknop's clients.
-const PACE: u32 = 10_000;
-const OTHERS: u32 = 1023;
-
-/// A knock that is resent each second opens within ten, and a knock of ours at once. `POSTERN_FLOODS` says how often.
-pub(crate) fn fwknop_opens_under_look_alikes(backend: &'static str) {
-    let mut plan = plan(backend);
-    for n in 0..OTHERS {
-        let [key, hmac] = keys(&format!("other {n}"));
-        let lines = format!(
-            "fwknop = {{ key = \"{key}\", hmac_key = \"{hmac}\" }}\nservices = [\"tcp/{SERVICE}\"]"
-        );
-        plan = plan.user_with(&format!("other{n}"), &lines);
-    }
-    let world = World::start(&plan);
-    let payload = packet(&world, "eve", "-A tcp/2222 -s");
-    let flood = LookAlikes::start(&world.second, payload);
-    for round in 0..number("POSTERN_FLOODS", 3) {
-        let began = Instant::now();
-        let opens = |what: &str, send: &dyn Fn(), most: u64| {
-            let began = Instant::now();
-            let mut sent = 0;
-            wait_at_most(Duration::from_secs(most), what, || {
-                if began.elapsed().as_secs() >= sent {
-                    send();
-                    sent += 1;
-                }
-                (!world.daemon.grants().is_empty()).then_some(())
-            });
-            let took = began.elapsed();
-            world.at_gate(&["close", "--all"]);
-            took
-        };
-        let fwknop = opens(
-            "a knock of fwknop",
-            &|| knock(&world.first, "alice", "-A tcp/2222 -a 10.77.0.2"),
-            10,
-        );
-        let ours = opens(
-            "a knock of ours",
-            &|| drop(world.first.knock("bob", Family::V4, &[])),
-            5,
-        );
-        say(&format!(
-            "round {round}: fwknop {fwknop:?}, ours {ours:?}, in all {:?}",
-            began.elapsed()
-        ));
-    }
-    let sent = flood.end();
-    let status = world.daemon.status();
-    let (tried, busy) = (
-        status.count("drop fwknop (mac)"),
-        status.count("drop fwknop-busy"),
-    );
-    say(&format!(
-        "{sent} look-alikes sent, {tried} tried, {busy} not tried"
-    ));
-    assert!(
-        tried > 0 && tried + busy > sent / 2,
-        "{tried} {busy} of {sent}"
-    );
-}
-
-struct LookAlikes {
-    over: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
-}
-
-impl LookAlikes {
-    fn start(from: &Client, payload: Vec<u8>) -> Self {
-        let mut link = RawLink::open(&from.space, CLIENT_INTERFACE);
-        let macs = [from.mac(1), from.mac(2)].concat();
-        let packet = udp4(KNOCK, &payload);
-        let mut frame = [&macs[..], &[8, 0], &packet].concat();
-        let over = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&over);
-        let thread = std::thread::spawn(move || {
-            let (began, mut sent, mut dice) = (Instant::now(), 0_u64, Random(7));
-            while !is_over.load(Ordering::Relaxed) {
-                for _ in 0..32 {
-                    let source = u32::try_from(dice.below(1 << 32)).unwrap();
-                    frame[26..30].copy_from_slice(&source.to_be_bytes());
-                    // another tag: the last characters
-                    let last = frame.len() - 1;
-                    frame[last] = b'A' + u8::try_from(dice.below(26)).unwrap();
-                    link.send(&frame);
-                }
-                sent += 32;
-                let due = Duration::from_secs_f64(sent as f64 / f64::from(PACE));
-                std::thread::sleep(due.saturating_sub(began.elapsed()));
-            }
-            sent
-        });
-        Self { over, thread }
-    }
-
-    fn end(self) -> u64 {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
 }

@@ -98,7 +98,6 @@ pub(crate) fn tests_alone(machine: &Machine) -> Vec<Trial> {
 
 const ALONE: &[postern_harness::world::Test] = postern_harness::table![
     BOTH: flushed::flushed_rules_are_restored,
-    FWKNOP: fwknop::fwknop_opens_under_look_alikes,
 ];
 
 const ALONE_ONCE: &[postern_harness::world::Test] = postern_harness::table![

@@ -1,19 +1,25 @@
 //! A client: a namespace at the other end of a link, from which the real `postern` knocks and connections are tried.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use socket2::{Domain, Socket, Type};
 
 use super::{FAMILIES, Family, KNOCK, SERVICE};
 use crate::traffic::HIDDEN_AFTER;
-use crate::{Namespace, postern, wait_for};
+use crate::{LONGEST_WAIT, Namespace, postern, wait_for};
 
 /// The client's end of the link.
 pub const CLIENT_INTERFACE: &str = "wire0";
+
+/// Attempts of `time_to_open` that wait for an answer.
+const TRIES_MAX: usize = 64;
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +161,31 @@ impl Client {
         let to = SocketAddr::new(family.address(1), port);
         self.space.run(move || {
             TcpStream::connect_timeout(&to, HIDDEN_AFTER).map_err(|error| error.kind())
+        })
+    }
+
+    /// Sends bytes to the knock port. The time until the service lets this client in, which is tried each 200 µs.
+    pub fn time_to_open(&self, payload: &[u8]) -> Duration {
+        let [knock, service] =
+            [KNOCK, SERVICE].map(|port| SocketAddr::from(([10, 77, 0, 1], port)));
+        let payload = payload.to_vec();
+        self.space.run(move || {
+            let began = Instant::now();
+            socket_for(knock).send_to(&payload, knock).unwrap();
+            let mut tries = VecDeque::new();
+            while began.elapsed() < LONGEST_WAIT {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+                let _ = socket.connect(&service.into());
+                tries.push_back(socket);
+                if tries.len() > TRIES_MAX {
+                    tries.pop_front();
+                }
+                std::thread::sleep(Duration::from_micros(200));
+                if tries.iter().any(|socket| socket.peer_addr().is_ok()) {
+                    return began.elapsed();
+                }
+            }
+            panic!("{service} stayed shut");
         })
     }
 

@@ -24,6 +24,7 @@ mod daemon;
 mod gate_config;
 mod knock_maker;
 mod knock_stream;
+mod look_alikes;
 pub mod replaced_programs;
 
 pub use backends::{Test, by_backend};
@@ -33,6 +34,7 @@ pub(crate) use gate_config::folder;
 pub use gate_config::{GATE_NAME, GateConfig, key, seed};
 pub use knock_maker::KnockMaker;
 pub use knock_stream::{KnockStream, with_crowd};
+pub use look_alikes::{LookAlikes, Sources};
 
 use crate::{Namespace, find, run, text, wait_for, wait_until};
 
