@@ -95,11 +95,11 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
     let count = opened();
     let took = (after.at - before.at).as_secs_f64();
     let (sent, received) = (after.sent - before.sent, after.received - before.received);
-    // Of each knock that opened one line is wanted.
+    // Of each knock that opened a line for the opening and one for the end are wanted.
     let log = world.daemon.log();
     let unwanted: Vec<&str> = log[before.log..after.log]
         .lines()
-        .filter(|line| !line.contains("open: grant "))
+        .filter(|line| !line.contains(": grant "))
         .collect();
     let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
     say(&format!(
