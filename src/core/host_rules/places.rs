@@ -26,6 +26,16 @@ pub(crate) struct Place {
     pub(crate) index: usize,
 }
 
+impl Place {
+    /// Behind every rule of the chain.
+    pub(super) fn at_end(self) -> Self {
+        Self {
+            index: usize::MAX,
+            ..self
+        }
+    }
+}
+
 /// A drop that no rule in a chain of this hook can prevent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unavoidable {

@@ -9,7 +9,7 @@ use super::accept_rule::{AcceptRule, PortOf, own, rules_of_host};
 use super::judgement::Judgement;
 use super::packet::Packet;
 use super::places::{Place, Unavoidable};
-use super::rules::{Base, Hook, Ruleset, Table};
+use super::rules::{Base, Hook, Ruleset, Table, Verdict};
 use crate::model::address::Family;
 use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
@@ -79,9 +79,14 @@ pub(crate) fn changes(
     }
     let mut changes = Vec::new();
     let mut present = BTreeSet::new();
+    let mut kept: Vec<Place> = Vec::new();
     for (place, rule, handle) in own_rules(ruleset, mark) {
-        let is_kept = wanted.contains(&(place, rule)) && present.insert((place, rule));
-        if !is_kept {
+        let of_chain = (place, rule)..=(place.at_end(), rule);
+        let mut candidates = wanted.range(of_chain).filter(|(_, other)| *other == rule);
+        let found = candidates.find(|(other, _)| is_same_place(ruleset, mark, place, *other));
+        if found.is_some_and(|found| present.insert(*found)) {
+            kept.push(place);
+        } else {
             changes.extend(change(ruleset, place, rule, Action::Delete { handle }));
         }
     }
@@ -92,9 +97,9 @@ pub(crate) fn changes(
     {
         let chain = ruleset.chains.get(place.chain);
         let next = chain.and_then(|chain| rules_of_host(chain, mark).nth(place.index));
-        let own_before = present
+        let own_before = kept
             .iter()
-            .filter(|(other, _)| other.chain == place.chain && other.index < place.index)
+            .filter(|other| other.chain == place.chain && other.index < place.index)
             .count();
         let action = Action::Insert {
             before_handle: next.map_or(0, |rule| rule.handle),
@@ -104,6 +109,18 @@ pub(crate) fn changes(
         changes.extend(change(ruleset, *place, *rule, action));
     }
     Ok(changes)
+}
+
+/// Whether granted packets fare the same if they are accepted at `earlier`: in between, no rule drops anybody. Others
+/// append rules that accept, and a rule that moved behind each of them would be written all the time.
+fn is_same_place(ruleset: &Ruleset, mark: PacketMark, earlier: Place, later: Place) -> bool {
+    let between = later.index.saturating_sub(earlier.index);
+    let chain = ruleset.chains.get(earlier.chain);
+    let rules = chain
+        .into_iter()
+        .flat_map(|chain| rules_of_host(chain, mark));
+    let mut rules = rules.skip(earlier.index).take(between);
+    rules.all(|rule| rule.verdict == Verdict::Accept && rule.effect.is_none())
 }
 
 /// Whether a chain of the host drops granted packets before or at [`MARKING_PRIORITY`], where they have no mark yet.

@@ -205,6 +205,13 @@ fn misplaced_and_surplus_rules_are_replaced() {
         inserted(&input(vec![own(7), banned()])),
         ["input delete 7", "input end"]
     );
+    // an accept behind it changes nothing, unless a ban follows
+    let allowed = || rule(3, Test::Few, Verdict::Accept);
+    assert!(inserted(&input(vec![banned(), own(7), allowed()])).is_empty());
+    assert_eq!(
+        inserted(&input(vec![own(7), allowed(), banned()])),
+        ["input delete 7", "input end"]
+    );
     assert_eq!(
         inserted(&input(vec![banned(), own(7), own(8)])),
         ["input delete 8"]
