@@ -20,6 +20,16 @@ impl PacketMark {
         value: 0x2400,
         mask: 0x3c00,
     };
+
+    /// Another value of the same bits: all but one of those of a granted packet. It says that grants count.
+    #[must_use]
+    pub fn live(self) -> Self {
+        let lowest = self.value & self.value.wrapping_neg();
+        Self {
+            value: self.mask & !lowest,
+            ..self
+        }
+    }
 }
 
 impl Default for PacketMark {
@@ -85,6 +95,20 @@ mod tests {
             ("0x7/0x7", PacketMarkError::Guessable),
         ] {
             assert_eq!(text.parse::<PacketMark>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn live_mark_is_never_that_of_grants() {
+        for mask in 0_u32..64 {
+            for value in 0..=mask {
+                let text = format!("{value:#x}/{mask:#x}");
+                let Ok(mark) = text.parse::<PacketMark>() else {
+                    continue;
+                };
+                assert_ne!(mark.live(), mark, "{text}");
+                assert_eq!(mark.live().to_string().parse(), Ok(mark.live()), "{text}");
+            }
         }
     }
 }

@@ -33,7 +33,8 @@ pub enum Wanted {
 )]
 pub struct NotAService(String);
 
-const PROTOCOLS: [(&str, u8); 5] = [
+/// Each protocol with its number.
+pub(crate) const PROTOCOLS: [(&str, u8); 5] = [
     ("tcp", 6),
     ("udp", 17),
     ("sctp", 132),

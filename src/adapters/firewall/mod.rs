@@ -69,6 +69,11 @@ pub trait FirewallDriver: Send {
     /// Whether the kernel itself ends each grant; if not, the reason for the log.
     fn kernel_expiry(&self) -> Result<(), FirewallError>;
 
+    /// Whether a rule set that was saved with grants opens none of them when it is loaded; if it does, why.
+    fn ignores_saved(&self) -> Result<(), FirewallError> {
+        Ok(())
+    }
+
     /// Whether grants open here now; if not, why. Then [`FirewallDriver::apply`] refuses to open.
     fn opens(&self) -> Result<(), FirewallError> {
         Ok(())

@@ -99,6 +99,13 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
                         .detail("grants end only while posternd runs"),
                 );
             }
+            if let Err(why) = backend.ignores_saved() {
+                findings.add(
+                    Finding::warning("saved-grants", "a saved rule set opens the grants in it")
+                        .detail(why)
+                        .detail("save rules while no grant is open: stop posternd with on_stop = \"remove\" first"),
+                );
+            }
             for finding in host::findings(settings, backend.name(), &host::snapshot(settings, None))
             {
                 findings.add(finding);

@@ -9,7 +9,7 @@ use crate::adapters::firewall::host;
 use crate::adapters::firewall::host_rule::{DriverAccess, HostAccess, WithHostRules};
 use crate::adapters::firewall::host_set::{self, WithHostSets};
 use crate::adapters::firewall::iptables::{Iptables, NftTables, Paths};
-use crate::adapters::firewall::nftables::{self, Nftables, iptables_tables};
+use crate::adapters::firewall::nftables::{self, LiveTable, Nftables, iptables_tables};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::adapters::process::{self, Programs};
 use crate::model::address::Family;
@@ -82,7 +82,7 @@ pub fn native(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, ExitError> {
 /// Opens a driver that leaves the host's own rules alone: before the network starts there is no grant for them.
 pub(super) fn bare(kind: DriverKind) -> Result<Box<dyn FirewallDriver>, FirewallError> {
     match kind {
-        DriverKind::Iptables => Ok(Box::new(iptables_at(own_iptables()?))),
+        DriverKind::Iptables => Ok(Box::new(iptables_at(own_iptables()?).without_grants())),
         _ => Ok(Box::new(Nftables::open()?)),
     }
 }
@@ -136,9 +136,9 @@ fn own_iptables() -> Result<Paths, FirewallError> {
 fn iptables_at(paths: Paths) -> Iptables {
     let driver = Iptables::new(Box::new(Programs::default()), paths).with_nft_tables(NFT_TABLES);
     // A kernel without nf_tables has the legacy variant of the programs.
-    match nftables::number_of_ruleset() {
-        Ok(number) => driver.with_generation_id(number),
-        Err(_) => driver,
+    match (nftables::number_of_ruleset(), LiveTable::open()) {
+        (Ok(number), Ok(table)) => driver.with_generation_id(number).with_live_table(table),
+        _ => driver,
     }
 }
 
@@ -197,6 +197,9 @@ pub(super) fn remove_leftovers(settings: &Settings, chosen: &str) {
         removed.extend(remove_legacy());
     }
     let choice = Choice::of(settings);
+    if chosen != "iptables" {
+        removed.push(remove_live_table());
+    }
     match chosen {
         "nftables" => {}
         // its grants may be in sets of the host
@@ -227,7 +230,8 @@ pub(super) fn remove_all(choice: &Choice) -> Removed {
         .extend(table.is_some().then_some("nftables"));
     // Without nf_tables, the rules in the host's own chains are those of the legacy variant.
     let table = table.or_else(|| Some(iptables(choice).ok()?.remove()));
-    let results = [Some(remove_from_nf_tables()), table, remove_legacy()];
+    let iptables = remove_from_nf_tables().and(remove_live_table());
+    let results = [Some(iptables), table, remove_legacy()];
     let results = results.into_iter().flatten();
     removed.errors.extend(results.filter_map(Result::err));
     removed
@@ -241,6 +245,10 @@ fn remove_from_nf_tables() -> Result<(), FirewallError> {
     }
 }
 
+fn remove_live_table() -> Result<(), FirewallError> {
+    LiveTable::open().map_or(Ok(()), |mut table| table.remove())
+}
+
 /// `None` if there is nothing of the legacy variant.
 fn remove_legacy() -> Option<Result<(), FirewallError>> {
     if !has_legacy_tables() {
@@ -251,7 +259,7 @@ fn remove_legacy() -> Option<Result<(), FirewallError>> {
         let what = "there are tables of legacy iptables, and iptables-legacy-restore is not installed to remove rules from them";
         return Some(Err(FirewallError::Unsupported(what.to_owned())));
     };
-    may_have_legacy_chains(&paths).then(|| iptables_at(paths).remove())
+    may_have_legacy_chains(&paths).then(|| iptables_at(paths).without_grants().remove())
 }
 
 /// Removes the driver's own table, and what is in chains and sets of the host; `None` if the kernel has no nf_tables.

@@ -13,6 +13,7 @@ mod marks;
 mod modules;
 mod published;
 mod repair;
+mod saved;
 mod sets;
 mod strangers;
 
@@ -27,6 +28,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     trials.extend(marks::tests(machine));
     trials.extend(modules::tests(machine));
     trials.extend(repair::tests(machine));
+    trials.extend(saved::tests(machine));
     trials.extend(strangers::tests(machine));
     trials.extend(sets::tests(machine));
     trials.extend(published::tests(machine));

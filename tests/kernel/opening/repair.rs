@@ -110,7 +110,7 @@ fn grants_of_older_rules_live_on() {
     let grants = world.daemon.grants();
     world.daemon.stop();
     world.gate.sh(
-        "for v in iptables ip6tables; do $v-save | sed 's/-g POSTERN-MARK/-j ACCEPT/; /MARK/d' | $v-restore; done",
+        "for v in iptables ip6tables; do $v-save | sed 's/-g POSTERN-MARK/-j ACCEPT/; /MARK/d' | $v-restore; done; nft delete table inet postern_live",
     );
     world.start_again();
     assert_eq!(world.daemon.grants(), grants);

@@ -219,6 +219,10 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
         self.driver.kernel_expiry()
     }
 
+    fn ignores_saved(&self) -> Result<(), FirewallError> {
+        self.driver.ignores_saved()
+    }
+
     fn opens(&self) -> Result<(), FirewallError> {
         self.obstacle.clone().map_or(Ok(()), Err)
     }

@@ -334,6 +334,10 @@ impl<D: FirewallDriver> FirewallDriver for WithHostSets<D> {
         self.driver.kernel_expiry()
     }
 
+    fn ignores_saved(&self) -> Result<(), FirewallError> {
+        self.driver.ignores_saved()
+    }
+
     fn state(&self) -> FirewallState {
         FirewallState {
             tests: self.faults(),

@@ -71,7 +71,7 @@ impl Side {
         let deletions = lines.iter().filter(|line| line.starts_with("-D")).count();
         let rewritten = (deletions >= DELETIONS_MAX).then(|| {
             let chains = input::grant_chains_in(lines);
-            input::rewrite(&chains, input::flush, live.values(), self.kernel_ends()).ok()
+            input::rewrite(&chains, input::flush, live.values(), self.form()).ok()
         });
         rewritten.flatten().unwrap_or_else(|| input::changes(lines))
     }
@@ -187,7 +187,7 @@ impl Side {
         if chains.is_empty() {
             return Ok(());
         }
-        let text = input::rewrite(chains, input::declare, live.values(), self.kernel_ends())
+        let text = input::rewrite(chains, input::declare, live.values(), self.form())
             .map_err(|error| RunFailure::new(Effect::Refused, error))?;
         self.restore(run, &text)
     }
@@ -198,7 +198,7 @@ impl Side {
         };
         let mut live = installed.live.clone();
         for entry in entries.iter_mut().filter(|entry| entry.result.is_ok()) {
-            match installed.enter(entry.change, &mut live, self.kernel_ends()) {
+            match installed.enter(entry.change, &mut live, self.form()) {
                 Ok(lines) => entry.lines = lines,
                 Err(error) => entry.result = Err(error),
             }

@@ -7,6 +7,7 @@ use super::programs::{NftTables, Paths};
 use super::runner::Runner;
 use super::side::{Side, State, TimeMatch, unavailable};
 use crate::adapters::firewall::host::{tcp_sockets, udp_sockets};
+use crate::adapters::firewall::nftables::LiveTable;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::model::address::Family;
 use crate::model::grant::{Change, Grant};
@@ -25,6 +26,27 @@ pub struct Iptables {
     v6: Option<Side>,
     /// What is installed.
     protection: Option<Protection>,
+    live: Live,
+}
+
+/// What makes grants count, so that a saved file opens none.
+#[derive(Default)]
+enum Live {
+    /// The kernel cannot do it: grants always count.
+    #[default]
+    Always,
+    /// This driver opens no grant.
+    Kept(LiveTable),
+    Installed(LiveTable),
+}
+
+impl Live {
+    fn table(&mut self) -> Option<&mut LiveTable> {
+        match self {
+            Self::Always => None,
+            Self::Kept(table) | Self::Installed(table) => Some(table),
+        }
+    }
 }
 
 impl Iptables {
@@ -35,7 +57,23 @@ impl Iptables {
             v4: Side::new(Family::V4, paths.v4),
             v6: paths.v6.map(|pair| Side::new(Family::V6, pair)),
             protection: None,
+            live: Live::Always,
         }
+    }
+
+    /// Rules of grants count only while this table is installed.
+    pub(crate) fn with_live_table(mut self, table: LiveTable) -> Self {
+        self.live = Live::Installed(table);
+        self
+    }
+
+    /// Opens no grant, and leaves the table alone: with it, grants that somebody loads from a file would count.
+    pub(crate) fn without_grants(mut self) -> Self {
+        self.live = match self.live {
+            Live::Installed(table) => Live::Kept(table),
+            live => live,
+        };
+        self
     }
 
     /// Adds what the nft variant needs beside its programs.
@@ -134,7 +172,23 @@ impl FirewallDriver for Iptables {
             busy_sequence_ports: busy_sequence_ports(protection),
             ..protection.clone()
         };
-        let installed = self.for_both(|side, run| side.install(run, &protection, &of(side.family)));
+        let live_mark = match self.live {
+            Live::Always => None,
+            _ => Some(protection.packet_mark.live()),
+        };
+        let installed = self.for_both(|side, run| {
+            side.live_mark = live_mark;
+            side.install(run, &protection, &of(side.family))
+        });
+        // Afterwards, because until then rules from a file may be in the chains.
+        if let (Ok(()), Live::Installed(table)) = (&installed, &mut self.live) {
+            let of_live = live.iter().flat_map(|grant| &grant.forwards);
+            let nat = of_live.chain(&protection.forwards).next().is_some();
+            if !table.install(&protection, nat)? {
+                self.live = Live::Always;
+                return self.install(&protection, live);
+            }
+        }
         self.protection = Some(protection);
         self.run.generation.set_verified(None);
         if self.v6.is_none() && !of(Family::V6).is_empty() {
@@ -171,9 +225,10 @@ impl FirewallDriver for Iptables {
     }
 
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
-        let mut grants = self.v4.list(&mut self.run)?;
+        let is_live = self.live.table().map_or(Ok(true), LiveTable::is_live)?;
+        let mut grants = self.v4.list(&mut self.run, is_live)?;
         if let Some(v6) = &self.v6 {
-            grants.extend(v6.list(&mut self.run)?);
+            grants.extend(v6.list(&mut self.run, is_live)?);
         }
         Ok(grants)
     }
@@ -191,7 +246,8 @@ impl FirewallDriver for Iptables {
         if self.run.generation.is_verified(generation) {
             return Ok(true);
         }
-        let mut is_whole = self.v4.verify(&mut self.run)?;
+        let mut is_whole = self.live.table().map_or(Ok(true), LiveTable::is_intact)?;
+        is_whole = is_whole && self.v4.verify(&mut self.run)?;
         if let Some(v6) = &mut self.v6 {
             is_whole = is_whole && v6.verify(&mut self.run)?;
         }
@@ -204,7 +260,11 @@ impl FirewallDriver for Iptables {
     /// Afterwards the rules are as before the first installation, except for counters. Empty tables of the legacy variant stay.
     fn remove(&mut self) -> Result<(), FirewallError> {
         self.protection = None;
-        self.for_both(Side::remove)
+        let removed = self.for_both(Side::remove);
+        match &mut self.live {
+            Live::Installed(table) => removed.and(table.remove()),
+            _ => removed,
+        }
     }
 
     fn kernel_expiry(&self) -> Result<(), FirewallError> {
@@ -226,6 +286,16 @@ impl FirewallDriver for Iptables {
                 "the kernel lacks -m time: {why}"
             )))
         })
+    }
+
+    fn ignores_saved(&self) -> Result<(), FirewallError> {
+        match self.live {
+            Live::Always => Err(FirewallError::Unsupported(
+                "a file of iptables-save holds grants, and this kernel has no nf_tables to tell them from live ones"
+                    .to_owned(),
+            )),
+            Live::Kept(_) | Live::Installed(_) => Ok(()),
+        }
     }
 
     fn tick(&mut self, _now: Timestamp) {}

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT_GRANTS, MARK, SNAT};
-use super::marks::{Marked, granted};
+use super::marks::{Marked, granted, if_live};
 use super::matches::{has_protocol, log_some, port_range, reused_port, service};
 use crate::model::address::Family;
 use crate::model::catalog::Forward;
 use crate::model::grant::Grant;
+use crate::model::packet_mark::PacketMark;
 use crate::model::service::Ports;
 use crate::model::settings::Protection;
 
@@ -73,7 +74,12 @@ fn closed(family: Family, network: &IpNet, ports: Ports) -> String {
 
 /// The rules of a grant for one port forward. `end` is the matches for the end and the comment. Only connections that came to
 /// the gate's own port are accepted where it leads.
-pub(super) fn grant_rules(grant: &Grant, forward: &Forward, end: &str) -> Vec<String> {
+pub(super) fn grant_rules(
+    grant: &Grant,
+    forward: &Forward,
+    live: Option<PacketMark>,
+    end: &str,
+) -> Vec<String> {
     let family = Family::of_network(grant.allow);
     let from = grant.allow.trunc();
     let gate_port = port_match("--ctorigdstport", forward.at);
@@ -97,8 +103,9 @@ pub(super) fn grant_rules(grant: &Grant, forward: &Forward, end: &str) -> Vec<St
         }
     };
     let outer = format!(
-        "-s {from} {} -m addrtype --dst-type LOCAL{end}",
-        service(family, forward.at)
+        "-s {from} {} -m addrtype --dst-type LOCAL{}{end}",
+        service(family, forward.at),
+        if_live(live)
     );
     let mut rules = vec![
         format!("{enters} {inner} -g {MARK}"),

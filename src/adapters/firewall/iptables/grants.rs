@@ -136,7 +136,7 @@ impl Rule {
                 }
                 "--icmp-type" if value == "8" => {}
                 "--icmpv6-type" if value == "128" => {}
-                "-m" | "--datestop" => {}
+                "-m" | "--datestop" | "--mark" => {}
                 "-j" | "-g" => rule.target = value,
                 _ => return Err(wrong()),
             }
@@ -262,10 +262,11 @@ fn protocol_name(text: &str) -> Option<&'static str> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::rules::grant_rules;
+    use super::super::rules::{Form, grant_rules};
     use super::super::save;
     use super::*;
     use crate::adapters::firewall::iptables::tests::{forward, grant as sample};
+    use crate::model::packet_mark::PacketMark;
 
     fn read(family: Family, tables: &Tables) -> Result<Vec<Grant>, ForeignRule> {
         let (grants, foreign) = super::read(family, tables);
@@ -346,7 +347,7 @@ mod tests {
             forward("tcp/2222", "10.0.0.5", Some(22), true),
             forward("udp/500-510", "10.0.0.6", None, false),
         ];
-        let rules = grant_rules(&through, false).unwrap();
+        let rules = grant_rules(&through, Form::default()).unwrap();
         assert_eq!(read(Family::V4, &table(&rules)), Ok(vec![through.clone()]));
         let only_dnat: Vec<&String> = rules
             .iter()
@@ -359,11 +360,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn written_grants_are_read_back(id: u64, user in "[A-Za-z0-9._@-]{1,64}", address: u32, prefix in 0_u8..=32, first in 1_u16.., more in 0_u16..100, kernel_ends: bool) {
+        fn written_grants_are_read_back(id: u64, user in "[A-Za-z0-9._@-]{1,64}", address: u32, prefix in 0_u8..=32, first in 1_u16.., more in 0_u16..100, ends: bool, live in proptest::option::of(Just(PacketMark::DEFAULT))) {
             let range = format!("udp/{first}-{}", first.saturating_add(more));
             let source = format!("{}/{prefix}", std::net::Ipv4Addr::from(address));
             let grant = sample(id, &user, &source, &[&range, "tcp/22", "sctp/9"]);
-            let rules = grant_rules(&grant, kernel_ends).unwrap();
+            let rules = grant_rules(&grant, Form { ends, live }).unwrap();
             let expected = Grant { allow: grant.allow.trunc(), ..grant };
             prop_assert_eq!(read(Family::V4, &table(&rules)), Ok(vec![expected]));
         }

@@ -9,7 +9,7 @@ use super::chains::{
 };
 use super::forward;
 use super::marks::marking;
-use super::rules::{grant_rules, protection_rules};
+use super::rules::{Form, grant_rules, protection_rules};
 use super::save::{Table, Tables};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
@@ -67,7 +67,7 @@ pub(super) fn installation(
     tables: &Tables,
     protection: &Protection,
     live: &[&Grant],
-    kernel_ends: bool,
+    form: Form,
 ) -> Result<String, FirewallError> {
     let needed = NeededChains::new(family, protection, live);
     if let (true, Some(error)) = (needed.nat, &tables.nat_error) {
@@ -82,13 +82,13 @@ pub(super) fn installation(
     }
     let mut input = Input::default();
     chains.iter().for_each(|chain| input.push(declare(chain)));
-    input.append(&[marking(protection.packet_mark)]);
+    input.append(&[marking(protection.packet_mark, form.live)]);
     input.append(&protection_rules(family, protection));
     if needed.forward {
         input.append(&forward::protection_rules(family, protection));
     }
     for grant in live {
-        input.append(&grant_rules(grant, kernel_ends)?);
+        input.append(&grant_rules(grant, form)?);
     }
     input.filter.extend(jump(&tables.filter, "INPUT", INPUT));
     input.filter.extend(if needed.forward {
@@ -110,12 +110,12 @@ pub(super) fn rewrite<'a>(
     chains: &[&str],
     empty: fn(&str) -> String,
     live: impl Iterator<Item = &'a Grant>,
-    kernel_ends: bool,
+    form: Form,
 ) -> Result<String, FirewallError> {
     let mut input = Input::default();
     chains.iter().for_each(|chain| input.push(empty(chain)));
     for grant in live {
-        let mut rules = grant_rules(grant, kernel_ends)?;
+        let mut rules = grant_rules(grant, form)?;
         rules.retain(|rule| {
             chains
                 .iter()
@@ -215,7 +215,8 @@ mod tests {
         let filter = ":POSTERN-FWD - [0:0]\n-D FORWARD -j POSTERN-FWD\n-X POSTERN-FWD\nCOMMIT\n";
         let nat =
             "*nat\n:POSTERN-DNAT - [0:0]\n-D PREROUTING -j POSTERN-DNAT\n-X POSTERN-DNAT\nCOMMIT\n";
-        let text = installation(Family::V4, &tables, &protection(&[]), &[], false).unwrap();
+        let text =
+            installation(Family::V4, &tables, &protection(&[]), &[], Form::default()).unwrap();
         assert!(
             text.ends_with(&format!("-I INPUT 1 -j POSTERN\n{filter}{nat}")),
             "{text}"

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, MARK, NeededChains, SNAT};
+use super::rules::Form;
 use super::save::Tables;
 use super::{forward, grants, marks, rules};
 use crate::adapters::firewall::FirewallError;
@@ -25,11 +26,16 @@ pub(super) struct Installed {
 }
 
 impl Installed {
-    pub(super) fn new(family: Family, protection: &Protection, live: &[&Grant]) -> Self {
+    pub(super) fn new(
+        family: Family,
+        protection: &Protection,
+        live: &[&Grant],
+        form: Form,
+    ) -> Self {
         let targets = [
             rules::protection_rules(family, protection),
             forward::protection_rules(family, protection),
-            vec![marks::marking(protection.packet_mark)],
+            vec![marks::marking(protection.packet_mark, form.live)],
         ];
         Self {
             family,
@@ -64,7 +70,7 @@ impl Installed {
         &self,
         change: &Change,
         live: &mut Grants,
-        kernel_ends: bool,
+        form: Form,
     ) -> Result<Vec<String>, FirewallError> {
         let (old, new) = change.grants();
         if let Some(grant) = new {
@@ -85,11 +91,11 @@ impl Installed {
             .collect();
         let mut lines = Vec::new();
         for grant in ids.iter().filter_map(|id| live.get(id)) {
-            let rules = rules::grant_rules(grant, kernel_ends)?;
+            let rules = rules::grant_rules(grant, form)?;
             lines.extend(rules.iter().map(|rule| format!("-D {rule}")));
         }
         if let Some(grant) = new {
-            let rules = rules::grant_rules(grant, kernel_ends)?;
+            let rules = rules::grant_rules(grant, form)?;
             lines.extend(rules.iter().map(|rule| format!("-A {rule}")));
         }
         live.retain(|id, _| !ids.contains(id));

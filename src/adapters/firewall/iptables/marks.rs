@@ -46,6 +46,17 @@ pub(super) fn granted(
 }
 
 /// The rule of chain [`MARK`].
-pub(super) fn marking(mark: PacketMark) -> String {
-    format!("{MARK} -j MARK --set-xmark {mark}")
+pub(super) fn marking(mark: PacketMark, live: Option<PacketMark>) -> String {
+    format!("{MARK}{} -j MARK --set-xmark {mark}", if_live(live))
+}
+
+/// Matches packets for which grants count; see `nftables::LiveTable`.
+pub(super) fn if_live(live: Option<PacketMark>) -> String {
+    let live = live.map(|mark| format!(" -m mark --mark {mark}"));
+    live.unwrap_or_default()
+}
+
+/// Whether a rule of chain [`MARK`] has such a match.
+pub(super) fn needs_live(rule: &str) -> bool {
+    rule.starts_with("-m mark ")
 }

@@ -10,10 +10,20 @@ use super::matches::{has_protocol, last_second, log_some, reused_port, service};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
+use crate::model::packet_mark::PacketMark;
 use crate::model::settings::{BusyPort, Protection};
 
-/// One rule for each service of a grant, and the rules of its port forwards. `kernel_ends` adds the end of the grant.
-pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String>, FirewallError> {
+/// What the kernel can do about a grant by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Form {
+    /// It ends the grant.
+    pub(super) ends: bool,
+    /// The grant counts for packets with this mark only.
+    pub(super) live: Option<PacketMark>,
+}
+
+/// One rule for each service of a grant, and the rules of its port forwards.
+pub(super) fn grant_rules(grant: &Grant, form: Form) -> Result<Vec<String>, FirewallError> {
     let comment = Comment::new(grant).ok_or_else(|| {
         FirewallError::Unsupported(format!(
             "grant {}: its user name is not 1 to 64 of A-Z a-z 0-9 . _ @ -",
@@ -34,7 +44,7 @@ pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String
         }
         matches.push_str(&format!(" -d {}", IpNet::from(target)));
     }
-    let stop = kernel_ends.then(|| last_second(grant.until)).flatten();
+    let stop = form.ends.then(|| last_second(grant.until)).flatten();
     let stop = stop.map_or(String::new(), |stop| format!(" -m time --datestop {stop}"));
     let end = format!("{stop} -m comment --comment \"{comment}\"");
     let mut rules: Vec<String> = grant
@@ -48,7 +58,7 @@ pub(super) fn grant_rules(grant: &Grant, kernel_ends: bool) -> Result<Vec<String
                 "it forwards to a host of another address family than its allow address",
             ));
         }
-        rules.extend(forward::grant_rules(grant, forward, &end));
+        rules.extend(forward::grant_rules(grant, forward, form.live, &end));
     }
     Ok(rules)
 }
@@ -163,7 +173,7 @@ mod tests {
         other_forward.forwards = vec![forward_to("tcp/2222", "fd00::5", Some(22), false)];
         let no_service = grant(9, "a", "192.0.2.7/32", &[]);
         for grant in [other_target, other_forward, no_service] {
-            assert!(grant_rules(&grant, true).is_err(), "{grant}");
+            assert!(grant_rules(&grant, Form::default()).is_err(), "{grant}");
         }
     }
 }

@@ -6,17 +6,20 @@ use std::path::Path;
 
 use tracing::warn;
 
-use super::chains::NeededChains;
+use super::chains::{MARK, NeededChains};
 use super::failure::{Effect, RunFailure};
 use super::grants;
 use super::input;
 use super::installed::{Grants, Installed};
+use super::marks::needs_live;
 use super::programs::Pair;
+use super::rules::Form;
 use super::runner::Runner;
 use super::save::Tables;
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
+use crate::model::packet_mark::PacketMark;
 use crate::model::settings::Protection;
 
 pub(super) struct Side {
@@ -24,6 +27,8 @@ pub(super) struct Side {
     pub(super) programs: Pair,
     pub(super) state: State,
     pub(super) time_match: TimeMatch,
+    /// Grants count for packets with this mark only.
+    pub(super) live_mark: Option<PacketMark>,
     /// What the last check found wrong, and at which generation.
     pub(super) found: Option<(u32, Tables)>,
 }
@@ -94,12 +99,20 @@ impl Side {
             programs,
             state: State::NotInstalled,
             time_match: TimeMatch::Untested,
+            live_mark: None,
             found: None,
         }
     }
 
-    pub(super) fn kernel_ends(&self) -> bool {
+    fn kernel_ends(&self) -> bool {
         matches!(self.time_match, TimeMatch::Works)
+    }
+
+    pub(super) fn form(&self) -> Form {
+        Form {
+            ends: self.kernel_ends(),
+            live: self.live_mark,
+        }
     }
 
     /// Installs everything of this family. A family that the system does not have is skipped, unless one of its grants is live.
@@ -135,11 +148,11 @@ impl Side {
             Some(tables) => tables,
             None => run.save(&self.programs)?,
         };
-        let (family, kernel_ends) = (self.family, self.kernel_ends());
-        let text = input::installation(family, &tables, protection, live, kernel_ends);
+        let (family, form) = (self.family, self.form());
+        let text = input::installation(family, &tables, protection, live, form);
         let text = text.map_err(|error| RunFailure::new(Effect::Refused, error))?;
         self.restore(run, &text)?;
-        self.state = State::Installed(Installed::new(family, protection, live));
+        self.state = State::Installed(Installed::new(family, protection, live, form));
         // This learns how the kernel prints the rules. If it fails, the next listing is assumed to be right.
         let _ = self.verify(run);
         Ok(())
@@ -203,11 +216,19 @@ impl Side {
         Ok(is_whole)
     }
 
-    /// Rules of others in Postern's chains are no grants; the installation removes them.
-    pub(super) fn list(&self, run: &mut Runner) -> Result<Vec<Grant>, FirewallError> {
+    /// Rules of others in Postern's chains are no grants; the installation removes them. Nor are those that do not count,
+    /// because they were loaded from a file.
+    pub(super) fn list(
+        &self,
+        run: &mut Runner,
+        is_live: bool,
+    ) -> Result<Vec<Grant>, FirewallError> {
         let Some(tables) = self.tables(run)? else {
             return Ok(Vec::new());
         };
+        if !is_live && tables.rules(MARK).any(needs_live) {
+            return Ok(Vec::new());
+        }
         let (grants, foreign) = grants::read(self.family, &tables);
         if let Some(error) = foreign {
             warn!("{}: {error}; it is no grant", self.programs.save.display());

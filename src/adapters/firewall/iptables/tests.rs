@@ -155,7 +155,11 @@ fn extended(grant: &Grant) -> Change {
 }
 
 fn rule(id: u64) -> String {
-    rules::grant_rules(&four(id), true).unwrap().remove(0)
+    let form = rules::Form {
+        ends: true,
+        live: None,
+    };
+    rules::grant_rules(&four(id), form).unwrap().remove(0)
 }
 
 /// An input that empties the grant chain with `empty` and writes these grants.

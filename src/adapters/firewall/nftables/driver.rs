@@ -147,9 +147,9 @@ impl Nftables {
         elements: &[ElementChange],
     ) -> Result<(), FirewallError> {
         // Where others flushed the ruleset there is no table. To delete one costs the kernel milliseconds.
-        let is_absent = self.kernel.is_dormant();
+        let is_absent = self.kernel.is_dormant(TABLE);
         let is_absent = is_absent.is_err_and(|error| error.is_all(Errno::NOENT));
-        let table = table_messages(chains, is_absent);
+        let table = table_messages(TABLE, Set::all(), chains, is_absent);
         let mut names: Vec<&dyn Display> = Vec::new();
         names.extend(table.iter().map(|(name, _)| name as &dyn Display));
         names.extend(elements.iter().map(|change| change as &dyn Display));
@@ -200,21 +200,29 @@ fn not_recorded(error: RecordError) -> FirewallError {
     FirewallError::Unsupported(format!("nftables: {error}"))
 }
 
-fn table_messages(chains: &[table::Chain], is_absent: bool) -> Vec<(&'static str, Message)> {
-    let add = ("adding the table", messages::new_table());
+/// Each message with what it does. A table that is there is replaced.
+pub(super) fn table_messages(
+    table: &str,
+    sets: impl Iterator<Item = Set>,
+    chains: &[table::Chain],
+    is_absent: bool,
+) -> Vec<(&'static str, Message)> {
+    let add = ("adding the table", messages::new_table(table));
     let mut messages = vec![add.clone()];
     if !is_absent {
-        messages.extend([("deleting the table", messages::delete_table()), add]);
+        let delete = ("deleting the table", messages::delete_table(table));
+        messages.extend([delete, add]);
     }
-    for (number, set) in (1..).zip(Set::all()) {
-        messages.push(("adding a set", messages::new_set(set, number)));
+    for (number, set) in (1..).zip(sets) {
+        messages.push(("adding a set", messages::new_set(table, set, number)));
     }
     for chain in chains {
-        messages.push(("adding a chain", messages::new_chain(chain)));
+        messages.push(("adding a chain", messages::new_chain(table, chain)));
     }
     for chain in chains {
         let rules = chain.rules.iter();
-        messages.extend(rules.map(|rule| ("adding a rule", messages::new_rule(chain, rule))));
+        let rules = rules.map(|rule| messages::new_rule(table, chain, rule));
+        messages.extend(rules.map(|rule| ("adding a rule", rule)));
     }
     messages
 }
@@ -257,7 +265,7 @@ impl FirewallDriver for Nftables {
             protection: protection.clone(),
             nat,
             grants,
-            rules: installed::list_rules(&mut self.kernel, &chains),
+            rules: installed::list_rules(&mut self.kernel, TABLE, &chains),
         });
         self.is_doubtful = false;
         self.is_intact = false;
@@ -277,7 +285,7 @@ impl FirewallDriver for Nftables {
     }
 
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
-        let elements = match self.kernel.elements(Set::RECORD) {
+        let elements = match self.kernel.elements(TABLE, Set::RECORD) {
             Ok(elements) => elements,
             Err(error) if error.is_all(Errno::NOENT) => return Ok(Vec::new()),
             Err(error) => {
@@ -327,7 +335,7 @@ impl FirewallDriver for Nftables {
 
     fn remove(&mut self) -> Result<(), FirewallError> {
         self.kernel
-            .transaction([messages::new_table(), messages::delete_table()])
+            .transaction([messages::new_table(TABLE), messages::delete_table(TABLE)])
             .map_err(|error| errors::failed(&"deleting the table", &error))?;
         self.installed = None;
         Ok(())

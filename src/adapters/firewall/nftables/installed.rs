@@ -9,7 +9,7 @@ use super::kernel::{Kernel, Rules};
 use super::nat::Nat;
 use super::open_grants::OpenGrants;
 use super::sets::Set;
-use super::table::Chain;
+use super::table::{Chain, TABLE};
 use crate::adapters::netlink::NetlinkError;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -27,8 +27,8 @@ pub(super) struct Installed {
 
 /// The rules of these chains as the kernel lists them after an installation. If their number differs, somebody has
 /// changed them already. Then the result is empty, which no later comparison matches.
-pub(super) fn list_rules(kernel: &mut Kernel, chains: &[Chain]) -> Rules {
-    let rules = kernel.rules().unwrap_or_default();
+pub(super) fn list_rules(kernel: &mut Kernel, table: &str, chains: &[Chain]) -> Rules {
+    let rules = kernel.rules(table).unwrap_or_default();
     let listed = rules
         .iter()
         .map(|(chain, rules)| (chain.as_str(), rules.len()));
@@ -54,7 +54,7 @@ impl Installed {
     }
 
     fn compare(&self, kernel: &mut Kernel, now: Timestamp) -> Result<bool, NetlinkError> {
-        if kernel.is_dormant()? || kernel.rules()? != self.rules {
+        if kernel.is_dormant(TABLE)? || kernel.rules(TABLE)? != self.rules {
             return Ok(false);
         }
         let keys_after = |after| {
@@ -67,7 +67,7 @@ impl Installed {
         let mut required = keys_after(now.plus(SOON));
         let mut known = keys_after(Timestamp::default());
         for set in Set::all() {
-            let listed = kernel.elements(set)?.into_iter();
+            let listed = kernel.elements(TABLE, set)?.into_iter();
             let listed: HashSet<Vec<u8>> = listed.map(|element| element.key).collect();
             let required = required.remove(&set).unwrap_or_default();
             let known = known.remove(&set).unwrap_or_default();

@@ -6,7 +6,6 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::replies::{self, ListedElement};
 use super::sets::Set;
-use super::table::TABLE;
 use super::{errors, messages};
 use crate::adapters::firewall::FirewallError;
 use crate::adapters::netlink::{Message, Netlink, NetlinkError};
@@ -39,8 +38,8 @@ impl Kernel {
     }
 
     /// Whether somebody switched the table off. A missing table is refused with NOENT.
-    pub(super) fn is_dormant(&mut self) -> Result<bool, NetlinkError> {
-        replies::is_dormant(&self.0.ask(&messages::get_table())?)
+    pub(super) fn is_dormant(&mut self, table: &str) -> Result<bool, NetlinkError> {
+        replies::is_dormant(&self.0.ask(&messages::get_table(table))?)
     }
 
     pub(super) fn transaction(
@@ -63,8 +62,12 @@ impl Kernel {
     }
 
     /// All elements of a set. A missing set or table is refused with NOENT.
-    pub(super) fn elements(&mut self, set: Set) -> Result<Vec<ListedElement>, NetlinkError> {
-        let question = messages::get_elements(set);
+    pub(super) fn elements(
+        &mut self,
+        table: &str,
+        set: Set,
+    ) -> Result<Vec<ListedElement>, NetlinkError> {
+        let question = messages::get_elements(table, set);
         self.0.dump(&question, |all: &mut Vec<_>, message| {
             all.extend(replies::elements(message)?);
             Ok(())
@@ -72,10 +75,10 @@ impl Kernel {
     }
 
     /// The rules of each chain; none if there is no table.
-    pub(super) fn rules(&mut self) -> Result<Rules, NetlinkError> {
-        let question = messages::get_rules();
+    pub(super) fn rules(&mut self, table: &str) -> Result<Rules, NetlinkError> {
+        let question = messages::get_rules(table);
         self.0.dump(&question, |rules: &mut Rules, message| {
-            if let Some((chain, rule)) = replies::rule(message, TABLE)? {
+            if let Some((chain, rule)) = replies::rule(message, table)? {
                 rules.entry(chain).or_default().push(rule);
             }
             Ok(())

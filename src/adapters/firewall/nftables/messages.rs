@@ -52,16 +52,12 @@ fn message_for(family: u8, kind: u16, flags: u16, attributes: &Attributes) -> Me
     Message::new(SUBSYSTEM << 8 | kind, flags, &[family, 0, 0, 0], attributes)
 }
 
-fn in_table() -> Attributes {
-    Attributes::new().text(TABLE_NAME, TABLE)
+pub(super) fn new_table(table: &str) -> Message {
+    new_table_of(NFPROTO_INET, table)
 }
 
-pub(super) fn new_table() -> Message {
-    message(NEW_TABLE, NLM_F_CREATE, &in_table())
-}
-
-pub(super) fn delete_table() -> Message {
-    message(DELETE_TABLE, 0, &in_table())
+pub(super) fn delete_table(table: &str) -> Message {
+    delete_table_of(NFPROTO_INET, table)
 }
 
 fn of_table(table: &str) -> Attributes {
@@ -110,8 +106,8 @@ pub(super) fn get_sets_of(family: u8, table: &str) -> Message {
     message_for(family, GET_SET, 0, &of_table(table))
 }
 
-pub(super) fn get_table() -> Message {
-    message(GET_TABLE, 0, &in_table())
+pub(super) fn get_table(table: &str) -> Message {
+    message(GET_TABLE, 0, &of_table(table))
 }
 
 /// Asks for the number of the ruleset, which every kernel with nf_tables has.
@@ -119,16 +115,16 @@ pub(super) fn get_generation() -> Message {
     message(GET_GENERATION, 0, &Attributes::new())
 }
 
-pub(super) fn get_rules() -> Message {
-    message(GET_RULE, 0, &in_table())
+pub(super) fn get_rules(table: &str) -> Message {
+    message(GET_RULE, 0, &of_table(table))
 }
 
-pub(super) fn get_elements(set: Set) -> Message {
-    message(GET_ELEMENT, 0, &in_table().text(2, &set.name()))
+pub(super) fn get_elements(table: &str, set: Set) -> Message {
+    message(GET_ELEMENT, 0, &of_table(table).text(2, &set.name()))
 }
 
 /// Adds a set, which has this number within the transaction.
-pub(super) fn new_set(set: Set, number: u32) -> Message {
+pub(super) fn new_set(table: &str, set: Set, number: u32) -> Message {
     let (key, data) = (set.fields(), set.data_fields());
     let flag = |flag, is_set| if is_set { flag } else { 0 };
     let flags = TIMEOUT
@@ -146,7 +142,7 @@ pub(super) fn new_set(set: Set, number: u32) -> Message {
         });
         description = description.nested(2, &lengths);
     }
-    let mut attributes = in_table()
+    let mut attributes = of_table(table)
         .text(2, &set.name())
         .number(3, flags)
         .number(4, set.nft_type_of(key))
@@ -161,8 +157,8 @@ pub(super) fn new_set(set: Set, number: u32) -> Message {
     message(NEW_SET, NLM_F_CREATE, &attributes)
 }
 
-pub(super) fn new_chain(chain: &Chain) -> Message {
-    let mut attributes = in_table().text(3, chain.name);
+pub(super) fn new_chain(table: &str, chain: &Chain) -> Message {
+    let mut attributes = of_table(table).text(3, chain.name);
     if let Hook::Packet {
         number,
         kind,
@@ -180,12 +176,12 @@ pub(super) fn new_chain(chain: &Chain) -> Message {
     message(NEW_CHAIN, NLM_F_CREATE, &attributes)
 }
 
-pub(super) fn new_rule(chain: &Chain, rule: &[Expression]) -> Message {
+pub(super) fn new_rule(table: &str, chain: &Chain, rule: &[Expression]) -> Message {
     let mut expressions = Attributes::new();
     for expression in rule {
         expressions = expressions.nested(LIST_ELEMENT, expression);
     }
-    let attributes = in_table().text(2, chain.name).nested(4, &expressions);
+    let attributes = of_chain(table, chain.name).nested(4, &expressions);
     message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &attributes)
 }
 
@@ -257,8 +253,18 @@ pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message 
         Action::Delete | Action::DeleteIfPresent => (DELETE_ELEMENT, 0),
     };
     let elements = Attributes::new().nested(LIST_ELEMENT, &attributes);
-    let set = in_table().text(2, &element.set.name());
+    let set = of_table(TABLE).text(2, &element.set.name());
     message(kind, flags, &set.nested(3, &elements))
+}
+
+/// Adds elements that stay until the table is deleted.
+pub(super) fn add_lasting(table: &str, set: Set, keys: &[Vec<u8>]) -> Message {
+    let elements = keys.iter().fold(Attributes::new(), |all, key| {
+        let key = Attributes::new().nested(1, &Attributes::new().bytes(1, key));
+        all.nested(LIST_ELEMENT, &key)
+    });
+    let attributes = of_table(table).text(2, &set.name()).nested(3, &elements);
+    message(NEW_ELEMENT, NLM_F_CREATE, &attributes)
 }
 
 /// What happens to an element of a set of the host.

@@ -25,6 +25,8 @@ pub(super) enum Side {
     Masquerade,
     /// None: the set stores the grants themselves.
     Record,
+    /// All packets, before rules that a file may hold look at them.
+    Live,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +40,8 @@ pub(super) enum Kind {
     /// From a port range to a host, for every source.
     PortRangeMap,
     Numbers,
+    /// No source: all packets of these protocols.
+    Protocols,
 }
 
 /// A field of a key. Each fills whole 4-byte words.
@@ -88,6 +92,8 @@ const SETS: [(Side, Kind, &str); 16] = [
 impl Set {
     /// The grants themselves; no rule reads it.
     pub(super) const RECORD: Self = Self::new(Side::Record, Kind::Numbers, Family::V4);
+    /// Of the other table: see `live`.
+    pub(super) const LIVE: Self = Self::new(Side::Live, Kind::Protocols, Family::V4);
 
     pub(super) const fn new(side: Side, kind: Kind, family: Family) -> Self {
         Self { side, kind, family }
@@ -99,6 +105,9 @@ impl Set {
     }
 
     pub(super) fn name(self) -> String {
+        if self == Self::LIVE {
+            return "live".to_owned();
+        }
         let found = SETS
             .iter()
             .find(|(side, kind, _)| (*side, *kind) == (self.side, self.kind));
@@ -123,6 +132,8 @@ impl Set {
             (Kind::Icmp, true) => &[Source, Target, Protocol],
             (Kind::PortMap | Kind::PortRangeMap, _) => &[Protocol, Port],
             (Kind::Numbers, _) => &[Number, Number, Number],
+            // a second field, because nft keeps the byte order of a single one
+            (Kind::Protocols, _) => &[Protocol, Rank],
         }
     }
 

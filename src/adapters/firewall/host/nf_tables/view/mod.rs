@@ -14,6 +14,7 @@ use super::fields::Context;
 use super::reader::{self, DORMANT, Owners, Scope, TRANSLATING_CHAINS_MAX, number};
 use super::rule;
 use super::sets::Sets;
+use crate::adapters::firewall::nftables::LIVE_TABLE;
 use crate::adapters::netlink::NetlinkError;
 use crate::adapters::netlink::attributes::{find, text};
 use crate::core::host_rules::{Chain, Hook, Rule, Ruleset, Sought};
@@ -84,6 +85,9 @@ struct Listed {
 impl Listed {
     fn add(&mut self, family: u8, chain: Chain, is_all: bool) {
         let table = &chain.table.name;
+        if table == LIVE_TABLE {
+            return;
+        }
         let size = self.sizes.entry((family, table.clone())).or_default();
         size.0 = size.0.saturating_add(1);
         size.1 |= chain.base.is_some_and(|base| !base.is_nat);
