@@ -154,7 +154,7 @@ fn script(host: &Host) -> String {
 
 /// Hosts whose tool loads its rules again if the script runs again.
 pub(super) fn reloadable() -> impl Iterator<Item = (&'static str, &'static [Requirement], String)> {
-    let names = ["ferm", "ufw", "shorewall"];
+    let names = ["ferm", "firewalld", "ufw", "shorewall"];
     let hosts = HOSTS.iter().filter(move |host| names.contains(&host.name));
     hosts.map(|host| (host.name, host.needs, script(host)))
 }

@@ -55,10 +55,18 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
     }
     let mut trials = Vec::new();
     for (name, needs, script) in hosts {
-        for on_stop in ["keep", "remove"] {
+        let backends = match name {
+            "iptables" | "iptables_legacy_policy_drop" => &["auto", "iptables"][..],
+            _ => &["auto"],
+        };
+        for (backend, on_stop) in backends
+            .iter()
+            .flat_map(|backend| ["keep", "remove"].map(|on_stop| (*backend, on_stop)))
+        {
             let script = script.clone();
-            trials.push(machine.trial(format!("{name}_{on_stop}"), needs, move || {
-                never_further_than_without_postern(&script, on_stop);
+            let name = format!("{name}_{on_stop}::{backend}");
+            trials.push(machine.trial(name, needs, move || {
+                never_further_than_without_postern(&script, backend, on_stop);
             }));
         }
     }
@@ -228,8 +236,8 @@ impl Pair {
     }
 }
 
-fn never_further_than_without_postern(host: &str, on_stop: &str) {
-    let config = GateConfig::new("auto")
+fn never_further_than_without_postern(host: &str, backend: &str, on_stop: &str) {
+    let config = GateConfig::new(backend)
         .firewall(&format!("on_stop = \"{on_stop}\""))
         .user("dora", &format!("services = [\"udp/{UDP}\"]"));
     let [with, alone] = [(); 2].map(|()| World::prepare(&config));
@@ -264,7 +272,11 @@ fn never_further_than_without_postern(host: &str, on_stop: &str) {
             world.kill();
             let _ = kill_process(engine, Signal::KILL);
             if round % 2 == 1 {
-                world.gate.sh("nft delete table inet postern");
+                let table = match backend {
+                    "auto" => "postern",
+                    _ => "postern_live",
+                };
+                world.gate.sh(&format!("nft delete table inet {table}"));
             }
         });
         pair.phase("a restart", |world, _| world.start_again());
