@@ -81,12 +81,12 @@ impl Attempt {
         self.latest == Some((hit.protocol, hit.port))
     }
 
-    /// How old the packet is that this one is a copy of, as far as it is known.
+    /// How old the latest packet is that this one is a copy of, as far as it is known.
     pub(super) fn age_of_original(&self, now: Timestamp, hit: &Hit) -> Option<Duration> {
         let digest = digest(hit);
-        let mut recent = self.recent.iter();
-        let seen = recent.find(|seen| seen.digest == digest)?;
-        let age_ms = low_bits(now.as_millis()).wrapping_sub(seen.at_ms);
+        let alike = self.recent.iter().filter(|seen| seen.digest == digest);
+        let now_ms = low_bits(now.as_millis());
+        let age_ms = alike.map(|seen| now_ms.wrapping_sub(seen.at_ms)).min()?;
         Some(Duration::from_millis(u64::from(age_ms)))
     }
 }

@@ -137,14 +137,24 @@ impl Machine {
 
     /// A hit of a source that has an attempt.
     fn go_on(&mut self, now: Timestamp, hit: &Hit, mut attempt: Attempt) -> Outcome {
-        let original = attempt.age_of_original(now, hit);
-        if original.is_some_and(|age| age <= COPY_WITHIN) {
-            return Outcome::Ignored;
-        }
+        let age = attempt.age_of_original(now, hit);
+        let is_copy = age.is_some_and(|age| age <= COPY_WITHIN);
+        // Only a copy has the same number, too. A new datagram may have the source port of an old one.
+        let is_numbered = hit.tcp.is_some_and(|tcp| tcp.sequence.is_some());
         if attempt.node == ROOT {
-            return self.start(now, hit, Some(attempt));
+            let first = self.tree.next(ROOT, hit.protocol.number(), hit.port);
+            let may_be_new = !is_numbered && attempt.hits > 1 && first.is_some();
+            return if is_copy && !may_be_new {
+                Outcome::Ignored
+            } else {
+                self.start(now, hit, Some(attempt))
+            };
         }
         let elapsed = now.since(attempt.started);
+        let may_be_new = !is_numbered && age.is_some_and(|age| age > elapsed);
+        if is_copy && !may_be_new {
+            return Outcome::Ignored;
+        }
         let here = self.tree.node(attempt.node);
         let Some(here) = here.filter(|here| elapsed <= here.timeout) else {
             self.attempts.remove(hit.source);
@@ -153,9 +163,7 @@ impl Machine {
         if !fits(here.flags, hit) {
             return Outcome::Ignored;
         }
-        // Only a copy has the same number, too.
-        let is_numbered = hit.tcp.is_some_and(|tcp| tcp.sequence.is_some());
-        let numbered_copy = original.is_some() && is_numbered;
+        let numbered_copy = age.is_some() && is_numbered;
         let next = self
             .tree
             .next(attempt.node, hit.protocol.number(), hit.port);
@@ -179,7 +187,7 @@ impl Machine {
             self.attempts.put(hit.source, attempt);
             return Outcome::Ignored;
         }
-        if numbered_copy {
+        if is_copy || numbered_copy {
             return Outcome::Ignored;
         }
         self.attempts.remove(hit.source);

@@ -188,6 +188,24 @@ fn retransmissions_of_repeats_break_nothing() {
 }
 
 #[test]
+fn a_source_port_may_come_again() {
+    let mut client = Client::of(machine(&[&[udp(1), udp(2), udp(3)], &[udp(4)]]));
+    let packets = [udp(1), udp(2), udp(3)].map(|to| client.packet(to));
+    for round in 0..3 {
+        let outcomes = packets.map(|packet| {
+            client.wait(100);
+            client.send(packet)
+        });
+        assert_eq!(outcomes[1], Outcome::Advanced, "{round}");
+        assert!(matches!(outcomes[2], Outcome::Completed(_)), "{round}");
+        assert_eq!(client.send(packets[2]), Outcome::Ignored, "{round}");
+    }
+    let single = client.packet(udp(4));
+    assert!(matches!(client.send(single), Outcome::Completed(_)));
+    assert_eq!(client.send(single), Outcome::Ignored);
+}
+
+#[test]
 fn a_port_can_be_hit_twice() {
     let hits = [tcp(1), tcp(1), udp(1), udp(1)];
     let mut client = Client::of(machine(&[&hits]));
