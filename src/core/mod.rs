@@ -7,5 +7,6 @@ pub(crate) mod fixture;
 pub mod gate;
 pub(crate) mod host_rules;
 pub mod ledger;
+pub mod log_line;
 pub mod order;
 pub mod sequence;
