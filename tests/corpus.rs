@@ -52,6 +52,7 @@ replay!(
     hostile_engine,
     import,
     knock,
+    log_line,
     order,
     packet,
     recording,

@@ -21,6 +21,7 @@ pub mod gate;
 pub mod hostile_engine;
 pub mod import;
 pub mod knock;
+pub mod log_line;
 pub mod order;
 pub mod packet;
 pub mod recording;
