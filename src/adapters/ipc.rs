@@ -1,4 +1,4 @@
-//! The socket pair between monitor and engine: whole messages, and descriptors from the monitor with the first one.
+//! The socket pair between monitor and engine: whole messages, and descriptors from the monitor.
 //!
 //! Nothing passes descriptors to the monitor: to close them can take it as long as the sender likes. The kernel refuses them at
 //! the monitor's end, and the engine's filter of system calls has none that sends them.
@@ -76,8 +76,13 @@ impl Link {
 
     /// As [`try_send`](Self::try_send), for the monitor. An engine's filter refuses the system call, and tests tell it from the
     /// calls for the firewall.
-    pub(crate) fn try_send_report(&self, message: &[u8]) -> io::Result<()> {
-        self.send_message(message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    pub(crate) fn try_send_report(
+        &self,
+        message: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        self.send_message(message, descriptors, flags)
     }
 
     pub(crate) fn send_descriptors(

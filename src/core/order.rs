@@ -15,6 +15,7 @@ use crate::model::harmless::harmless_json;
 use crate::model::reason::Rule;
 use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::self_test::FirewallState;
+use crate::model::settings::LogSource;
 
 /// Longest message, in bytes.
 pub const MESSAGE_MAX: usize = 65_536;
@@ -115,6 +116,13 @@ pub enum Report {
         name: String,
         index: u32,
     },
+    /// The state of the log sensor. With it may come the file that replaces the one that is read.
+    LogSensor {
+        /// Why no lines come now.
+        lost: Option<String>,
+        /// How often its program was started again.
+        restarts: u64,
+    },
     /// The firewall opened the grant.
     Opened {
         ticket: u64,
@@ -195,6 +203,8 @@ pub enum CaptureSpec {
     Udp {
         port: u16,
     },
+    /// Log lines with hits of sequences.
+    Log(LogSource),
     /// A filtered packet socket that receives hits of sequences.
     Sequences {
         interface: Option<String>,
@@ -202,7 +212,7 @@ pub enum CaptureSpec {
     },
 }
 
-/// The interface, `any` for all of them, or the port of a bound socket: `udp/62201`.
+/// The interface, `any` for all of them, the port of a bound socket: `udp/62201`, or the source of log lines.
 impl fmt::Display for CaptureSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -214,6 +224,7 @@ impl fmt::Display for CaptureSpec {
                 interface: None, ..
             } => f.write_str("any"),
             Self::Udp { port } => write!(f, "udp/{port}"),
+            Self::Log(source) => source.fmt(f),
             Self::Sequences { interface, .. } => {
                 let interface = interface.as_deref().unwrap_or("any");
                 write!(f, "sequences on {interface}")
@@ -245,7 +256,11 @@ impl Order {
 impl Report {
     pub fn ticket(&self) -> Option<u64> {
         match self {
-            Self::Go | Self::Finish | Self::Measure | Self::Interface { .. } => None,
+            Self::Go
+            | Self::Finish
+            | Self::Measure
+            | Self::Interface { .. }
+            | Self::LogSensor { .. } => None,
             Self::Opened { ticket, .. }
             | Self::Closed { ticket, .. }
             | Self::Refused { ticket, .. } => Some(*ticket),

@@ -1,12 +1,14 @@
 //! The settings of a gate's config, and what the firewall must do for them. `adapters::config` reads them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use postern_proto::GateName;
+use serde::{Deserialize, Serialize};
 
 use crate::model::address;
 use crate::model::catalog::{self, Catalog, Forward, OpenPorts};
@@ -78,7 +80,8 @@ pub struct LogSensor {
     pub prefix: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LogSource {
     /// The kernel's log, `/dev/kmsg`.
     Kmsg,
@@ -86,6 +89,16 @@ pub enum LogSource {
     Journal,
     /// A file of the syslog daemon. Any local user can forge its lines.
     File(PathBuf),
+}
+
+impl fmt::Display for LogSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kmsg => f.write_str("kmsg"),
+            Self::Journal => f.write_str("journal"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// The `[firewall]` section.

@@ -36,6 +36,7 @@ fn with_unknown(section: &str) -> String {
         "[gate]" => format!("{gate}{unknown}"),
         "[[user]]" => format!("{gate}{user}{unknown}"),
         "max_prefix" | "fwknop" => format!("{gate}{user}{section}.{unknown}"),
+        "capture" => format!("{gate}capture.{unknown}"),
         "[service.NAME]" => format!("{gate}[service.NAME]\n{unknown}").replace("NAME", "web"),
         other => format!("{gate}{other}\n{unknown}"),
     }

@@ -2,9 +2,12 @@
 //!
 //! A source checks only that a packet is UDP to a knock port. The gate judges the rest.
 
+use std::sync::Arc;
+
 use crate::core::sequence::Hit;
 use crate::model::datagram::Datagram;
 use drops::Drops;
+use line_counters::LineCounters;
 
 mod assembler;
 mod burst;
@@ -14,6 +17,8 @@ pub mod frame;
 pub mod hint_filter;
 pub mod hit_filter;
 pub mod hit_frame;
+pub(crate) mod line_counters;
+pub mod log;
 pub mod packet;
 pub mod recording;
 pub mod udp;
@@ -57,6 +62,11 @@ pub trait Capture: Send {
 
     /// The counter of datagrams that the kernel dropped on its socket, if it has a socket.
     fn drops(&self) -> Option<Drops> {
+        None
+    }
+
+    /// What a log sensor counts, for one.
+    fn lines(&self) -> Option<Arc<LineCounters>> {
         None
     }
 }

@@ -32,14 +32,15 @@ pub(super) fn read(gate: &Fields<'_>) -> Option<(CaptureKind, Option<LogSensor>)
         _ => vec![value],
     };
     let sources: Vec<_> = items.iter().map(|item| source(gate, item)).collect();
-    let is_table = |item: &&&Spanned<DeValue<'_>>| matches!(item.get_ref(), DeValue::Table(_));
-    if let (Some(item), true) = (
-        items.iter().find(is_table),
-        sources.iter().all(Option::is_some),
-    ) {
-        let what = "this version of posternd cannot read from such a source yet";
-        let refused = refusal(what, "write capture = \"packet\", or remove capture");
-        gate.file.refuse(item.span().start, refused);
+    let nflog = sources.iter().flatten();
+    let mut nflog = nflog.filter(|one| matches!(one, Source::Datagrams(CaptureKind::Nflog(_))));
+    if nflog.next().is_some() {
+        let what = "this version of posternd cannot read from NFLOG yet";
+        gate.refuse(
+            "capture",
+            what,
+            "write capture = \"packet\", or remove capture",
+        );
         return None;
     }
     let sources: Vec<Source> = sources.into_iter().collect::<Option<_>>()?;

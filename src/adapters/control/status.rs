@@ -39,17 +39,21 @@ pub struct Status {
     pub unused: Vec<Unused>,
 }
 
-/// One socket that captures knocks.
+/// One socket that captures knocks, or the log sensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureStatus {
-    /// An interface, `any` for all of them, or the port of a bound socket such as `udp/62201`.
+    /// An interface, `any` for all of them, the port of a bound socket such as `udp/62201`, or the source of log lines.
     pub name: String,
     pub listening: bool,
     pub why: Option<String>,
     pub received: u64,
     /// Datagrams that the kernel dropped because the engine was too slow; `None` if the kernel does not count them.
     pub dropped: Option<u64>,
+    /// Log lines with the prefix that are no hit; `None` if it reads no lines.
+    pub malformed: Option<u64>,
+    /// How often the program that reads the log was started again; `None` if it reads no lines.
+    pub restarts: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ pub(crate) use read::read_config;
 pub(crate) use read::{files_in, without_mark};
 pub use read::{read_open, read_private};
 #[cfg(feature = "daemon")]
-pub(crate) use system::{create_log, open_input, open_lock, write_system};
+pub(crate) use system::{create_log, open_input, open_lock, open_to_read, write_system};
 pub(crate) use system::{open_nothing, open_terminal, read_system};
 pub use write::{make_folder, write_private};
 #[cfg(feature = "daemon")]

@@ -48,9 +48,9 @@ pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Also opens a device, and does not wait for the writer of a pipe.
 #[expect(clippy::disallowed_methods, reason = "files may open files")]
-pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
-    // Without NONBLOCK, opening a named pipe waits for a writer.
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     OpenOptions::new()
         .read(true)

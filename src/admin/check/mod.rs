@@ -8,6 +8,7 @@ use std::time::Duration;
 pub(crate) mod findings;
 mod from;
 mod host;
+mod log_sensor;
 
 pub(crate) use from::{Passages, judge, plan};
 
@@ -224,6 +225,9 @@ fn check_config(settings: &Settings, findings: &mut Findings) {
     if settings.gate.capture == CaptureKind::Udp && settings.gate.interfaces != Interfaces::Any {
         let why = "with capture = \"udp\", posternd receives on every interface";
         findings.add(Finding::warning("udp-interfaces", "`interfaces` has no effect").detail(why));
+    }
+    if let Some(sensor) = &settings.gate.log_sensor {
+        log_sensor::check(&sensor.source, settings, findings);
     }
 }
 

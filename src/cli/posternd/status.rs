@@ -204,11 +204,26 @@ fn firewall_lines(state: &FirewallState) -> String {
 fn capture_line(capture: &CaptureStatus) -> String {
     let name = match capture.name.as_str() {
         "any" => "every interface",
+        "kmsg" => "the kernel's log",
+        "journal" => "the journal",
         name => name,
     };
-    let mut counts = time::count(capture.received, "datagram") + " received";
+    let what = if capture.malformed.is_some() {
+        "hit"
+    } else {
+        "datagram"
+    };
+    let mut counts = time::count(capture.received, what) + " received";
     if let Some(dropped) = capture.dropped {
         counts += &format!(", {dropped} dropped by the kernel");
+    }
+    if let Some(malformed) = capture.malformed {
+        let malformed = time::count(malformed, "malformed line");
+        counts += &format!(", {malformed}");
+    }
+    if let Some(restarts @ 1..) = capture.restarts {
+        let times = time::count(restarts, "time");
+        counts += &format!(", journalctl started again {times}");
     }
     match &capture.why {
         Some(why) => format!("NOT listening on {name}: {why}; {counts}\n"),

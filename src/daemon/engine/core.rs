@@ -338,7 +338,8 @@ impl Core {
             | Report::Go
             | Report::Finish
             | Report::Measure
-            | Report::Interface { .. } => {
+            | Report::Interface { .. }
+            | Report::LogSensor { .. } => {
                 Answer::Failed("the monitor answered something else".to_owned())
             }
         };

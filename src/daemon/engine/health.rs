@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::adapters::capture::Capture;
 use crate::adapters::capture::drops::Drops;
 use crate::adapters::capture::hint_filter;
+use crate::adapters::capture::line_counters::LineCounters;
 use crate::adapters::control::status::{CaptureStatus, StoreStatus};
 use crate::model::counters::ReasonCounters;
 use crate::model::reason::{Drop, Reason};
@@ -29,6 +31,9 @@ struct CaptureHealth {
     name: String,
     received: Arc<AtomicU64>,
     drops: Option<Drops>,
+    /// Of the log sensor.
+    lines: Option<Arc<LineCounters>>,
+    restarts: u64,
     lost: Option<String>,
 }
 
@@ -36,13 +41,15 @@ impl Health {
     pub(crate) fn add_capture(
         &mut self,
         name: String,
-        drops: Option<Drops>,
+        capture: &dyn Capture,
     ) -> (usize, Arc<AtomicU64>) {
         let received = Arc::new(AtomicU64::new(0));
         self.captures.push(CaptureHealth {
             name,
             received: Arc::clone(&received),
-            drops,
+            drops: capture.drops(),
+            lines: capture.lines(),
+            restarts: 0,
             lost: None,
         });
         (self.captures.len().saturating_sub(1), received)
@@ -52,6 +59,14 @@ impl Health {
     pub(crate) fn set_lost(&mut self, number: usize, lost: Option<String>) {
         if let Some(capture) = self.captures.get_mut(number) {
             capture.lost = lost;
+        }
+    }
+
+    /// The state of the log sensor, as the monitor reports it.
+    pub(crate) fn follow_log(&mut self, lost: Option<String>, restarts: u64) {
+        let mut captures = self.captures.iter_mut();
+        if let Some(capture) = captures.find(|capture| capture.lines.is_some()) {
+            (capture.lost, capture.restarts) = (lost, restarts);
         }
     }
 
@@ -72,12 +87,19 @@ impl Health {
     }
 
     pub(crate) fn captures(&mut self) -> Vec<CaptureStatus> {
-        let status = |capture: &mut CaptureHealth| CaptureStatus {
-            name: capture.name.clone(),
-            listening: capture.lost.is_none(),
-            why: capture.lost.clone(),
-            received: capture.received.load(Ordering::Relaxed),
-            dropped: capture.drops.as_mut().and_then(Drops::count),
+        let status = |capture: &mut CaptureHealth| {
+            let lines = capture.lines.as_ref();
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let lost_lines = lines.map(|lines| count(&lines.lost));
+            CaptureStatus {
+                name: capture.name.clone(),
+                listening: capture.lost.is_none(),
+                why: capture.lost.clone(),
+                received: count(&capture.received),
+                dropped: lost_lines.or_else(|| capture.drops.as_mut().and_then(Drops::count)),
+                malformed: lines.map(|lines| count(&lines.malformed)),
+                restarts: lines.map(|_| capture.restarts),
+            }
         };
         self.captures.iter_mut().map(status).collect()
     }

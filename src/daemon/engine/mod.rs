@@ -4,13 +4,14 @@
 //! checks each again.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tracing::debug;
 
+use crate::adapters::capture::log::NextFile;
 use crate::adapters::capture::packet::CapturedInterface;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
@@ -50,6 +51,7 @@ struct Engine {
     is_table_being_built: bool,
     captures: usize,
     interfaces: Vec<CapturedInterface>,
+    next_file: NextFile,
     finish: Arc<AtomicBool>,
     control: Option<ControlThread>,
     /// `None` if nobody knocks with a client of fwknop.
@@ -90,7 +92,7 @@ fn start_threads(
     let (captures, finish) = (parts.captures.len(), Arc::new(AtomicBool::new(false)));
     let control = threads::control(parts.control, events.clone());
     for (name, capture) in parts.captures {
-        let (number, received) = core.health().add_capture(name, capture.drops());
+        let (number, received) = core.health().add_capture(name, capture.as_ref());
         let finish = Arc::clone(&finish);
         threads::capture(capture, number, received, finish, events.clone())?;
     }
@@ -106,6 +108,7 @@ fn start_threads(
         is_table_being_built: false,
         captures,
         interfaces: parts.interfaces,
+        next_file: parts.next_file,
         finish,
         control,
         fwknop,
@@ -197,6 +200,14 @@ impl Engine {
                 for interface in self.interfaces.iter().filter(|one| one.name == name) {
                     interface.index.store(index, Ordering::Relaxed);
                 }
+            }
+            Event::Report(Report::LogSensor { lost, restarts }) => {
+                self.core.health().follow_log(lost, restarts);
+            }
+            Event::LogFile(file) => {
+                let next = self.next_file.lock();
+                let mut next = next.unwrap_or_else(PoisonError::into_inner);
+                next.replace(file);
             }
             Event::CaptureEnded => self.captures = self.captures.saturating_sub(1),
             Event::Report(report) => {

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_proto::KeyMaterial;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::adapters::attempts::AttemptReader;
 use crate::adapters::capture::Capture;
+use crate::adapters::capture::log::{LogCapture, NextFile};
 use crate::adapters::capture::packet::{CapturedInterface, PacketCapture};
 use crate::adapters::capture::udp::UdpCapture;
 use crate::adapters::clock;
@@ -38,6 +40,8 @@ pub(super) struct EngineParts {
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
     /// Those of the captures. The monitor reports their indexes.
     pub(super) interfaces: Vec<CapturedInterface>,
+    /// Where the log file goes that the monitor passes on after a rotation.
+    pub(super) next_file: NextFile,
     pub(super) control: UnixListener,
     pub(super) metrics: Option<TcpListener>,
     pub(super) attempts: Option<AttemptReader>,
@@ -73,6 +77,9 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         ..
     } = load(config)?;
     let ports = settings.gate.ports.clone();
+    let sensor = settings.gate.log_sensor.as_ref();
+    let prefix = sensor.map_or(String::new(), |sensor| sensor.prefix.clone());
+    let lines = (prefix, NextFile::default());
     let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
     let metrics = start.metrics.then(|| descriptors.next()).flatten();
     let attempts = start.nflog_group.and_then(|_| descriptors.next());
@@ -99,7 +106,10 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let mut interfaces = Vec::new();
     let captures = captures.map(|(spec, socket)| {
         let name = spec.to_string();
-        Ok((name, capture(spec, socket, &ports, &mut interfaces)?))
+        Ok((
+            name,
+            capture(spec, socket, &ports, &lines, &mut interfaces)?,
+        ))
     });
     let captures = captures.collect::<Result<_, ExitError>>()?;
     if !wait_for_go(link)? {
@@ -118,6 +128,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         store,
         captures,
         interfaces,
+        next_file: lines.1,
         control: UnixListener::from(control),
         metrics: metrics.map(TcpListener::from),
         attempts: attempts.map(AttemptReader::new),
@@ -196,6 +207,7 @@ fn capture(
     spec: CaptureSpec,
     descriptor: OwnedFd,
     ports: &[u16],
+    (prefix, next_file): &(String, NextFile),
     interfaces: &mut Vec<CapturedInterface>,
 ) -> Result<Box<dyn Capture>, ExitError> {
     Ok(match spec {
@@ -215,6 +227,15 @@ fn capture(
             Box::new(capture.map_err(ExitError::system(doing))?)
         }
         CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
+        CaptureSpec::Log(source) => {
+            let next_file = Arc::clone(next_file);
+            Box::new(LogCapture::new(
+                &source,
+                descriptor,
+                next_file,
+                prefix.clone(),
+            ))
+        }
     })
 }
 

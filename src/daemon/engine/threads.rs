@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -44,6 +45,8 @@ pub(super) enum Event {
         took: Duration,
     },
     Report(Report),
+    /// The file that replaces the log file.
+    LogFile(OwnedFd),
     Question(Question, Client),
     /// The firewall dropped these packets.
     Attempts(Vec<Attempt>),
@@ -254,7 +257,17 @@ pub(super) fn reports(link: Link, events: Events) -> Result<(), ExitError> {
     start(move || {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
-            let event = match link.receive(&mut buffer) {
+            let received = link.receive_descriptors(&mut buffer);
+            let (received, descriptors) = match received {
+                Ok((received, descriptors)) => (Ok(received), descriptors),
+                Err(error) => (Err(error), Vec::new()),
+            };
+            for file in descriptors {
+                if events.send(Event::LogFile(file)).is_err() {
+                    return;
+                }
+            }
+            let event = match received {
                 Ok(Received::Message(len)) => {
                     match order::decode(buffer.get(..len).unwrap_or_default()) {
                         Ok(report) => Event::Report(report),

@@ -13,9 +13,9 @@ use crate::adapters::firewall::iptables;
 use crate::adapters::process as programs;
 use crate::adapters::sandbox::{self, Paths};
 use crate::daemon::engine::privileges;
-use crate::daemon::monitor::{boot_protection, directories};
+use crate::daemon::monitor::{boot_protection, directories, open_log};
 use crate::model::exit::{ExitError, SYSTEM};
-use crate::model::settings::{DriverKind, Settings};
+use crate::model::settings::{DriverKind, LogSource, Settings};
 
 /// Capabilities that the monitor keeps: for the firewall, for sockets of further engines, and to start and end an engine.
 const KEPT: [Capability; 9] = [
@@ -92,18 +92,27 @@ fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<Stri
         return Ok(vec![format!("the monitor keeps all its rights, {why}")]);
     }
     let mut gaps = Vec::new();
-    if let Err(error) = keep_capabilities() {
+    if let Err(error) = keep_capabilities(settings) {
         gaps.push(format!("the monitor keeps all its capabilities: {error}"));
     }
-    let native = backend == "nftables";
+    // journalctl needs more system calls than the monitor.
+    let native = backend == "nftables" && log_source(settings) != Some(&LogSource::Journal);
     let left = sandbox::monitor(&paths(settings, config), native);
     gaps.extend(left.map_err(|error| ExitError::new(SYSTEM, error))?);
     Ok(gaps)
 }
 
-fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
+fn log_source(settings: &Settings) -> Option<&LogSource> {
+    let sensor = settings.gate.log_sensor.as_ref();
+    sensor.map(|sensor| &sensor.source)
+}
+
+fn keep_capabilities(settings: &Settings) -> Result<(), caps::errors::CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let kept = KEPT.into_iter();
+    // Each engine gets the kernel's log opened anew.
+    let reads_kmsg = log_source(settings) == Some(&LogSource::Kmsg);
+    let syslog = reads_kmsg.then_some(Capability::CAP_SYSLOG);
+    let kept = KEPT.into_iter().chain(syslog);
     let kept: CapsHashSet = kept.filter(|one| permitted.contains(one)).collect();
     for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
         caps::drop(None, CapSet::Bounding, *capability)?;
@@ -134,6 +143,10 @@ fn paths(settings: &Settings, config: &Path) -> Paths {
             .map(|programs| programs.folders())
             .unwrap_or_default(),
     );
+    if log_source(settings) == Some(&LogSource::Journal) {
+        let journalctl = programs::find(open_log::JOURNALCTL);
+        execute.extend(journalctl.as_deref().and_then(folder));
+    }
     write.push(PathBuf::from("/run"));
     debug!(config = %config.display(), ?write, "what the monitor may write to from now on");
     let notify = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();

@@ -16,6 +16,7 @@ mod flush;
 mod grant_list;
 pub(crate) mod hooks;
 pub(crate) mod interfaces;
+pub(crate) mod open_log;
 mod protect;
 mod reap;
 mod reset_clock;

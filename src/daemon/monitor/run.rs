@@ -139,14 +139,22 @@ fn conntrack() -> Option<Box<dyn Conntrack>> {
 
 fn log_start(settings: &Settings, backend: &str, run_as: &RunAs) {
     let gate = &settings.gate;
-    let sources = match (gate.capture, &gate.interfaces) {
+    let mut sources = match (gate.capture, &gate.interfaces) {
         (CaptureKind::Udp, _) => "bound sockets".to_owned(),
         (CaptureKind::Packet, Interfaces::Any) => "every interface".to_owned(),
         (CaptureKind::Packet, Interfaces::Named(names)) => names.join(", "),
         (CaptureKind::Nflog(group), _) => format!("group {group} of NFLOG"),
-        (CaptureKind::None, _) => "nothing".to_owned(),
+        (CaptureKind::None, _) => String::new(),
     };
-    let (name, ports) = (gate.name.as_str(), service::list(&gate.ports));
+    if !sources.is_empty() {
+        let ports = service::list(&gate.ports);
+        sources = format!("knocks to UDP port {ports} on {sources}");
+    }
+    if let Some(sensor) = &gate.log_sensor {
+        let between = if sources.is_empty() { "" } else { " and " };
+        sources += &format!("{between}sequences in {}", sensor.source);
+    }
+    let name = gate.name.as_str();
     let users = settings.policies.len();
     let why = match (settings.firewall.backend, backend) {
         (DriverKind::Auto, "nftables") => ", because this kernel has nf_tables",
@@ -157,7 +165,7 @@ fn log_start(settings: &Settings, backend: &str, run_as: &RunAs) {
         gate = name,
         users,
         backend,
-        "gate {name}: listening for knocks to UDP port {ports} on {sources}, {}, firewall by {backend}{why}",
+        "gate {name}: listening for {sources}, {}, firewall by {backend}{why}",
         count(users, "user"),
     );
     if let Some(note) = &run_as.note {

@@ -95,7 +95,7 @@ fn sequences(
     settings: &Settings,
     interfaces: &mut InterfaceTable,
 ) -> Result<Vec<(CaptureSpec, OwnedFd)>, ExitError> {
-    if settings.sequences.is_empty() {
+    if settings.sequences.is_empty() || settings.gate.log_sensor.is_some() {
         return Ok(Vec::new());
     }
     let names = match &settings.gate.interfaces {

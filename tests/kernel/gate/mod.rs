@@ -21,6 +21,7 @@ mod fwknop;
 mod hooks;
 mod knock_port;
 mod links;
+mod log_lines;
 mod lossy;
 mod networks;
 mod observer;
@@ -55,6 +56,26 @@ const KNOCK_OPENSSL: &[Requirement] = &[Program("knock"), Program("python3"), Pr
 const NFT: &[Requirement] = &[Program("nft")];
 const SYSCTL: &[Requirement] = &[Program("sysctl")];
 const NMAP: &[Requirement] = &[Program("nmap")];
+const KMSG: &[Requirement] = &[
+    Requirement::Root,
+    Program("knock"),
+    Program("nft"),
+    Program("iptables"),
+];
+const RSYSLOG: &[Requirement] = &[
+    Requirement::Root,
+    Program("knock"),
+    Program("nft"),
+    Program("rsyslogd"),
+];
+const JOURNAL: &[Requirement] = &[
+    Requirement::Root,
+    Program("knock"),
+    Program("nft"),
+    Program("journalctl"),
+    Program("nsenter"),
+    Program("logger"),
+];
 const SETPRIV: &[Requirement] = &[Requirement::Root, Program("setpriv")];
 const MOUNT: &[Requirement] = &[Requirement::Root, Program("unshare"), Program("mount")];
 const CC: &[Requirement] = &[Requirement::Root, Program("cc"), Program("mount")];
@@ -118,6 +139,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     KNOCK: sequences::sequence_ports_answer_nobody,
     KNOCK: sequences::keyed_sequence_opens_once,
     KNOCK_OPENSSL: sequences::encrypted_sequence_opens_once_for_ever,
+    KMSG: log_lines::lines_of_the_kernels_log_open,
     NONE: bypass::fragments_and_options_reach_no_hidden_service,
     SYSCTL: behind::named_service_forwards_to_inner_host,
     SYSCTL: behind::forward_ends_its_connections,
@@ -173,6 +195,8 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     KNOCK: sequences::explain_live_names_each_hit,
     KNOCK: sequences::one_time_sequences_open_in_order,
     KNOCK: sequences::book_sequence_and_single_syn_open,
+    RSYSLOG: log_lines::lines_of_a_rotated_file_open,
+    JOURNAL: log_lines::lines_of_the_journal_open,
     IPTABLES: restart::rules_of_the_other_driver_are_removed,
     NONE: restart::replay_after_restart_is_refused,
     NONE: trial::knock_confirms_the_trial,

@@ -56,6 +56,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         unit::systemd_restarts_after_kill_and_hang,
         unit::hooks_work_in_units_of_their_own,
         unit::drop_in_of_the_page_frees_hooks,
+        unit::unit_reads_the_journal,
         boot::removed_protection_stays_removed_at_boot,
     );
     add!(&deb; package::package_holds_every_file, package::bill_of_materials_names_every_crate);

@@ -312,3 +312,26 @@ pub(crate) fn drop_in_of_the_page_frees_hooks() {
     machine.tell("systemctl daemon-reload && systemctl restart posternd");
     assert_eq!(hooked.said(), ALL);
 }
+
+/// Inside the unit's limits and the monitor's sandbox, `journalctl` runs.
+pub(crate) fn unit_reads_the_journal() {
+    let user = format!("services = [\"tcp/{SERVICE}\"]\nsequence = [\"tcp/7000\"]");
+    let config = GateConfig::empty(DRIVER)
+        .gate("run_as = \"postern\"\ncapture = { journal = true, prefix = \"KNOCK \" }");
+    let world = World::prepare(&config.user_with("legacy", &user));
+    let machine = Booted::start(&world);
+    machine.tell("systemd-sysusers");
+    machine.configure();
+    machine.tell("systemctl start posternd");
+    let lines = "systemctl show posternd --value -p MainPID | xargs -I{} pgrep -P {} journalctl";
+    let first = machine.tell(lines);
+    machine.tell(&format!("kill {first}"));
+    wait_until("another journalctl", || {
+        let (runs, second) = machine.ask(lines);
+        runs && second.trim() != first
+    });
+    machine.wait_until_it_says(
+        "posternd status",
+        "listening on the journal: 0 hits received, 0 dropped by the kernel, 0 malformed lines, journalctl started again 1 time",
+    );
+}

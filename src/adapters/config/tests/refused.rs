@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::model::settings::{CaptureKind, LogSensor, LogSource};
 
 /// Checks a table: lines of a config, then, indented, the problems that they cause.
 #[allow(clippy::disallowed_methods)]
@@ -84,6 +85,25 @@ fn wrong_sequences_are_refused() {
     ));
     assert!(
         problems.contains("with capture = \"udp\", the gate sees no sequence"),
+        "{problems}"
+    );
+    let lines = "{ kmsg = true, prefix = \"KNOCK \" }";
+    let hits = "sequence = [\"tcp/7000\"]";
+    for (capture, kind) in [
+        (lines.to_owned(), CaptureKind::None),
+        (format!("[\"udp\", {lines}]"), CaptureKind::Udp),
+    ] {
+        let loaded = settings(&with(&format!("capture = {capture}"), hits));
+        let expected = LogSensor {
+            source: LogSource::Kmsg,
+            prefix: "KNOCK ".to_owned(),
+        };
+        let found = (loaded.gate.capture, loaded.gate.log_sensor);
+        assert_eq!(found, (kind, Some(expected)));
+    }
+    let problems = refused(&bundle(&with(&format!("capture = {lines}"), ""), &[]));
+    assert!(
+        problems.contains("this user sends datagrams, and a log sensor sees only sequences"),
         "{problems}"
     );
     let names: Vec<String> = (0..29).map(|n| format!("\"eth{n}\"")).collect();

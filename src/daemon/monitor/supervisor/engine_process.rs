@@ -57,7 +57,7 @@ pub(in crate::daemon::monitor) struct EngineProcess {
     captures: Vec<String>,
     unanswered: u32,
     /// Reports that did not fit into the socket yet, and since when.
-    unsent: VecDeque<Vec<u8>>,
+    unsent: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     unread_since: Option<Instant>,
 }
 
@@ -242,8 +242,13 @@ impl EngineProcess {
     }
 
     pub(super) fn send(&mut self, report: &Report) {
+        self.send_with(report, None);
+    }
+
+    /// Sends a report, perhaps with a descriptor.
+    pub(super) fn send_with(&mut self, report: &Report, descriptor: Option<OwnedFd>) {
         match order::encode(report) {
-            Ok(bytes) => self.unsent.push_back(bytes),
+            Ok(bytes) => self.unsent.push_back((bytes, descriptor)),
             Err(error) => {
                 warn!("a report to the engine is too long: {error}");
                 let short = report.ticket().map(|ticket| Report::Refused {
@@ -252,15 +257,16 @@ impl EngineProcess {
                     why: error.to_string(),
                 });
                 let short = short.and_then(|short| order::encode(&short).ok());
-                self.unsent.extend(short);
+                self.unsent.extend(short.map(|bytes| (bytes, None)));
             }
         }
         self.send_unsent();
     }
 
     pub(super) fn send_unsent(&mut self) {
-        while let Some(message) = self.unsent.front() {
-            match self.link.try_send_report(message) {
+        while let Some((message, descriptor)) = self.unsent.front() {
+            let descriptors = descriptor.as_ref().map(AsFd::as_fd);
+            match self.link.try_send_report(message, descriptors.as_slice()) {
                 Ok(()) => {
                     self.unsent.pop_front();
                     self.unread_since = None;

@@ -20,6 +20,10 @@ pub(super) fn check(
         let file = settings.metrics.file.as_deref();
         file.and_then(Path::parent).map(Path::to_owned)
     };
+    let source = |settings: &Settings| {
+        let sensor = settings.gate.log_sensor.as_ref();
+        sensor.map(|sensor| sensor.source.clone())
+    };
     let (gate, firewall) = ((&old.gate, &new.gate), (&old.firewall, &new.firewall));
     let changes = [
         (
@@ -27,6 +31,10 @@ pub(super) fn check(
             is_sandboxed
                 && new.metrics.file.is_some()
                 && metrics_folder(new) != metrics_folder(old),
+        ),
+        (
+            "the log sensor of gate.capture",
+            is_sandboxed && source(old) != source(new),
         ),
         ("gate.state_dir", gate.0.state_dir != gate.1.state_dir),
         (

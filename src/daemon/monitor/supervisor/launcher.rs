@@ -18,6 +18,7 @@ use crate::daemon::monitor::confinement;
 use crate::daemon::monitor::directories;
 use crate::daemon::monitor::driver;
 use crate::daemon::monitor::interfaces::InterfaceTable;
+use crate::daemon::monitor::open_log::OpenLog;
 use crate::daemon::monitor::rights::RunAs;
 use crate::daemon::monitor::routing;
 use crate::daemon::monitor::sockets;
@@ -45,6 +46,8 @@ pub(in crate::daemon::monitor) struct Launcher {
 pub(in crate::daemon::monitor) struct BoundSockets {
     captures: Vec<(CaptureSpec, OwnedFd)>,
     metrics: Option<(SocketAddr, OwnedFd)>,
+    /// The source that the present engine reads. Each engine has its own.
+    pub(super) log: Option<OpenLog>,
 }
 
 pub(super) struct Launched {
@@ -68,7 +71,13 @@ impl Launcher {
         if confinement::runs_config_programs(&settings) {
             directories::prepare_monitor(&settings.gate.state_dir)?;
         }
-        let captures = sockets::captures(&settings, &self.bound.captures, &mut self.interfaces)?;
+        let mut captures =
+            sockets::captures(&settings, &self.bound.captures, &mut self.interfaces)?;
+        let source = settings.gate.log_sensor.as_ref();
+        let source = source.map(|sensor| &sensor.source);
+        let log = source.map(OpenLog::open).transpose()?;
+        let (log, lines) = log.unzip();
+        captures.extend(source.cloned().map(CaptureSpec::Log).zip(lines));
         let metrics =
             sockets::metrics_listener(settings.metrics.listen, self.bound.metrics.as_ref())?;
         let filter = prefilter::attach(&settings, &captures);
@@ -90,12 +99,15 @@ impl Launcher {
         descriptors.extend(filter.iter().flat_map(HintFilter::maps));
         let engine = EngineProcess::start(&bundle, self.control.as_fd(), &descriptors, &start)?;
         drop(descriptors);
-        let mut captures = captures;
         captures.retain(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. }));
         Ok(Launched {
             engine,
             settings,
-            bound: BoundSockets { captures, metrics },
+            bound: BoundSockets {
+                captures,
+                metrics,
+                log,
+            },
         })
     }
 

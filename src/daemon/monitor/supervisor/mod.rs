@@ -129,9 +129,14 @@ impl Supervisor {
 
     pub(super) fn process_ids(&self) -> Vec<u32> {
         let ending = self.ending.iter().map(Child::id);
+        let successor = self.successor.iter();
+        let bound = successor.map(|successor| &successor.bound);
+        let bound = bound.chain([&self.launcher.bound]);
+        let programs = bound.filter_map(|bound| bound.log.as_ref()?.process_id());
         self.processes()
             .map(EngineProcess::id)
             .chain(ending)
+            .chain(programs)
             .collect()
     }
 
@@ -158,6 +163,17 @@ impl Supervisor {
         self.send(&interfaces.into_iter().map(report).collect::<Vec<_>>());
     }
 
+    /// Tells the engine what changed at the source of the log sensor.
+    fn follow_log(&mut self) {
+        let engine = self.engine.as_mut().filter(|engine| engine.serves());
+        let (Some(engine), Some(log)) = (engine, self.launcher.bound.log.as_mut()) else {
+            return;
+        };
+        if let Some((report, descriptor)) = log.step() {
+            engine.send_with(&report, descriptor);
+        }
+    }
+
     pub(super) fn ask_figures(&mut self) {
         self.engine.iter_mut().for_each(EngineProcess::ask_figures);
     }
@@ -173,6 +189,7 @@ impl Supervisor {
             .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let moved = self.launcher.interfaces.moved(&self.settings.gate);
         self.send_interfaces(moved);
+        self.follow_log();
         if self.engine.is_some() {
             self.check_engine(reloads)?;
         } else {

@@ -30,6 +30,11 @@ pub struct Captured {
     pub received: u64,
     /// In the kernel, because the queue was full.
     pub dropped: Option<u64>,
+    /// Why it captures nothing now.
+    pub why: Option<String>,
+    /// Of a log sensor.
+    pub malformed: Option<u64>,
+    pub restarts: Option<u64>,
 }
 
 impl Status {

@@ -29,7 +29,7 @@ pub mod replaced_programs;
 
 pub use backends::{Test, by_backend};
 pub use client::{CLIENT_INTERFACE, Client, Ran, socket_for};
-pub use daemon::{Daemon, Status};
+pub use daemon::{Captured, Daemon, Status};
 pub(crate) use gate_config::folder;
 pub use gate_config::{GATE_NAME, GateConfig, key, seed};
 pub use knock_maker::KnockMaker;
