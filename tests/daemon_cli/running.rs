@@ -179,7 +179,7 @@ pub(crate) fn second_daemon_is_refused() {
     gate.write("posternd.toml", &text.replace("control.sock", "other.sock"));
     let ran = gate.run("run");
     assert_eq!(ran.code, Some(74), "{}", ran.err);
-    let opened = "…marks.redb: another process has it open; stop the other posternd…";
+    let opened = "…marks.log: another process has it open; stop the other posternd…";
     says(&ran.err, opened);
 }
 
@@ -199,13 +199,13 @@ pub(crate) fn damaged_store_stops_start() {
     for damage in [&b"garbage"[..], b"", &[0; 8192]] {
         let gate = Gate::with("");
         drop(gate.start());
-        fs::write(gate.path("state/marks.redb"), damage).unwrap();
+        fs::write(gate.path("state/marks.log"), damage).unwrap();
         let start = Instant::now();
         let ran = gate.run("run");
         assert_eq!((ran.code, ran.out.as_str()), (Some(74), ""), "{}", ran.err);
         let is_early = start.elapsed() < Duration::from_secs(20);
         assert!(is_early, "it tried again and again: {}", ran.err);
-        let mut lines = ran.err.lines().filter(|line| line.contains("marks.redb"));
+        let mut lines = ran.err.lines().filter(|line| line.contains("marks.log"));
         let line = lines.next().unwrap();
         says(
             line,

@@ -11,7 +11,7 @@ pub mod memory;
 pub use error::StoreError;
 pub(crate) use error::StoreFault;
 
-/// Stable storage for marks. `disk` (redb) and `memory` (tests) implement it.
+/// Stable storage for marks. `disk` (a log) and `memory` (tests) implement it.
 pub trait ReplayStore: Send {
     /// Everything in the store. Called once, at start. If a part cannot be read, it is an error: an empty answer would admit
     /// replays.
@@ -30,7 +30,7 @@ pub trait ReplayStore: Send {
         })
     }
 
-    /// Writes the last commit a second time, so that damage to the newest part of the store cannot lose it. Called when no
-    /// knock waits. After an error the last commit stays stored.
+    /// Writes down that the last commit is there, so that damage to it cannot stay unnoticed. Called when no knock waits. After
+    /// an error the last commit stays stored.
     fn settle(&mut self) -> Result<(), StoreError>;
 }

@@ -16,7 +16,7 @@ use super::plan;
 use postern_harness::world::checks::{USER, expect_opened_once, kill, openings};
 use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
 
-const FILE: &str = "marks.redb";
+const FILE: &str = "marks.log";
 
 fn on_small_disk(backend: &str, size: &str) -> World {
     let mut world = World::prepare(&plan(backend));
@@ -66,18 +66,6 @@ fn said(world: &World, fault: &str) -> Vec<String> {
     world.daemon.logged(&[FILE, fault, "; "])
 }
 
-fn knock_until_refused(world: &World) -> (Vec<Vec<u8>>, Vec<u8>) {
-    let mut stored = Vec::new();
-    for _ in 0..300 {
-        let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
-        if !is_stored(world, &packet) {
-            return (stored, packet);
-        }
-        stored.push(packet);
-    }
-    panic!("the disk is not full");
-}
-
 fn expect_deaf(world: &World, fault: &str) {
     wait_until("the fault in one line", || !said(world, fault).is_empty());
     wait_until_only_alices_grant_is_open(world);
@@ -92,24 +80,49 @@ fn wait_until_only_alices_grant_is_open(world: &World) {
     wait_until("every other grant to end", || world.rules().len() == 1);
 }
 
-pub(crate) fn full_disk_opens_nothing(backend: &'static str) {
+/// The store has its room from the first start on, so knocks go on and none is forgotten.
+pub(crate) fn full_disk_stops_no_knock(backend: &'static str) {
     let world = on_small_disk(backend, "3m");
     let filler = state(&world).join("filler");
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[7; 4096]).is_ok() {}
-    let (stored, refused) = knock_until_refused(&world);
-    // A full file can be read, so engines may start again. None opens what it cannot store.
-    world
-        .daemon
-        .wait_for_lines(1, &["WARN", "the engine ended"]);
-    assert!(
-        !said(&world, "No space left on device").is_empty(),
-        "the reason is told"
+    let mut stored = Vec::new();
+    for _ in 0..20 {
+        let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+        assert!(is_stored(&world, &packet), "{}", world.daemon.log());
+        stored.push(packet);
+    }
+    // A full disk can be started from as well.
+    kill(world.daemon.engine());
+    world.daemon.wait_for_lines(2, &["the engine serves"]);
+    let next = world.first.packet(USER, Family::V4, &["--for", "2s"]);
+    expect_well_again(&world, &stored, &next);
+}
+
+/// Before the first start there is no room yet.
+pub(crate) fn full_disk_stops_the_first_start(backend: &'static str) {
+    let mut world = World::prepare(&plan(backend));
+    let state = world.folder().join("state");
+    fs::create_dir(&state).unwrap();
+    let mount = format!(
+        "mount -t tmpfs -o size=1m,mode=700 tmpfs {}",
+        state.display()
     );
-    world.first.expect_let_in(Family::V6);
-    drop(file);
-    fs::remove_file(&filler).unwrap();
-    expect_well_again(&world, &stored, &refused);
+    world.daemon.through = Some(format!("{mount} && exec \"$@\""));
+    world.daemon.start_process(&world.gate);
+    assert_eq!(
+        world.daemon.wait().code(),
+        Some(74),
+        "{}",
+        world.daemon.log()
+    );
+    let said = world
+        .daemon
+        .logged(&[FILE, "it cannot be created", "No space left on device"]);
+    assert_eq!(said.len(), 1, "{}", world.daemon.log());
+    for family in FAMILIES {
+        world.second.expect_shut_out(family);
+    }
 }
 
 pub(crate) fn read_only_disk_opens_nothing(backend: &'static str) {

@@ -49,7 +49,8 @@ const EVERY: &[Test] = table![
 const ONCE: &[Test] = table![
     STRACE: kills::engine_killed_before_its_write_opens_nothing,
     STRACE: kills::engine_killed_before_its_sync_opens_nothing,
-    MOUNT: disk::full_disk_opens_nothing,
+    MOUNT: disk::full_disk_stops_no_knock,
+    MOUNT: disk::full_disk_stops_the_first_start,
     MOUNT: disk::read_only_disk_opens_nothing,
     STRACE: disk::failed_sync_opens_nothing,
     STRACE: disk::slow_sync_delays_the_grant,

@@ -68,9 +68,9 @@ pub(crate) fn failed_trial_start_restores_the_firewall(backend: &'static str) {
             "control.sock",
             (&|| fs::create_dir_all(&in_the_way)) as &dyn Fn() -> io::Result<()>,
         ),
-        ("marks.redb", &|| {
+        ("marks.log", &|| {
             fs::remove_dir_all(folder.join("control.sock"))
-                .and_then(|()| fs::write(folder.join("state/marks.redb"), "no store"))
+                .and_then(|()| fs::write(folder.join("state/marks.log"), "no store"))
         }),
     ] {
         make().unwrap();

@@ -109,7 +109,7 @@ pub(crate) fn failed_engine_is_never_ready() {
     let mut world = World::prepare(&GateConfig::new(DRIVER));
     let systemd = as_a_service(&mut world);
     fs::create_dir(world.folder().join("state")).unwrap();
-    fs::write(world.folder().join("state/marks.redb"), "no store").unwrap();
+    fs::write(world.folder().join("state/marks.log"), "no store").unwrap();
     world.daemon.start_process(&world.gate);
     assert!(!world.daemon.wait().success());
     assert!(

@@ -59,8 +59,8 @@ pub(crate) fn engine_gets_its_state_back() {
         .as_raw();
     let (state, secret) = (world.folder().join("state"), world.folder().join("secret"));
     fs::write(&secret, "root's").unwrap();
-    let draft = state.join("marks.redb.new");
-    let all = || [state.clone(), state.join("marks.redb")];
+    let draft = state.join("marks.log.new");
+    let all = || [state.clone(), state.join("marks.log")];
     for reloaded in [true, false] {
         all()
             .iter()

@@ -1,17 +1,26 @@
-//! Marks, clock floor and horizon in a redb file, `marks.redb` in the gate's state folder.
+//! Marks, clock floor and horizon in a log, `marks.log` in the gate's state folder, and used sequences in `sequences.log`.
 //!
 //! See `proto/README.md`, section 6, steps 7, 8 and 11.
 
-mod create;
-mod faults;
-mod format;
-mod open;
-mod runs;
+mod content;
+mod file;
+mod log;
+mod old;
+mod record;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use store::{DiskStore, FILE, read_times};
 
-/// All files that a store makes in the state folder.
-pub const FILES: [&str; 4] = [FILE, create::DRAFT, runs::FILE, runs::DRAFT];
+/// All files that a store makes in the state folder, and those of earlier releases.
+pub const FILES: [&str; 8] = [
+    FILE,
+    "marks.log.new",
+    store::RUNS,
+    "sequences.log.new",
+    old::MARKS_FILE,
+    "marks.redb.new",
+    old::RUNS_FILE,
+    "runs.redb.new",
+];

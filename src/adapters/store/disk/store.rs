@@ -1,125 +1,170 @@
-//! The store on disk: opens the file, checks it, and opens it again after a failure.
-//!
-//! It never starts empty if there was a file: any problem with the file is an error (invariant 3).
+//! The store on disk: the log of marks, and the log of used sequences beside it.
 
-use std::io::ErrorKind;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
-
-use super::create::create;
-use super::faults::{check_file, guarded};
-use super::format::{self, FORMAT, MARKS, NAME_FORMAT, NUMBERS, REFUSED, USERS};
-use super::open::once_not_busy;
-use super::runs::Runs;
-use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
+use super::content::Content;
+use super::file::{self, exists};
+use super::log::Log;
+use super::old;
+use super::record::Entry;
+use crate::adapters::store::{ReplayStore, StoreError};
 use crate::model::mark::{StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
 
 /// The file's name in the state folder.
-pub const FILE: &str = "marks.redb";
+pub const FILE: &str = "marks.log";
+/// Used sequences never age, so they have a file of their own. It is made with the first one.
+pub(super) const RUNS: &str = "sequences.log";
 
 /// The store that survives the engine.
 #[derive(Debug)]
 pub struct DiskStore {
-    pub(super) path: PathBuf,
-    /// `None` after a failure: redb requires to open the file again, which also checks it again.
-    pub(super) db: Option<Database>,
-    /// Used sequences; the file is created with the first one.
-    pub(super) runs: Runs,
+    pub(super) marks: LogFile,
+    pub(super) runs: Option<LogFile>,
+    dir: PathBuf,
+}
+
+/// A log that is opened again after a failure.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    /// `None` after a failure: nothing is added behind a change of which nobody knows whether it is durable.
+    pub(super) log: Option<Log<File>>,
 }
 
 impl DiskStore {
-    /// Opens `marks.redb` in `dir`, or creates it if there is none yet. The folder itself must exist.
+    /// Opens the logs in `dir`, or makes an empty one if there is none yet. The folder itself must exist.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join(FILE);
-        match std::fs::symlink_metadata(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => create(dir, &path)?,
-            Err(error) => {
-                let fault = StoreFault::System(error.to_string());
-                return Err(StoreError::new(&path, fault));
-            }
+        let marks = dir.join(FILE);
+        let runs = dir.join(RUNS);
+        if !exists(&runs)?
+            && let Some(old_runs) = old::runs(dir)?
+        {
+            drop(file::create(&runs, &old_runs)?);
         }
-        let db = open_file(&path)?;
-        let runs = Runs::open(dir)?;
-        let db = Some(db);
-        Ok(Self { path, db, runs })
+        if !exists(&marks)? {
+            drop(file::create(&marks, &old::marks(dir)?.unwrap_or_default())?);
+        }
+        // Only now: until both are made, a start reads the old ones again.
+        old::remove(dir)?;
+        let runs = exists(&runs)?.then(|| LogFile::open(runs));
+        Ok(Self {
+            marks: LogFile::open(marks)?,
+            runs: runs.transpose()?,
+            dir: dir.to_owned(),
+        })
     }
 
-    fn with<T>(
-        &mut self,
-        work: impl FnOnce(&Database) -> Result<T, StoreFault>,
-    ) -> Result<T, StoreError> {
-        let db = match self.db.take() {
-            Some(db) => db,
-            None => open_file(&self.path)?,
-        };
-        let (db, done) = guarded(&self.path, || work(&db).map(|done| (db, done)))?;
-        self.db = Some(db);
-        Ok(done)
-    }
-}
-
-impl DiskStore {
     /// Sets clock floor and horizons to this time, also back. Marks of later times stay. Returns the times before.
     pub fn reset_clock(&mut self, now: Timestamp) -> Result<StoredTimes, StoreError> {
-        self.with(|db| format::reset_clock(db, now))
+        self.marks.with(|path, log| {
+            let (mut log, mut content) = read_again(path, log)?;
+            let before = content.times;
+            content.reset_clock(now);
+            log = file::renewed(path, log, &content, 0)?;
+            Ok((log, before))
+        })
     }
-}
-
-/// The times of a store that no engine has open. Changes nothing.
-pub fn read_times(dir: &Path) -> Result<StoredTimes, StoreError> {
-    let path = dir.join(FILE);
-    guarded(&path, || {
-        let db = ReadOnlyDatabase::open(&path)?;
-        format::read_times(&db.begin_read()?.open_table(NUMBERS)?)
-    })
 }
 
 impl ReplayStore for DiskStore {
     fn load(&mut self) -> Result<StoredMarks, StoreError> {
-        let runs = self.runs.load()?;
-        let marks = self.with(format::read_all)?;
+        let runs = match &mut self.runs {
+            Some(runs) => runs.with(read_again)?.stored().runs,
+            None => Vec::new(),
+        };
+        let marks = self.marks.with(read_again)?.stored();
         Ok(StoredMarks { runs, ..marks })
     }
 
     fn write(&mut self, change: &StoredMarks) -> Result<(), StoreError> {
         // First: nothing opens before both are durable, and a run without its mark is refused all the same.
-        self.runs.write(&change.runs)?;
-        self.with(|db| format::write(db, change))
+        if !change.runs.is_empty() {
+            let runs = match self.runs.take() {
+                Some(runs) => runs,
+                None => LogFile::create(self.dir.join(RUNS))?,
+            };
+            let entries = change.runs.iter().cloned().map(Entry::Run).collect();
+            let runs = self.runs.insert(runs);
+            runs.append(StoredTimes::default(), entries)?;
+            // Used sequences are few: each is safe from damage at once.
+            runs.settle()?;
+        }
+        let refused = change.refused.iter().cloned().map(Entry::Refused);
+        let users = change.users.iter().cloned().map(Entry::User);
+        let marks = change.marks.iter().copied().map(Entry::Mark);
+        let entries = marks.chain(users).chain(refused).collect();
+        self.marks.append(change.times, entries)
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        self.with(format::write_again)
+        self.marks.settle()
     }
 }
 
-/// Opens an existing file. If the file vanished under a running engine, that is a fault, and no new file is created.
-fn open_file(path: &Path) -> Result<Database, StoreError> {
-    check_file(path)?;
-    guarded(path, || {
-        // Without the check redb trusts a file that was closed properly, and a flipped byte stays unnoticed.
-        let db = once_not_busy(|| {
-            format::builder()
-                .set_check_integrity_on_open(true)
-                .open(path)
-        })?;
-        let read = db.begin_read()?;
-        let (found, known) = (
-            format::number(&read.open_table(NUMBERS)?, NAME_FORMAT)?,
-            FORMAT,
-        );
-        match found {
-            // The file of an earlier release.
-            1 => format::upgrade(&db)?,
-            _ if found != known => return Err(StoreFault::Format { found, known }),
-            _ => {}
-        }
-        let read = db.begin_read()?;
-        read.open_table(MARKS)?;
-        read.open_table(REFUSED)?;
-        read.open_table(USERS)?;
-        Ok(db)
-    })
+impl LogFile {
+    fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let (log, _) = file::open(&path)?;
+        let log = Some(log);
+        Ok(Self { path, log })
+    }
+
+    fn create(path: PathBuf) -> Result<Self, StoreError> {
+        let log = Some(file::create(&path, &Content::default())?);
+        Ok(Self { path, log })
+    }
+
+    /// After an error the log is opened again before it is used: that writes all into the other half.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&Path, Log<File>) -> Result<(Log<File>, T), StoreError>,
+    ) -> Result<T, StoreError> {
+        let log = match self.log.take() {
+            Some(log) => log,
+            None => file::open(&self.path)?.0,
+        };
+        let (log, done) = work(&self.path, log)?;
+        self.log = Some(log);
+        Ok(done)
+    }
+
+    fn append(&mut self, times: StoredTimes, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.with(|path, mut log| {
+            if !log.has_room(entries.len()) {
+                let (full, content) = read_again(path, log)?;
+                log = file::renewed(path, full, &content, entries.len())?;
+            }
+            let done = log.append(times, entries);
+            done.map_err(|fault| StoreError::new(path, fault))?;
+            Ok((log, ()))
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.with(|path, mut log| {
+            if log.is_half_full() {
+                let (full, content) = read_again(path, log)?;
+                return Ok((file::renewed(path, full, &content, 0)?, ()));
+            }
+            let done = log.settle();
+            done.map_err(|fault| StoreError::new(path, fault))?;
+            Ok((log, ()))
+        })
+    }
+}
+
+fn read_again(path: &Path, mut log: Log<File>) -> Result<(Log<File>, Content), StoreError> {
+    let content = log.read();
+    let content = content.map_err(|fault| StoreError::new(path, fault))?;
+    Ok((log, content))
+}
+
+/// The times of a store that an engine may have open. Changes nothing.
+pub fn read_times(dir: &Path) -> Result<StoredTimes, StoreError> {
+    let marks = dir.join(FILE);
+    if exists(&marks)? {
+        return Ok(file::read(&marks)?.times);
+    }
+    Ok(old::marks(dir)?.unwrap_or_default().times)
 }

@@ -1,18 +1,17 @@
-//! What only the inside shows: refused files, the bound on the work of one commit, and recovery.
+//! What only the inside shows: refused files, files of earlier releases, a full half, and recovery.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-
 use std::path::Path;
 
 use postern_proto::Mark;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, TableDefinition};
 use tempfile::{TempDir, tempdir};
 
-use super::faults::guarded;
-use super::format::{MARKS, NAME_FORMAT, NUMBERS, REMOVE_MAX};
 use super::*;
-use crate::adapters::store::{ReplayStore, StoreFault};
-use crate::model::mark::{MarkRecord, RunRecord, StoredMarks, StoredTimes};
+use crate::adapters::store::ReplayStore;
+use crate::model::mark::{
+    MarkRecord, RefusedRecord, RunRecord, StoredMarks, StoredTimes, UsedCodes, UserRecord,
+};
 use crate::model::time::Timestamp;
 
 mod prefixes;
@@ -34,6 +33,14 @@ fn times(floor: u64, horizon: u64) -> StoredTimes {
     }
 }
 
+fn run(n: u8) -> RunRecord {
+    RunRecord {
+        user: "alice".to_owned(),
+        mark: Mark([n; 16]),
+        used: Timestamp::from_millis(n.into()),
+    }
+}
+
 fn made() -> TempDir {
     let dir = tempdir().unwrap();
     DiskStore::open(dir.path()).unwrap();
@@ -47,12 +54,6 @@ fn refused(dir: &Path) -> String {
     said
 }
 
-fn rows(store: &DiskStore) -> u64 {
-    use redb::ReadableTableMetadata;
-    let read = store.db.as_ref().unwrap().begin_read().unwrap();
-    read.open_table(MARKS).unwrap().len().unwrap()
-}
-
 #[test]
 fn first_start_creates_a_private_file() {
     let dir = made();
@@ -61,7 +62,7 @@ fn first_start_creates_a_private_file() {
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     // A first start that was cut short leaves a draft.
-    std::fs::rename(&path, dir.path().join("marks.redb.new")).unwrap();
+    std::fs::rename(&path, dir.path().join("marks.log.new")).unwrap();
     let kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
     assert!(kept.marks.is_empty());
 }
@@ -97,59 +98,57 @@ fn second_process_is_refused() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test makes the files")]
 fn another_format_is_refused() {
     let dir = made();
     let path = dir.path().join(FILE);
-    let db = Database::open(&path).unwrap();
-    let write = db.begin_write().unwrap();
-    let format = (NAME_FORMAT, 3);
-    let mut numbers = write.open_table(NUMBERS).unwrap();
-    numbers.insert(format.0, format.1).unwrap();
-    drop(numbers);
-    write.commit().unwrap();
-    drop(db);
-    assert!(refused(dir.path()).contains("format 3"));
-    for other in ["numbers", "others"] {
-        std::fs::remove_file(&path).unwrap();
-        let db = Database::create(&path).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        let write = db.begin_write().unwrap();
-        let table = TableDefinition::<u8, &str>::new(other);
-        write.open_table(table).unwrap();
-        write.commit().unwrap();
-        drop(db);
-        let said = refused(dir.path());
-        assert!(said.contains("move the file away"), "{other}: {said}");
+    let whole = std::fs::read(&path).unwrap();
+    let mut later = whole.clone();
+    for at in [0, 512] {
+        later[at + 14] = b'4';
     }
+    std::fs::write(&path, later).unwrap();
+    let said = refused(dir.path());
+    assert!(
+        said.contains("format 4") && said.contains("knows only 3"),
+        "{said}"
+    );
+    std::fs::write(&path, [0xff].repeat(whole.len())).unwrap();
+    assert!(refused(dir.path()).contains("move the file away"));
 }
 
 #[test]
-fn one_commit_removes_a_bounded_number() {
+fn full_half_is_followed_by_the_other() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
-    let old: Vec<_> = (0..1_000).map(|number| record(number, number)).collect();
-    store.commit(&old, times(0, 0)).unwrap();
-
-    let last = [record(5_000, 5_000)];
-    store.commit(&last, times(5_000, 5_000)).unwrap();
-    let limit = REMOVE_MAX as u64 + 4;
-    assert_eq!(rows(&store), 1_001 - limit);
-    // A mark before the horizon is not loaded.
-    assert_eq!(store.load().unwrap().marks, last);
-
-    for _ in 0..3 {
-        store.commit(&[], times(5_000, 5_000)).unwrap();
+    let length = || std::fs::metadata(dir.path().join(FILE)).unwrap().len();
+    let first = length();
+    for now in 0..30 {
+        let marks: Vec<_> = (0..1_000).map(|n| record(n, 1_000 * now + n)).collect();
+        store.commit(&marks, times(now, 1_000 * now)).unwrap();
     }
-    assert_eq!(rows(&store), 1);
+    assert_eq!(length(), first);
+    assert_eq!(store.load().unwrap().marks.len(), 1_000);
+    // Marks that all count make the file grow.
+    for now in 0..10 {
+        let marks: Vec<_> = (0..1_000)
+            .map(|n| record(n, 100_000 + 1_000 * now + n))
+            .collect();
+        store.commit(&marks, times(now, 100_000)).unwrap();
+    }
+    assert!(length() > first);
+    drop(store);
+    let kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(kept.marks.len(), 10_000);
 }
 
 #[test]
 fn vanished_file_is_not_created_again() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
-    store.db = None; // as after a failed commit
+    store.marks.log = None; // as after a failed commit
     store.commit(&[record(1, 1)], times(0, 0)).unwrap();
-    store.db = None;
+    store.marks.log = None;
     std::fs::remove_file(dir.path().join(FILE)).unwrap();
     assert!(store.commit(&[record(2, 2)], times(0, 0)).is_err());
     assert!(store.load().is_err());
@@ -157,24 +156,8 @@ fn vanished_file_is_not_created_again() {
 }
 
 #[test]
-fn panic_inside_becomes_an_error() {
-    let said = guarded(Path::new("/x/marks.redb"), || -> Result<(), StoreFault> {
-        panic!("boom")
-    })
-    .unwrap_err()
-    .to_string();
-    assert!(said.starts_with("/x/marks.redb: "), "{said}");
-    assert!(said.contains("move the file away"), "{said}");
-}
-
-#[test]
 fn used_sequences_are_kept_in_their_own_file() {
     let dir = made();
-    let run = |n: u8| RunRecord {
-        user: "alice".to_owned(),
-        mark: Mark([n; 16]),
-        used: Timestamp::from_millis(n.into()),
-    };
     for n in 0..3 {
         let mut store = DiskStore::open(dir.path()).unwrap();
         let change = StoredMarks {
@@ -187,7 +170,116 @@ fn used_sequences_are_kept_in_their_own_file() {
     assert_eq!(kept.runs, [run(0), run(1), run(2)]);
     // A file that is gone from under a running engine is not made anew.
     let mut store = DiskStore::open(dir.path()).unwrap();
-    store.runs.close();
-    std::fs::remove_file(dir.path().join("runs.redb")).unwrap();
+    store.runs.as_mut().unwrap().log = None;
+    std::fs::remove_file(dir.path().join("sequences.log")).unwrap();
     assert!(store.load().is_err());
+}
+
+fn old_file(dir: &Path, name: &str, fill: impl FnOnce(&redb::WriteTransaction)) {
+    let path = dir.join(name);
+    let db = Database::create(&path).unwrap();
+    let write = db.begin_write().unwrap();
+    fill(&write);
+    write.commit().unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// As the release with this format wrote it.
+fn old_marks(write: &redb::WriteTransaction, format: u64) {
+    let mut numbers = write
+        .open_table(TableDefinition::<&str, u64>::new("numbers"))
+        .unwrap();
+    for (name, value) in [
+        ("format", format),
+        ("floor in ms", 20),
+        ("horizon in ms", 3),
+    ] {
+        numbers.insert(name, value).unwrap();
+    }
+    let mut marks = write
+        .open_table(TableDefinition::<(u64, &[u8; 16]), u64>::new("marks"))
+        .unwrap();
+    for n in [2, 5, 9] {
+        let record = record(n, n);
+        marks
+            .insert((n, &record.mark.0), record.admitted.as_millis())
+            .unwrap();
+    }
+    if format == 1 {
+        return;
+    }
+    let refused = TableDefinition::<(&str, u64, &[u8; 16]), u64>::new("refused marks");
+    let mut refused = write.open_table(refused).unwrap();
+    let record = record(7, 7);
+    refused
+        .insert(("bob", 7, &record.mark.0), record.admitted.as_millis())
+        .unwrap();
+    let users = TableDefinition::<&str, (u64, Option<u64>, bool, bool, u64)>::new("users");
+    write
+        .open_table(users)
+        .unwrap()
+        .insert("alice", (4, Some(8), true, false, 6))
+        .unwrap();
+}
+
+#[test]
+fn files_of_earlier_releases_are_taken_over() {
+    for format in [1, 2] {
+        let dir = tempdir().unwrap();
+        old_file(dir.path(), "marks.redb", |write| old_marks(write, format));
+        old_file(dir.path(), "runs.redb", |write| {
+            let runs = TableDefinition::<(&str, &[u8; 16]), u64>::new("used sequences");
+            write
+                .open_table(runs)
+                .unwrap()
+                .insert(("alice", &[4; 16]), 4)
+                .unwrap();
+        });
+        let refused = RefusedRecord {
+            user: "bob".to_owned(),
+            record: record(7, 7),
+        };
+        let alice = UserRecord {
+            user: "alice".to_owned(),
+            horizon: Timestamp::from_millis(4),
+            codes: UsedCodes {
+                step: Some(8),
+                v4: true,
+                v6: false,
+                clean: Timestamp::from_millis(6),
+            },
+        };
+        let expected = StoredMarks {
+            times: times(20, 3),
+            marks: vec![record(5, 5), record(9, 9)],
+            refused: if format == 1 { vec![] } else { vec![refused] },
+            users: if format == 1 { vec![] } else { vec![alice] },
+            runs: vec![run(4)],
+        };
+        assert_eq!(read_times(dir.path()).unwrap(), expected.times);
+        for _ in 0..2 {
+            assert_eq!(
+                DiskStore::open(dir.path()).unwrap().load().unwrap(),
+                expected
+            );
+        }
+        let mut left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["marks.log", "sequences.log"]);
+    }
+}
+
+#[test]
+fn unreadable_file_of_an_earlier_release_is_refused() {
+    let dir = tempdir().unwrap();
+    old_file(dir.path(), "marks.redb", |write| old_marks(write, 3));
+    assert!(refused(dir.path()).contains("format 3"));
+    let path = dir.path().join("marks.redb");
+    #[expect(clippy::disallowed_methods, reason = "the test damages the file")]
+    std::fs::write(&path, "no store").unwrap();
+    assert!(refused(dir.path()).contains("move the file away"));
+    assert!(!dir.path().join(FILE).exists());
 }
