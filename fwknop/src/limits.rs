@@ -28,8 +28,8 @@ pub(crate) const TAG_MAX: usize = 86;
 pub(crate) const TEXT_MIN: usize = 36;
 pub(crate) const TEXT_MAX: usize = 1499;
 pub(crate) const RANDOM_LEN: usize = 16;
-/// Base64 of a user name of at most 48 bytes.
-pub(crate) const USER_TEXT_MAX: usize = 64;
+/// A user name: 64 characters of base64 at most.
+pub(crate) const USER_MAX: usize = 48;
 pub(crate) const TIME_DIGITS_MAX: usize = 12;
 pub(crate) const VERSION_MAX: usize = 8;
 /// Base64 of a message, or of a NAT target.

@@ -10,8 +10,8 @@ use core::num::NonZeroU16;
 use crate::base64::{decode, encode};
 use crate::digest;
 use crate::limits::{
-    MESSAGE_TEXT_MAX, RANDOM_LEN, TEXT_MAX, TEXT_MIN, TIME_DIGITS_MAX, TIMEOUT_MAX_S,
-    USER_TEXT_MAX, VERSION_MAX,
+    MESSAGE_TEXT_MAX, RANDOM_LEN, TEXT_MAX, TEXT_MIN, TIME_DIGITS_MAX, TIMEOUT_MAX_S, USER_MAX,
+    VERSION_MAX,
 };
 use crate::reason::Reason;
 use crate::request::{Allow, Message, Opened, Port, Protocol, Request, Target};
@@ -122,15 +122,15 @@ impl Kind {
 }
 
 fn read_user(text: &str) -> Result<String, Reason> {
-    if text.len() > USER_TEXT_MAX {
-        return Err(Reason::User);
-    }
-    let name = decode(text.as_bytes()).ok_or(Reason::User)?;
-    let allowed = |byte: &u8| matches!(byte, b' '..=b'~') && !br#""*+,/:;<=>?[\]|"#.contains(byte);
-    if name.is_empty() || !name.iter().all(allowed) {
-        return Err(Reason::User);
-    }
-    String::from_utf8(name).map_err(|_| Reason::User)
+    let name = decode(text.as_bytes()).and_then(|name| String::from_utf8(name).ok());
+    name.filter(|name| is_user_name(name)).ok_or(Reason::User)
+}
+
+/// Whether a packet can state this user name.
+#[must_use]
+pub fn is_user_name(name: &str) -> bool {
+    let allowed = |byte: u8| matches!(byte, b' '..=b'~') && !br#""*+,/:;<=>?[\]|"#.contains(&byte);
+    (1..=USER_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 fn read_message(kind: Kind, text: &str, nat: Option<&str>) -> Result<(Allow, Message), Reason> {

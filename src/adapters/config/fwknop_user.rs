@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_fwknop::{Key, KeyError, MacKind, Mode, key_from_base64};
+use postern_fwknop::{Key, KeyError, MacKind, Mode, is_user_name, key_from_base64};
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
@@ -202,14 +202,10 @@ fn mode_of(name: &str) -> Option<Mode> {
 }
 
 fn username(text: &str) -> Result<String, Refusal> {
-    if (1..=48).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
-    {
+    if is_user_name(text) {
         return Ok(text.to_owned());
     }
-    let cure = "write the name that the client sends, 1 to 48 printable characters";
+    let cure = "write the name that the client sends, 1 to 48 letters, digits and the like";
     Err(refusal("no packet can state this user name", cure))
 }
 

@@ -2,6 +2,7 @@
 
 use jiff::civil;
 use jiff::tz::TimeZone;
+use postern_fwknop::is_user_name;
 
 use super::access::Stanza;
 use super::converted::{Converted, seconds};
@@ -18,9 +19,6 @@ use crate::model::foreign::{TomlText, Verdict, row};
 const DURATION: u64 = 30;
 const MAX_DURATION: u64 = 300;
 const USERNAME: &str = "REQUIRE_USERNAME";
-/// A packet states at most so many bytes.
-const USERNAME_MAX: usize = 48;
-
 /// Converts a stanza, the one of this number, into a user. `rules` are those of fwknopd.conf.
 pub(super) fn convert(
     stanza: &Stanza,
@@ -137,9 +135,8 @@ fn check_username(reading: &mut Reading<'_>) {
     let Some(setting) = reading.get(USERNAME) else {
         return;
     };
-    let is_kept = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-    if setting.value.len() > USERNAME_MAX || !setting.value.bytes().all(is_kept) {
-        let cure = "write the name that the client sends, 1 to 48 printable characters";
+    if !is_user_name(&setting.value) {
+        let cure = "write the name that the client sends, 1 to 48 letters, digits and the like";
         reading.refuse(setting, "no packet can state this user name", cure);
     }
 }
