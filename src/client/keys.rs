@@ -8,7 +8,7 @@ use postern_proto::{GateName, KeyError, KeyMaterial, PrivateKey, SharedKey, User
 
 use super::file_error::unreadable;
 use crate::adapters::files;
-use crate::client::profile::{self, KeySource, PrivateSource, Profiles};
+use crate::client::profile::{self, PosternKey, PrivateSource, Profiles};
 use crate::model::exit::{CONFIG, ExitError, IO};
 
 pub(crate) fn read_config(path: &Path) -> Result<Profiles, ExitError> {
@@ -17,13 +17,13 @@ pub(crate) fn read_config(path: &Path) -> Result<Profiles, ExitError> {
 }
 
 /// Derives the keys for a gate, reading the key file where there is one.
-pub(crate) fn user_keys(gate: &GateName, source: &KeySource) -> Result<UserKeys, ExitError> {
+pub(crate) fn user_keys(gate: &GateName, source: &PosternKey) -> Result<UserKeys, ExitError> {
     let material = match source {
-        KeySource::Shared(key) => KeyMaterial::shared(key),
-        KeySource::SharedFile(path) => {
+        PosternKey::Shared(key) => KeyMaterial::shared(key),
+        PosternKey::SharedFile(path) => {
             KeyMaterial::shared(&key_in_file(path, SharedKey::from_base64)?)
         }
-        KeySource::Pair { own, gate, psk } => {
+        PosternKey::Pair { own, gate, psk } => {
             let from_file;
             let own = match own {
                 PrivateSource::Key(key) => key,

@@ -8,6 +8,7 @@ mod codes;
 mod command;
 mod enroll;
 mod file_error;
+mod fwknop;
 pub mod import_fwknoprc;
 mod keeper;
 mod keys;

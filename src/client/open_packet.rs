@@ -29,6 +29,10 @@ pub(crate) enum OpenError {
     NotBase64,
     #[error("a sequence has no packet to open; give a profile with a key")]
     NoKey,
+    #[error(
+        "open-packet reads packets of Postern's own; at the gate, posternd explain reads this one"
+    )]
+    NotOurs,
     #[error("the packet fails at step {}, {}: {}", .0.step(), .0.name(), explanation(.0))]
     Dropped(Drop),
 }
@@ -63,6 +67,7 @@ pub(crate) fn open_packet(
 ) -> Result<OpenedPacket, OpenError> {
     let keys = match secrets {
         Secrets::Postern(keys) => keys,
+        Secrets::Fwknop(_) => return Err(OpenError::NotOurs),
         Secrets::Sequence(_) => return Err(OpenError::NoKey),
     };
     let compact: String = text.split_ascii_whitespace().collect();

@@ -9,17 +9,21 @@ use postern_proto::limits::{BODY_MAX, BODY_MIN, MAX_SERVICES, PACKET_MAX};
 use postern_proto::{GateName, Request, Sealed, UserKeys, seal};
 
 use super::KnockRequest;
+use super::fwknop::FwknopKeys;
 use super::keys::{no_random_bytes, user_keys};
+use super::resolve::Families;
 use super::route::Route;
 use super::sequence::{self, Sequence};
 use crate::adapters::random;
-use crate::client::profile::{AllowSetting, KeySource, PortHit};
+use crate::client::profile::{AllowSetting, Endpoint, KeySource, PortHit};
 use crate::model::exit::{ExitError, USAGE};
 
 #[derive(Debug)]
 pub(crate) enum Secrets {
     /// A knock of Postern: one packet, and one that closes.
     Postern(UserKeys),
+    /// One packet as fwknop's client makes it. It only opens, and over IPv4 only.
+    Fwknop(Box<FwknopKeys>),
     /// A sequence of ports.
     Sequence(Sequence),
 }
@@ -31,12 +35,17 @@ pub(crate) enum Outgoing {
     Packet(Vec<u8>),
     /// Packets to these ports, in this order.
     Hits(Vec<PortHit>),
+    /// One packet to the knock port, whose bytes are text.
+    Text(String),
 }
 
 impl Secrets {
     /// Reads what a profile names.
     pub(crate) fn read(gate: &GateName, source: &KeySource) -> Result<Self, ExitError> {
-        user_keys(gate, source).map(Self::Postern)
+        match source {
+            KeySource::Postern(source) => user_keys(gate, source).map(Self::Postern),
+            KeySource::Fwknop(source) => Ok(Self::Fwknop(Box::new(FwknopKeys::read(source)?))),
+        }
     }
 
     /// Refuses what this way cannot carry, before anything is asked or sent.
@@ -49,7 +58,29 @@ impl Secrets {
                 Err(ExitError::new(USAGE, format!("{what}; {cure}")))
             }
             Self::Postern(_) => Ok(()),
+            Self::Fwknop(keys) => keys.check(asked),
             Self::Sequence(sequence) => sequence.check(asked),
+        }
+    }
+
+    /// The families that this way can use, to these addresses of the gate.
+    pub(crate) fn families(
+        &self,
+        wanted: Families,
+        gates: &[Endpoint],
+    ) -> Result<Families, ExitError> {
+        match self {
+            Self::Postern(_) | Self::Sequence(_) => Ok(wanted),
+            Self::Fwknop(_) => {
+                let in_ipv6 = gates.iter().find(|gate| gate.host.as_str().contains(':'));
+                let what = match in_ipv6 {
+                    Some(gate) => format!("{gate} is an IPv6 address; name an IPv4 address"),
+                    None if wanted == Families::V6 => "leave out -6".to_owned(),
+                    None => return Ok(Families::V4),
+                };
+                let what = format!("packets of fwknop go over IPv4 only: {what}");
+                Err(ExitError::new(USAGE, what))
+            }
         }
     }
 
@@ -57,15 +88,23 @@ impl Secrets {
     pub(crate) fn can_close(&self) -> bool {
         match self {
             Self::Postern(_) => true,
-            Self::Sequence(_) => false,
+            Self::Fwknop(_) | Self::Sequence(_) => false,
         }
     }
 
     /// Which address to let in, where the setting leaves it to the way.
     pub(crate) fn allow(&self, asked: AllowSetting) -> AllowSetting {
         match self {
-            Self::Postern(_) => asked,
+            Self::Postern(_) | Self::Fwknop(_) => asked,
             Self::Sequence(sequence) => sequence.allow(asked),
+        }
+    }
+
+    /// Where the ports that a knock opens lead, if the knock itself says it.
+    pub(crate) fn leads_to(&self) -> Option<String> {
+        match self {
+            Self::Postern(_) | Self::Sequence(_) => None,
+            Self::Fwknop(keys) => keys.leads_to(),
         }
     }
 
@@ -77,6 +116,7 @@ impl Secrets {
                 let packet = seal_within(keys, request, longest)?;
                 Ok(Outgoing::Packet(packet.as_bytes().to_vec()))
             }
+            Self::Fwknop(keys) => keys.seal(request).map(Outgoing::Text),
             Self::Sequence(sequence) => sequence.hits(request).map(Outgoing::Hits),
         }
     }
@@ -86,6 +126,7 @@ impl Outgoing {
     pub(super) fn send(&self, route: &Route) -> io::Result<()> {
         match self {
             Self::Packet(packet) => route.send(packet),
+            Self::Text(packet) => route.send(packet.as_bytes()),
             Self::Hits(hits) => sequence::send(hits, route.gate()?),
         }
     }
@@ -94,6 +135,7 @@ impl Outgoing {
     pub(crate) fn lines(&self, to: IpAddr) -> String {
         match self {
             Self::Packet(packet) => STANDARD.encode(packet),
+            Self::Text(packet) => packet.clone(),
             Self::Hits(hits) => sequence::lines(hits, to).join("\n"),
         }
     }

@@ -12,6 +12,7 @@
 mod connecting;
 mod enrolling;
 mod failing;
+mod fwknop;
 mod keys;
 mod knocking;
 mod options;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use postern::client::profile::{self, KeySource};
+use postern::client::profile::{self, KeySource, PosternKey};
 use postern::client::token::{EnrollRequest, Token, TokenKey};
 use postern_proto::{CodeKey, CodeStep, PrivateKey, SharedKey};
 use serde_json::{Value, json};
@@ -92,7 +92,9 @@ pub(crate) fn shared_key_user_has_equal_profile_and_token() {
     assert_eq!(users(&gate), ["bob.toml"]);
     let (token, profile) = handout(&said);
     let key = SharedKey::from_base64(&value(&gate, "bob", "key").unwrap()).unwrap();
-    assert!(matches!(&profile.key, Some(KeySource::Shared(shared)) if *shared == key));
+    assert!(
+        matches!(&profile.key, Some(KeySource::Postern(PosternKey::Shared(shared))) if *shared == key)
+    );
     assert_eq!(token.key, TokenKey::Shared(key));
     let expected = ("bob", "gate.test");
     assert_eq!((token.user.as_str(), token.gate.as_str()), expected);

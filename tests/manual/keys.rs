@@ -72,7 +72,18 @@ pub(crate) fn every_key_of_the_gate_is_told() {
 }
 
 pub(crate) fn every_key_of_a_profile_is_told() {
-    let text = format!("[home]\ngate = \"g\"\n{UNKNOWN} = 1\n");
+    for section in &*CLIENT {
+        let table = if section.name == "[PROFILE]" {
+            String::new()
+        } else {
+            format!("{}.", section.name)
+        };
+        told(section, &format!("{table}{UNKNOWN} = 1"));
+    }
+}
+
+fn told(section: &Section, line: &str) {
+    let text = format!("[home]\ngate = \"g\"\n{line}\n");
     let said = postern::client::profile::parse(&text, Path::new("config.toml"))
         .unwrap_err()
         .to_string();
@@ -87,8 +98,9 @@ pub(crate) fn every_key_of_a_profile_is_told() {
         .map(|word| word.trim_matches('`'));
     assert_eq!(
         sorted(known),
-        names(&CLIENT[0]),
-        "keys in the reader and in the manual"
+        names(section),
+        "keys of {} in the reader and in the manual",
+        section.name
     );
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::arguments::NamedGate;
 use crate::adapters::files;
 use crate::client::profile::{
-    self, AllowSetting, KeySource, Profile, Profiles, SequenceSource, TimeOffset,
+    self, AllowSetting, KeySource, PosternKey, Profile, Profiles, SequenceSource, TimeOffset,
 };
 use crate::client::{self, Secrets, Sequence};
 use crate::model::exit::{CONFIG, ExitError, IO, USAGE};
@@ -58,11 +58,18 @@ pub(super) fn choose(
         }
         return Ok((chosen, Secrets::Sequence(sequence)));
     }
+    let has_other_keys = matches!(chosen.key, Some(KeySource::Fwknop(_)));
+    if has_other_keys && (named.key_file.is_some() || named.key_stdin) {
+        let what = "--key-file and --key-stdin give a key of Postern, and the profile has others";
+        let cure = "leave them out, or name the gate with --gate in place of the profile";
+        return Err(ExitError::new(USAGE, format!("{what}; {cure}")));
+    }
     let key = match (named.key_file, named.key_stdin, chosen.key.take()) {
-        (Some(path), _, _) => KeySource::SharedFile(path),
+        (Some(path), _, _) => KeySource::Postern(PosternKey::SharedFile(path)),
         (None, true, _) => {
             let text = read_input(1024)?;
-            KeySource::Shared(client::shared_key(&text, "standard input")?)
+            let key = client::shared_key(&text, "standard input")?;
+            KeySource::Postern(PosternKey::Shared(key))
         }
         (None, false, Some(key)) => key,
         (None, false, None) => from_environment(&chosen)?,
@@ -146,7 +153,8 @@ fn from_environment(profile: &Profile) -> Result<KeySource, ExitError> {
     };
     let text = Zeroizing::new(text.into_encoded_bytes());
     let text = std::str::from_utf8(&text).unwrap_or_default();
-    client::shared_key(text, KEY_VARIABLE).map(KeySource::Shared)
+    let key = client::shared_key(text, KEY_VARIABLE)?;
+    Ok(KeySource::Postern(PosternKey::Shared(key)))
 }
 
 /// Reads standard input as text of less than `max` bytes, into a buffer that never grows.

@@ -191,9 +191,13 @@ impl Guarded {
         command: &str,
         ended: Option<CommandExit>,
     ) -> Result<(), ExitError> {
+        let wants_words = self.messages.are_wanted();
+        if !self.grant.can_close() && wants_words {
+            note("a knock of this profile cannot close; the grant ends by itself");
+        }
         match self.grant.close() {
             Ok(closings) => {
-                if self.messages.are_wanted() {
+                if wants_words {
                     tell_aside(&self.gate, &closings);
                 }
                 self.report.closings = KnockJson::all(&closings);

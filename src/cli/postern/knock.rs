@@ -128,7 +128,7 @@ fn show(command: &str, output: &Output, plan: &Plan) -> Result<(), ExitError> {
             if let (true, Ok(sealed)) = (output.print, &knock.sealed) {
                 let lines = sealed.outgoing.lines(knock.to.ip());
                 match sealed.outgoing {
-                    Outgoing::Packet(_) => shown.packet = Some(lines),
+                    Outgoing::Packet(_) | Outgoing::Text(_) => shown.packet = Some(lines),
                     Outgoing::Hits(_) => shown.hits = lines.lines().map(str::to_owned).collect(),
                 }
             }
@@ -152,6 +152,9 @@ fn show(command: &str, output: &Output, plan: &Plan) -> Result<(), ExitError> {
             let listing = words::listing(gate, &sealed.request, Some(knock.to.is_ipv4()));
             let to = address::place(knock.to);
             say(&format!("not sent to {to}:\n{listing}"))?;
+            if let Some(place) = plan.secrets.leads_to() {
+                say(&format!("  leads to  {place}\n"))?;
+            }
         }
     }
     Ok(())

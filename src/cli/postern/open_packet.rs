@@ -47,7 +47,9 @@ pub(super) fn open_packet(arguments: OpenPacket, config: Option<&Path>) -> Resul
     };
     let now = clock::wall();
     let opened = client::open_packet(&packet, &secrets, now).map_err(|error| match error {
-        OpenError::NotBase64 | OpenError::NoKey => ExitError::new(USAGE, error),
+        OpenError::NotBase64 | OpenError::NoKey | OpenError::NotOurs => {
+            ExitError::new(USAGE, error)
+        }
         OpenError::Dropped(_) => ExitError::new(FAILED, error),
     })?;
     let made = Timestamp::from_millis(opened.request.timestamp_ms);

@@ -85,6 +85,7 @@ impl Plan {
             (false, true) => Families::V6,
             (false, false) => Families::Both,
         };
+        let families = secrets.families(families, &profile.addresses)?;
         Ok(Self {
             request: KnockRequest {
                 gate: profile.gate,

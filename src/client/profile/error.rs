@@ -64,8 +64,8 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     )
 }
 
-/// A longer quoted value could be a key; services, addresses and durations are shorter.
-const QUOTED_MAX: usize = 20;
+/// A longer quoted value could be a key; names of keys, services, addresses and durations are not longer.
+const QUOTED_MAX: usize = "insecure_without_hmac".len();
 /// A longer run of base64 characters could be a key.
 const RUN_MAX: usize = 32;
 

@@ -7,9 +7,20 @@ use std::path::PathBuf;
 use postern_proto::{PresharedKey, PrivateKey, PublicKey, SharedKey};
 use serde::de::{Deserializer, Error, Visitor};
 
-/// A profile's key: in the config, or in a file.
+use super::fwknop::FwknopKey;
+
+/// What a profile knocks with.
 #[derive(Debug)]
 pub enum KeySource {
+    /// A key of Postern.
+    Postern(PosternKey),
+    /// The keys of a client of fwknop.
+    Fwknop(FwknopKey),
+}
+
+/// A key of Postern: in the config, or in a file.
+#[derive(Debug)]
+pub enum PosternKey {
     /// A key shared with the gate.
     Shared(SharedKey),
     /// A shared key in a file.

@@ -12,7 +12,8 @@ use toml::Spanned;
 use super::allow::AllowSetting;
 use super::code::{Ask, CodeSource};
 use super::error::{ProfileError, without_secrets};
-use super::key::{KeySource, PrivateSource, in_toml};
+use super::fwknop::{FwknopError, RawFwknop};
+use super::key::{KeySource, PosternKey, PrivateSource, in_toml};
 use super::offset::TimeOffset;
 use super::one_or_many::OneOrMany;
 use super::sequence::SequenceSource;
@@ -31,7 +32,7 @@ pub struct Profile {
     pub gate: GateName,
     /// Where knocks go; never empty.
     pub addresses: Vec<Endpoint>,
-    /// The key; `None` if each command brings it.
+    /// The key, or keys; `None` if each command brings it.
     pub key: Option<KeySource>,
     /// The ports to hit in place of a packet.
     pub sequence: Option<SequenceSource>,
@@ -71,6 +72,7 @@ struct RawProfile {
     gate_public_key: Option<PublicKey>,
     #[serde(default, deserialize_with = "in_toml")]
     psk: Option<PresharedKey>,
+    fwknop: Option<RawFwknop>,
     sequence: Option<SequenceSource>,
     #[serde(default)]
     services: Vec<Wanted>,
@@ -93,6 +95,10 @@ enum RuleError {
     Both(&'static str, &'static str),
     #[error("a shared key and parts of a key pair are both there; keep one kind")]
     MixedKeys,
+    #[error("fwknop and a key of Postern are both there; keep one kind")]
+    MixedFormats,
+    #[error(transparent)]
+    Fwknop(#[from] FwknopError),
     #[error("gate_public_key is missing; a key pair needs it, ask the gate's administrator for it")]
     NoGateKey,
     #[error("private_key is missing; make a pair with postern keygen --pair")]
@@ -163,6 +169,20 @@ impl RawProfile {
     }
 
     fn key_source(&mut self, folder: &Path) -> Result<Option<KeySource>, RuleError> {
+        let key = self.postern_key(folder)?;
+        match self.fwknop.take() {
+            None => Ok(key.map(KeySource::Postern)),
+            Some(_) if key.is_some() => Err(RuleError::MixedFormats),
+            Some(_) if self.code.is_some() => Err(RuleError::Both("fwknop", "code")),
+            Some(_) if self.code_command.is_some() => {
+                Err(RuleError::Both("fwknop", "code_command"))
+            }
+            Some(_) if self.target.is_some() => Err(RuleError::Both("fwknop", "target")),
+            Some(fwknop) => Ok(Some(KeySource::Fwknop(fwknop.check(folder)?))),
+        }
+    }
+
+    fn postern_key(&mut self, folder: &Path) -> Result<Option<PosternKey>, RuleError> {
         let own = match (self.private_key.take(), self.private_key_file.take()) {
             (Some(_), Some(_)) => return Err(RuleError::Both("private_key", "private_key_file")),
             (Some(key), None) => Some(PrivateSource::Key(key)),
@@ -170,13 +190,13 @@ impl RawProfile {
         };
         let shared = match (self.key.take(), self.key_file.take()) {
             (Some(_), Some(_)) => return Err(RuleError::Both("key", "key_file")),
-            (Some(key), None) => Some(KeySource::Shared(key)),
-            (None, file) => file.map(|file| KeySource::SharedFile(folder.join(file))),
+            (Some(key), None) => Some(PosternKey::Shared(key)),
+            (None, file) => file.map(|file| PosternKey::SharedFile(folder.join(file))),
         };
         match (shared, own, self.gate_public_key.take(), self.psk.take()) {
             (shared, None, None, None) => Ok(shared),
             (Some(_), _, _, _) => Err(RuleError::MixedKeys),
-            (None, Some(own), Some(gate), psk) => Ok(Some(KeySource::Pair { own, gate, psk })),
+            (None, Some(own), Some(gate), psk) => Ok(Some(PosternKey::Pair { own, gate, psk })),
             (None, Some(_), None, _) => Err(RuleError::NoGateKey),
             (None, None, Some(_), _) => Err(RuleError::NoPrivateKey),
             (None, None, None, Some(_)) => Err(RuleError::LonePsk),

@@ -32,7 +32,9 @@ fn every_key_is_read() {
     let expected = ["192.0.2.1:62201", "[2001:db8::1]:1000"];
     assert_eq!(addresses(&profile), expected);
     let key = SharedKey::from_base64(KEY).unwrap();
-    assert!(matches!(profile.key, Some(KeySource::Shared(read)) if read == key));
+    assert!(
+        matches!(profile.key, Some(KeySource::Postern(PosternKey::Shared(read))) if read == key)
+    );
     let found = profile.services;
     assert_eq!(found, ["tcp/22".parse().unwrap(), "web".parse().unwrap()]);
     assert_eq!(profile.allow, AllowSetting::SourceV4(24));
@@ -76,9 +78,9 @@ fn key_files_are_beside_the_config() {
         (&pair, "/etc/x/k"),
     ] {
         let own = match profile(body).key.unwrap() {
-            KeySource::Pair { own, .. } => own,
-            KeySource::SharedFile(path) => PrivateSource::File(path),
-            KeySource::Shared(_) => panic!("{body}"),
+            KeySource::Postern(PosternKey::Pair { own, .. }) => own,
+            KeySource::Postern(PosternKey::SharedFile(path)) => PrivateSource::File(path),
+            other => panic!("{body}: {other:?}"),
         };
         assert!(matches!(own, PrivateSource::File(path) if path == Path::new(expected)));
     }
@@ -117,6 +119,25 @@ key_file = "k"\ngate_public_key = "PUBLIC" => a shared key and parts of a key pa
 private_key = "KEY" => gate_public_key is missing;
 gate_public_key = "PUBLIC" => private_key is missing;
 psk = "KEY" => psk requires private_key and gate_public_key;
+fwknop = { hmac_key = "KEY" } => fwknop has no key; add key
+fwknop = { key = "KEY" } => fwknop has no HMAC; add hmac_key
+fwknop = { key = "KEY", hmac = "md5", insecure_without_hmac = true } => hmac requires hmac_key;
+fwknop = { key = "KEY", hmac_key = "KEY", mode = "legacy" } => packets in the mode legacy never have an HMAC;
+fwknop = { key = "KEY", hmac_key = "KEY", insecure_without_hmac = true } => fwknop has both hmac_key and insecure_without_hmac;
+fwknop = { key = "KEY", key_file = "k" } => fwknop has both key and key_file;
+fwknop = { passphrase = "WORDWORDWORDWORDWORDWORDWORDWORD+", hmac_key = "KEY" } => an encryption key must have 1 to 32 bytes;
+fwknop = { passphrase = "k", hmac_passphrase = "" } => an HMAC key must have 1 to 128 bytes;
+fwknop = { key = "not base64", hmac_key = "KEY" } => :3:18: a key must be base64 without stray bits; copy it
+fwknop = { passphrase = 271828, hmac_key = "KEY" } => :3:25: this is not a passphrase; write it in quotes
+fwknop = { key = "KEY", hmac_key = "KEY", hmac = "WORD" } => this is not a value of hmac; write one of md5
+fwknop = { key = "KEY", hmac_key = "KEY", mode = "WORD" } => this is not a value of mode; write cbc or legacy
+fwknop = { key = "KEY", hmac_key = "KEY", username = "a:b" } => no packet can state this username;
+fwknop = { key = "KEY", hmac_key = "KEY", nat_access = "10.0.0.5" } => this is not a place that a packet can name; write HOST:PORT
+fwknop = { key = "KEY", hmac_key = "KEY", nat_local = "[2001:db8::1]:22" } => this is not a place that a packet can name;
+fwknop = { key = "KEY", hmac_key = "KEY", nat_access = "a:1", nat_local = "a:1" } => fwknop has both nat_access and nat_local;
+fwknop = { key = "KEY", hmac_key = "KEY" }\nkey = "KEY" => fwknop and a key of Postern are both there;
+fwknop = { key = "KEY", hmac_key = "KEY" }\ncode = "ask" => fwknop and code are both there;
+fwknop = { key = "KEY", hmac_key = "KEY" }\ntarget = "a" => fwknop and target are both there;
 "#;
 
 #[test]
@@ -132,6 +153,8 @@ fn error_has_line_column_and_cure() {
         assert!(error.contains(expected), "{row}: {error}");
         assert!(error.contains("; "), "{row}: {error}");
         assert!(!error.contains('\n'), "{error}");
+        let has_secret = ["WORD", "271828", "not base64"].map(|secret| error.contains(secret));
+        assert_eq!(has_secret, [false; 3], "{error}");
     }
     for (text, expected) in [
         ("[home]\nservices = []\n", "missing field `gate`; add gate"),
@@ -194,12 +217,17 @@ fn debug_output_hides_secrets() {
     let pair = profile(&format!(
         "private_key = \"{KEY}\"\ngate_public_key = \"{PUBLIC}\"\npsk = \"{KEY}\""
     ));
+    let fwknop = profile("fwknop = { passphrase = \"AAEC1\", hmac_passphrase = \"AAEC2\" }");
     let command = ["/usr/bin/oathtool", "--totp", KEY].map(str::to_owned);
     let code = profile(&format!("code_command = {command:?}"));
     assert_eq!(code.code, Some(CodeSource::Program(command.to_vec())));
-    let shown = format!("{shared:?} {pair:?} {code:?}");
+    let shown = format!("{shared:?} {pair:?} {code:?} {fwknop:?}");
+    assert!(shown.contains("Fwknop(FwknopKey { key: Bytes(..)"));
     assert!(!shown.contains("AAEC"), "{shown}");
-    assert!(!shown.contains("[0, 1, 2"), "{shown}");
+    assert!(
+        !shown.contains("[0, 1, 2") && !shown.contains("[65, 65"),
+        "{shown}"
+    );
     assert!(shown.contains(PUBLIC));
 }
 
