@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use postern_proto::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use super::config_file::{ConfigFile, NewSection, WITH_PROFILE};
 use super::file_error::{unreadable, unwritable};
 use super::keys::no_random_bytes;
-use super::secrets::Secrets;
-use crate::adapters::files::{self, FileErrorKind, folder_of};
+use crate::adapters::files::{self, folder_of};
 use crate::adapters::random;
-use crate::client::profile::{self, Profile, Profiles, SectionError};
+use crate::client::profile::{self, Profiles};
 use crate::client::token::{EnrollRequest, LineKind, Token, TokenKey, is_profile_name, short_name};
-use crate::model::exit::{CONFIG, ExitError, FAILED};
+use crate::model::exit::{CONFIG, ExitError};
 
 /// The most key files that are searched for the key of a token.
 const KEYS_MAX: usize = 1000;
@@ -58,33 +58,32 @@ pub(crate) fn import(
     name: Option<&str>,
     replace: bool,
 ) -> Result<Imported, ExitError> {
-    let before = match files::read_private(config) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == FileErrorKind::NotFound => None,
-        Err(error) => return Err(unreadable(&error)),
-    };
-    let old = before.as_ref().map_or("", |text| text.as_str());
-    let profiles = profile::parse(old, config)?;
+    let file = ConfigFile::read(config)?;
+    let profiles = file.profiles()?;
     let new = match LineKind::of(source) {
         Some(_) => from_token(source, config, name, &profiles, replace)?,
         None => from_toml(source, name)?,
     };
     let replaced = profiles.contains_key(&new.name);
-    let text = profile::with_section(old, &new.name, &new.text, replace)
-        .map_err(|error| cannot_add(error, &new.name, config))?;
-    let added = check(&text, config, &new.name)?;
-    write(config, &text, before.is_some())?;
+    let section = NewSection {
+        name: &new.name,
+        text: &new.text,
+    };
+    let all = file.add(&[section], replace, WITH_PROFILE)?;
+    let added = all.get(&new.name);
+    let addresses = added.iter().flat_map(|added| &added.addresses);
+    let services = added.iter().flat_map(|added| &added.services);
     Ok(Imported {
+        gate: added.map_or(String::new(), |added| added.gate.to_string()),
+        addresses: addresses.map(ToString::to_string).collect(),
+        services: services.map(ToString::to_string).collect(),
         profile: new.name,
-        gate: added.gate.to_string(),
         user: new.user,
         replaced,
-        addresses: added.addresses.iter().map(ToString::to_string).collect(),
-        services: added.services.iter().map(ToString::to_string).collect(),
     })
 }
 
-struct NewSection {
+struct NewProfile {
     name: String,
     text: Zeroizing<String>,
     user: Option<String>,
@@ -96,7 +95,7 @@ fn from_token(
     name: Option<&str>,
     profiles: &Profiles,
     replace: bool,
-) -> Result<NewSection, ExitError> {
+) -> Result<NewProfile, ExitError> {
     let token = Token::from_line(source).map_err(|error| ExitError::new(CONFIG, error))?;
     let key_file = match &token.key {
         TokenKey::Enrolled { own, .. } => private_key_file(own, &folder_of(config))?,
@@ -106,7 +105,7 @@ fn from_token(
         || default_name(&token, &key_file, profiles, replace),
         str::to_owned,
     );
-    Ok(NewSection {
+    Ok(NewProfile {
         text: profile::section(&name, &token, &key_file),
         name,
         user: Some(token.user),
@@ -129,7 +128,7 @@ fn default_name(token: &Token, key_file: &str, profiles: &Profiles, replace: boo
     }
 }
 
-fn from_toml(source: &str, name: Option<&str>) -> Result<NewSection, ExitError> {
+fn from_toml(source: &str, name: Option<&str>) -> Result<NewProfile, ExitError> {
     let (name, text) = profile::renamed(source, name).map_err(|_| {
         let what = "this is neither an enrolment token nor one profile in TOML; \
             give the line postern-… from the gate's administrator, or a text with one [NAME] section";
@@ -147,7 +146,7 @@ fn from_toml(source: &str, name: Option<&str>) -> Result<NewSection, ExitError> 
         return Err(ExitError::new(CONFIG, format!("{what}; {cure}")));
     }
     let user = None;
-    Ok(NewSection { name, text, user })
+    Ok(NewProfile { name, text, user })
 }
 
 /// The name of the file beside the config that holds the private key of this public key.
@@ -166,46 +165,4 @@ fn private_key_file(public: &PublicKey, folder: &Path) -> Result<String, ExitErr
         let cure = "import it where postern enroll was run, as the same user, or enroll again";
         ExitError::new(CONFIG, format!("{what}; {cure}"))
     })
-}
-
-fn cannot_add(error: SectionError, name: &str, config: &Path) -> ExitError {
-    let config = config.display();
-    let (code, what, cure) = match error {
-        SectionError::Exists => (
-            FAILED,
-            format!("there is a profile {name} in {config} already"),
-            "choose another name with --profile, or replace it with --replace",
-        ),
-        SectionError::NotASection => (
-            CONFIG,
-            format!("the profile {name} in {config} is not a section [{name}] of its own"),
-            "edit the file, or choose another name with --profile",
-        ),
-    };
-    ExitError::new(code, format!("{what}; {cure}"))
-}
-
-/// Checks the config as it will be, and the key of the new profile. Returns that profile.
-fn check(text: &str, config: &Path, name: &str) -> Result<Profile, ExitError> {
-    let mut profiles = profile::parse(text, config)?;
-    let profile = profiles.remove(name).ok_or_else(|| {
-        let what = format!("cannot add profile {name}; edit the config by hand");
-        ExitError::new(FAILED, what)
-    })?;
-    if let Some(key) = &profile.key {
-        Secrets::read(&profile.gate, key)?;
-    }
-    Ok(profile)
-}
-
-/// Writes the config; a symbolic link stays and its target is replaced.
-fn write(config: &Path, text: &str, exists: bool) -> Result<(), ExitError> {
-    let written = if exists {
-        let real = std::fs::canonicalize(config).unwrap_or_else(|_| config.to_owned());
-        files::write_private(&real, text.as_bytes(), true)
-    } else {
-        files::make_folder(&folder_of(config), 0o700)
-            .and_then(|_| files::write_private(config, text.as_bytes(), false))
-    };
-    written.map_err(|error| unwritable(&error))
 }

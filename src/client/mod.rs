@@ -6,6 +6,7 @@ mod allow;
 mod attempts;
 mod codes;
 mod command;
+mod config_file;
 mod enroll;
 mod file_error;
 mod fwknop;

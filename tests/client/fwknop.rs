@@ -149,6 +149,86 @@ fn run_says_that_the_grant_stays() {
     gate.got_nothing();
 }
 
+const RC: &str = "[default]\nKEY cipher\nHMAC_KEY mac\nUSE_HMAC Y\n\
+    [office]\nSPA_SERVER 127.0.0.1\nSPA_SERVER_PORT @@\nACCESS tcp/22\nALLOW_IP 192.0.2.9\nFW_TIMEOUT 60\n\
+    [nat]\nSPA_SERVER 127.0.0.1\nSPA_SERVER_PORT @@\nACCESS tcp/22\nNAT_LOCAL Y\nNAT_PORT 2400\nALLOW_IP source\n";
+
+#[test]
+fn stanzas_of_fwknoprc_become_profiles() {
+    let gate = FakeGate::v4();
+    let home = Home::with_profile("key_file = \"k\"");
+    let rc = RC.replace("@@", &gate.address().port().to_string());
+    home.write("rc", &rc);
+    let rc = home.text_path("rc");
+    let before = std::fs::read_to_string(home.path("config.toml")).unwrap();
+    let dry = home.run(&["import", "--dry-run", &rc]).ok();
+    assert!(
+        dry.contains("key = \"…\"") && !dry.contains("Y2lwaGVy"),
+        "{dry}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(home.path("config.toml")).unwrap(),
+        before
+    );
+    let said = home.run(&["import", &rc]).ok();
+    says(
+        &said,
+        "added profile office from …rc:5, in …\nadded profile nat from …rc:11, in …\nnext: postern knock office\n",
+    );
+    home.line("knock office").ok();
+    let office = opened(&gate, &keys()).request;
+    assert_eq!(
+        (office.message_text().as_str(), office.timeout_s),
+        ("192.0.2.9,tcp/22", Some(60))
+    );
+    home.line("knock nat").ok();
+    let nat = opened(&gate, &keys()).request;
+    assert_eq!(
+        (nat.type_number(), nat.message_text().as_str()),
+        (5, "0.0.0.0,tcp/2400")
+    );
+    assert_eq!(nat.target().unwrap().to_string(), "127.0.0.1,22");
+    // all or none
+    let after = std::fs::read_to_string(home.path("config.toml")).unwrap();
+    assert!(after.starts_with(&before));
+    home.write(
+        "rc",
+        &format!("[new]\nSPA_SERVER a\nKEY k\n{RC}").replace("@@", "1"),
+    );
+    let refused =
+        "there is a profile office in … already; rename its section in .fwknoprc, or …--replace";
+    home.run(&["import", &rc]).fails(1, refused);
+    assert_eq!(
+        std::fs::read_to_string(home.path("config.toml")).unwrap(),
+        after
+    );
+    let said = home.run(&["import", "--replace", &rc]).ok();
+    says(
+        &said,
+        "added profile new …replaced profile office …replaced profile nat …",
+    );
+    home.run(&["import", "--profile", "x", &rc])
+        .fails(2, "a .fwknoprc names its profiles itself; …");
+    let json = home.run(&["import", "--replace", "--json", &rc]).json();
+    assert_eq!(
+        json["profiles"],
+        serde_json::json!(["new", "office", "nat"])
+    );
+    // what cannot be kept is left out, and said
+    home.write(
+        "rc",
+        "[gpg]\nSPA_SERVER a\nUSE_GPG Y\nKEY k\n[more]\nSPA_SERVER a\nKEY k\n",
+    );
+    let ran = home.run(&["import", &rc]);
+    assert_eq!(ran.code, 1);
+    says(
+        &ran.err,
+        "…rc:3: USE_GPG refused: …settings that were refused: 1; …\n",
+    );
+    says(&ran.out, "added profile more …");
+    home.line("profiles").ok();
+}
+
 #[test]
 fn what_no_packet_carries_is_refused() {
     let gate = FakeGate::v4();

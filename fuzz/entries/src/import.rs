@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use postern::admin::import::{Converted, Input, convert};
-use postern::client::import_fwknoprc;
+use postern::client::{import_fwknoprc, profile};
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
@@ -51,8 +51,8 @@ pub fn run(data: &[u8]) {
         said += &format!("{finding:?}");
     }
     for profile in &profiles {
-        let table: Table = profile.toml.full.parse().expect("a profile is TOML");
-        assert_eq!(table.len(), 1, "one section");
+        let read = profile::parse(&profile.toml.full, Path::new("config.toml"));
+        assert_eq!(read.expect("a profile of the config").len(), 1);
         said += &profile.toml.masked;
     }
     let masked = made.users.iter().map(|user| &user.toml.masked);

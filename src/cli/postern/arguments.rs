@@ -52,7 +52,7 @@ pub(super) enum Command {
     Profiles(Profiles),
     /// Make a key pair and print the enrolment request for a gate; the private key stays on this machine
     Enroll(Enroll),
-    /// Add a profile from the token or the TOML text of the gate's administrator
+    /// Add a profile from the token or the TOML text of the gate's administrator, or profiles from a .fwknoprc
     Import(Import),
     /// Make a shared key or a key pair
     Keygen(Keygen),
@@ -154,7 +154,8 @@ pub(super) struct Run {
 const RUN: &str = "\
 The command starts when the first requested TCP port is open, or at once if no TCP port is requested.
 Closing the grant stops new connections from the same address, also those of other commands;
-established connections stay. The command does not get POSTERN_KEY and POSTERN_CODE.";
+established connections stay. With a profile that cannot close, such as one with fwknop,
+the grant ends by itself. The command does not get POSTERN_KEY and POSTERN_CODE.";
 
 #[derive(Debug, Args)]
 #[command(after_help = KEEP)]
@@ -170,7 +171,7 @@ pub(super) struct Keep {
 const KEEP: &str = "\
 It knocks again before the grant ends, when this machine's address or its route to the gate changes, and
 after a suspend. Without a length it asks for 60s. It asks the gate to close when SIGINT, SIGTERM or
-SIGHUP ends it. As a service of a user: systemctl --user enable --now postern-keep@PROFILE.";
+SIGHUP ends it, if the profile can close. As a service of a user: systemctl --user enable --now postern-keep@PROFILE.";
 
 #[derive(Debug, Args)]
 pub(super) struct Profiles {
@@ -261,7 +262,7 @@ pub(super) struct WaitLimit {
 /// What to do with a knock.
 #[derive(Debug, Args)]
 pub(super) struct Output {
-    /// Write each packet as a line of base64, or each hit of a sequence as HOST PORT, and send nothing
+    /// Write each packet as a line of base64, fwknop's as it is, or each hit of a sequence as HOST PORT, and send nothing
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) print: bool,
     /// Show the request, and send nothing
@@ -305,13 +306,13 @@ pub(super) struct Enroll {
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// Read the token or the profile, or with --dry-run a .fwknoprc, from this file, or - for standard input; a token without a key may be the argument itself [default: -]
+    /// Read the token, the profile, or a .fwknoprc of fwknop, from this file, or - for standard input; a token without a key may be the argument itself [default: -]
     #[arg(value_name = "TOKEN-FILE")]
     pub(super) source: Option<String>,
     /// Choose the name of the profile [default: as enrolled, or the first part of the gate's name]
     #[arg(long, value_name = "NAME", value_parser = profile_name)]
     pub(super) profile: Option<String>,
-    /// Replace the profile of this name, or the only profile of the gate
+    /// Replace the profile of this name, or the only profile of the gate; with a .fwknoprc, all of its names
     #[arg(long)]
     pub(super) replace: bool,
     /// Print the profiles of a .fwknoprc with … in place of each key, and write nothing

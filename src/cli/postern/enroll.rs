@@ -79,7 +79,7 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
     let config = config_path(config)?;
     let source = source(arguments.source.as_deref())?;
     if import_fwknoprc::is_fwknoprc(&source) {
-        return import_profiles(arguments, &source);
+        return import_profiles(arguments, &source, &config);
     }
     if arguments.dry_run {
         let what = "--dry-run is for a .fwknoprc; run postern import without it";
@@ -117,6 +117,8 @@ pub(super) fn import(arguments: &Import, config: Option<&Path>) -> Result<(), Ex
 
 #[derive(Serialize)]
 struct ImportProfilesJson {
+    /// `None` with `--dry-run`.
+    config: Option<String>,
     profiles: Vec<String>,
     findings: Vec<FindingJson>,
     refused: usize,
@@ -132,15 +134,19 @@ struct FindingJson {
     cure: String,
 }
 
-/// Shows the sections of a .fwknoprc as profiles. Fails after that if a setting was refused.
-fn import_profiles(arguments: &Import, source: &str) -> Result<(), ExitError> {
-    if !arguments.dry_run {
-        let what = "postern cannot send packets of fwknop yet, so no profile is written; \
-            run postern import --dry-run to see them, and keep fwknop as the client";
+/// Imports the sections of a .fwknoprc as profiles. Fails after that if a setting was refused.
+fn import_profiles(arguments: &Import, source: &str, config: &Path) -> Result<(), ExitError> {
+    if arguments.profile.is_some() {
+        let what = "a .fwknoprc names its profiles itself; run postern import without --profile";
         return Err(ExitError::new(USAGE, what));
     }
     let path = arguments.source.as_deref().unwrap_or("-");
     let (profiles, findings) = import_fwknoprc::convert(Path::new(path), source);
+    let replaced = if arguments.dry_run || profiles.is_empty() {
+        Vec::new()
+    } else {
+        import_fwknoprc::add(&profiles, config, arguments.replace)?
+    };
     let refused = findings.0.iter();
     let refused = refused.filter(|one| one.verdict == Verdict::Refuse).count();
     if arguments.json {
@@ -153,6 +159,7 @@ fn import_profiles(arguments: &Import, source: &str) -> Result<(), ExitError> {
             cure: one.cure,
         });
         let imported = ImportProfilesJson {
+            config: (!arguments.dry_run).then(|| config.display().to_string()),
             profiles: profiles.into_iter().map(|one| one.name).collect(),
             findings: findings.collect(),
             refused,
@@ -160,9 +167,27 @@ fn import_profiles(arguments: &Import, source: &str) -> Result<(), ExitError> {
         json::write("import", imported)?;
     } else {
         findings.0.iter().for_each(|one| hint(&one.to_string()));
-        say("# dry run: nothing is written, and … stands for a key\n")?;
+        if arguments.dry_run {
+            say("# dry run: nothing is written, and … stands for a key\n")?;
+        }
         for new in &profiles {
-            say(&format!("\n{}", new.toml.masked))?;
+            let (name, place) = (&new.name, &new.place);
+            if arguments.dry_run {
+                say(&format!("\n{}", new.toml.masked))?;
+                continue;
+            }
+            let done = if replaced.contains(name) {
+                "replaced"
+            } else {
+                "added"
+            };
+            let config = config.display();
+            say(&format!(
+                "{done} profile {name} from {place}, in {config}\n"
+            ))?;
+        }
+        if let (Some(first), false) = (profiles.first(), arguments.dry_run) {
+            say(&format!("next: postern knock {}\n", first.name))?;
         }
     }
     match refused {

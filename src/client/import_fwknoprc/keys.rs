@@ -1,11 +1,12 @@
 //! The keys of a section, as the `fwknop = {…}` of a profile.
 
+use postern_fwknop::is_user_name;
 use zeroize::Zeroizing;
 
 use super::reading::Reading;
 use super::secret::{HMAC_KEY_MAX, KEY_MAX, digest, key, mode};
 use crate::client::profile::quoted;
-use crate::model::foreign::{TomlText, Verdict};
+use crate::model::foreign::TomlText;
 
 pub(super) struct Keys {
     key: Zeroizing<String>,
@@ -53,16 +54,15 @@ impl Reading<'_, '_> {
         let hmac = named(self, "HMAC_DIGEST_TYPE", digest, cure).unwrap_or("sha256");
         let cure = "remove ENCRYPTION_MODE here and at the gate, or write CBC";
         let mode = named(self, "ENCRYPTION_MODE", mode, cure).unwrap_or("cbc");
-        let username = self.get("SPOOF_USER").map(|user| user.value.to_string());
+        let username = self.username();
+        if let (Some(setting), "legacy", Some(_)) = (self.get("ENCRYPTION_MODE"), mode, &hmac_key) {
+            let what = "packets in the mode legacy never have an HMAC";
+            self.refuse(setting, what, "remove it, or the key of the HMAC");
+        }
         let Some(key) = key else {
             if !self.refused {
-                let words = (
-                    "the section has no key",
-                    "add KEY_BASE64 and HMAC_KEY_BASE64",
-                );
-                self.findings
-                    .add(&self.section.place, None, Verdict::Refuse, words);
-                self.refused = true;
+                let cure = "add KEY_BASE64 and HMAC_KEY_BASE64";
+                self.refuse_section("the section has no key", cure);
             }
             return None;
         };
@@ -81,6 +81,15 @@ impl Reading<'_, '_> {
             mode,
             username,
         })
+    }
+
+    fn username(&mut self) -> Option<String> {
+        let setting = self.get("SPOOF_USER")?;
+        if !is_user_name(&setting.value) {
+            let cure = "write 1 to 48 letters, digits and the like";
+            self.refuse(setting, "no packet can state this user name", cure);
+        }
+        Some(setting.value.to_string())
     }
 
     fn one_key(&mut self, [plain, encoded]: [&str; 2], most: usize) -> Option<Zeroizing<String>> {

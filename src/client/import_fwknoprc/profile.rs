@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use super::read::Section;
 use super::reading::Reading;
 use super::table::FWKNOPRC;
-use crate::client::profile::quoted;
+use crate::client::profile::{list, quoted};
 use crate::client::token::is_profile_name;
-use crate::model::endpoint::{DEFAULT_PORT, Host};
+use crate::model::endpoint::{DEFAULT_PORT, Endpoint, Host};
 use crate::model::foreign::{Findings, Place, TomlText, Verdict, row};
 use crate::model::service::Ports;
 
@@ -23,7 +23,11 @@ pub struct NewProfile {
 }
 
 /// The profile of a section; `None` if a part of it was refused.
-pub(super) fn convert(section: &Section, findings: &mut Findings) -> Option<NewProfile> {
+pub(super) fn convert(
+    section: &Section,
+    earlier: &[NewProfile],
+    findings: &mut Findings,
+) -> Option<NewProfile> {
     let mut reading = Reading {
         section,
         findings,
@@ -32,32 +36,28 @@ pub(super) fn convert(section: &Section, findings: &mut Findings) -> Option<NewP
     reading.judged_by_table();
     let name: String = section.name.chars().map(kept).collect();
     if !is_profile_name(&name) {
-        let words = (
-            "the name is no name for a profile",
-            "write 1 to 32 letters and digits",
-        );
-        reading
-            .findings
-            .add(&section.place, None, Verdict::Refuse, words);
-        reading.refused = true;
+        let cure = "write 1 to 32 letters and digits";
+        reading.refuse_section("the name is no name for a profile", cure);
+    }
+    if earlier.iter().any(|profile| profile.name == name) {
+        let what = "an earlier section becomes the same profile";
+        reading.refuse_section(what, "give it another name");
     }
     let host = reading.host();
     let port = reading.number("SPA_SERVER_PORT", 1, u64::from(u16::MAX));
     let keys = reading.keys();
-    let nat = reading.nat();
+    let nat = reading.nat(host.as_deref());
     let services = reading.services();
     let allow = reading.allow();
-    let duration = reading.number("FW_TIMEOUT", 1, 65536);
+    let duration = reading.number("FW_TIMEOUT", 0, 65536);
+    // fwknop's client states no time then
+    let duration = duration.filter(|seconds| *seconds > 0);
     let offset = reading.offset();
     if reading.refused {
         return None;
     }
     let (host, port) = (host?, port.unwrap_or(u64::from(DEFAULT_PORT)));
-    let address = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let address = format!("{host}:{port}");
     let mut toml = TomlText::new();
     toml.put(&format!("[{name}] # from {}\n", section.place));
     toml.line("gate", &quoted(&host));
@@ -124,66 +124,97 @@ impl Reading<'_, '_> {
             self.refused = true;
             return None;
         };
-        let host = setting
-            .value
-            .parse::<Host>()
-            .ok()
-            .map(|host| host.to_string());
-        if host.is_none() {
-            self.refuse(
+        let host = setting.value.parse::<Host>().ok();
+        let host = host.map(|host| host.to_string());
+        match &host {
+            None => self.refuse(
                 setting,
                 "this is no host",
                 "write a host name or an address",
-            );
+            ),
+            Some(host) if host.contains(':') => {
+                let what = "packets of fwknop go over IPv4 only";
+                self.refuse(setting, what, "write a name, or an IPv4 address");
+            }
+            Some(_) => {}
         }
         host
     }
 
-    /// The keys of `fwknop` for NAT, each with a comma in front.
-    fn nat(&mut self) -> String {
-        let mut text = String::new();
-        if let Some(setting) = self.get("NAT_ACCESS") {
-            let parts = setting.value.rsplit_once([',', ':']);
-            let inner = parts.and_then(|(host, port)| {
-                let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
-                Some(format!("{}:{port}", host.parse::<Host>().ok()?))
-            });
-            match inner {
-                Some(inner) => text += &format!(", nat = {}", quoted(&inner)),
-                None => self.refuse(setting, "this is no host with a port", "write HOST:PORT"),
+    /// The ports of ACCESS. NAT_PORT takes the place of the only one, as in fwknop's client.
+    fn ports(&mut self) -> Option<Vec<Ports>> {
+        let nat_port = self.number("NAT_PORT", 1, u64::from(u16::MAX));
+        let nat_port = nat_port.and_then(|port| u16::try_from(port).ok());
+        let ports = self.access();
+        let Some((setting, port)) = self.get("NAT_PORT").zip(nat_port) else {
+            return ports;
+        };
+        match ports.as_deref() {
+            Some([only]) => only.moved_to(port).map(|moved| vec![moved]),
+            Some(_) => {
+                let what = "it stands for one port, and ACCESS has several";
+                self.refuse(setting, what, "write one port into ACCESS");
+                None
+            }
+            None => {
+                let what = "there is no ACCESS whose port it could replace";
+                let cure = "name the port with each knock: postern knock -s tcp/PORT";
+                self.say(setting, Verdict::Narrow, what, cure);
+                None
             }
         }
-        if self.is_yes("NAT_LOCAL") {
-            text += ", nat_local = true";
-        }
-        if let Some(port) = self.number("NAT_PORT", 1, u64::from(u16::MAX)) {
-            text += &format!(", nat_port = {port}");
-        }
-        text
+    }
+
+    /// The key of `fwknop` for NAT, with a comma in front.
+    fn nat(&mut self, server: Option<&str>) -> String {
+        let first = self
+            .access()
+            .and_then(|ports| Some(ports.first()?.range()?.0));
+        let is_local = self.is_yes("NAT_LOCAL");
+        let place = match (self.get("NAT_ACCESS"), server, first) {
+            (Some(setting), ..) => {
+                // The port is that of ACCESS if nothing else is written.
+                let text = setting.value.replace(',', ":");
+                let inner = Endpoint::with_default(&text, first.unwrap_or_default());
+                let inner = inner.ok().filter(|inner| inner.port > 0);
+                let inner = inner.filter(|inner| !inner.host.as_str().contains(':'));
+                if inner.is_none() {
+                    self.refuse(setting, "this is no host with a port", "write HOST:PORT");
+                }
+                inner.map(|inner| inner.to_string())
+            }
+            (None, Some(server), Some(port)) if is_local => Some(format!("{server}:{port}")),
+            (None, _, None) if is_local => {
+                if let Some(setting) = self.get("NAT_LOCAL") {
+                    let cure = "write the port of the gate into ACCESS";
+                    self.refuse(setting, "without ACCESS it names no port", cure);
+                }
+                None
+            }
+            _ => None,
+        };
+        let key = if is_local { "nat_local" } else { "nat_access" };
+        place.map_or(String::new(), |place| {
+            format!(", {key} = {}", quoted(&place))
+        })
+    }
+
+    fn access(&self) -> Option<Vec<Ports>> {
+        let ports = self.get("ACCESS")?.value.split(',').map(|one| {
+            let known = one.starts_with("tcp/") || one.starts_with("udp/");
+            let port = one.parse::<Ports>().ok();
+            port.filter(|_| known && !one.contains('-'))
+        });
+        ports.collect()
     }
 
     fn services(&mut self) -> Option<String> {
-        let setting = self.get("ACCESS")?;
-        let ports = setting.value.split(',').map(|one| {
-            let one = one.to_ascii_lowercase();
-            let known = one.starts_with("tcp/") || one.starts_with("udp/");
-            one.parse::<Ports>()
-                .ok()
-                .filter(|_| known && !one.contains('-'))
-        });
-        let ports: Option<Vec<Ports>> = ports.collect();
-        if ports.is_none() {
-            self.refuse(
-                setting,
-                "this is no list of ports",
-                "write it like tcp/22,udp/53",
-            );
+        if let (Some(setting), None) = (self.get("ACCESS"), self.access()) {
+            let cure = "write it like tcp/22,udp/53";
+            self.refuse(setting, "this is no list of ports", cure);
+            return None;
         }
-        let ports: Vec<String> = ports?
-            .iter()
-            .map(|port| quoted(&port.to_string()))
-            .collect();
-        Some(format!("[{}]", ports.join(", ")))
+        self.ports().map(|ports| list(&ports))
     }
 
     fn allow(&mut self) -> Option<String> {

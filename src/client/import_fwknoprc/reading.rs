@@ -29,6 +29,14 @@ impl<'s> Reading<'s, '_> {
         self.refused |= verdict == Verdict::Refuse;
     }
 
+    /// For what is wrong with the section itself.
+    pub(super) fn refuse_section(&mut self, what: &str, cure: &str) {
+        let place = &self.section.place;
+        self.findings
+            .add(place, None, Verdict::Refuse, (what, cure));
+        self.refused = true;
+    }
+
     pub(super) fn refuse(&mut self, setting: &Setting, what: &str, cure: &str) {
         self.say(setting, Verdict::Refuse, what, cure);
     }

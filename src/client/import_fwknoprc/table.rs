@@ -56,9 +56,18 @@ pub const FWKNOPRC: [Row; 45] = [
         "a gate listens on the ports of its config",
         "remove the line, and write SPA_SERVER_PORT if it is not 62201",
     ),
-    Row::convert("NAT_ACCESS", "`[PROFILE] fwknop.nat`"),
-    Row::convert("NAT_LOCAL", "`[PROFILE] fwknop.nat_local`"),
-    Row::convert("NAT_PORT", "`[PROFILE] fwknop.nat_port`"),
+    Row::convert(
+        "NAT_ACCESS",
+        "`[PROFILE] fwknop.nat_access`, or `nat_local`",
+    ),
+    Row::convert(
+        "NAT_LOCAL",
+        "`[PROFILE] fwknop.nat_local`, with SPA_SERVER and the port of ACCESS unless NAT_ACCESS names them",
+    ),
+    Row::convert(
+        "NAT_PORT",
+        "`[PROFILE] services`, in place of the port of ACCESS",
+    ),
     Row::refuse(
         "NAT_RAND_PORT",
         "the gate's config names the outer port",

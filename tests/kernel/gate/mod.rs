@@ -18,6 +18,7 @@ mod enrolment;
 mod explain;
 mod flushed;
 mod fwknop;
+mod fwknop_profiles;
 mod hooks;
 mod knock_port;
 mod links;
@@ -51,6 +52,7 @@ const PEER: &[Requirement] = &[Requirement::Peer];
 const TUN: &[Requirement] = &[Requirement::Tun];
 const PYTHON: &[Requirement] = &[Program("python3")];
 const FWKNOP: &[Requirement] = &[Program("fwknop")];
+const FWKNOPD: &[Requirement] = &[Program("fwknopd"), Program("iptables")];
 const KNOCK: &[Requirement] = &[Program("knock")];
 const KNOCK_OPENSSL: &[Requirement] = &[Program("knock"), Program("python3"), Program("openssl")];
 const NFT: &[Requirement] = &[Program("nft")];
@@ -132,6 +134,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     FWKNOP: fwknop::imported_access_conf_admits_its_client,
     FWKNOP: fwknop::fwknop_packets_are_refused_by_reason,
     FWKNOP: fwknop::fwknop_nat_and_commands_follow_the_config,
+    NONE: fwknop_profiles::imported_stanza_knocks_the_gate,
     SETPRIV: privileges::engine_has_no_privileges,
     SETPRIV: privileges::monitor_keeps_only_needed_capabilities,
     NONE: silence::gate_sends_no_frame,
@@ -179,6 +182,7 @@ const NFTABLES: &[postern_harness::world::Test] =
 
 /// Tests of what is the same with any firewall.
 const ONCE: &[postern_harness::world::Test] = postern_harness::table![
+    FWKNOPD: fwknop_profiles::fwknopd_accepts_all_types,
     SETPRIV: knock_port::low_knock_port_is_bound_and_rebound,
     NONE: privileges::both_processes_have_the_programs_name,
     ROOT: privileges::keys_are_in_no_command_line_or_log,
