@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -30,6 +31,8 @@ pub(crate) enum Sequence {
         key: Key,
         shape: Shape,
         protocol: Protocol,
+        /// How many were made.
+        made: AtomicUsize,
     },
     Encrypted(encrypted::Key),
 }
@@ -46,6 +49,7 @@ impl Sequence {
                 key,
                 shape,
                 protocol,
+                made: AtomicUsize::new(0),
             },
             SequenceSource::Encrypted { passphrase, offset } => {
                 let text = match passphrase {
@@ -102,7 +106,8 @@ impl Sequence {
         }
     }
 
-    /// The ports to hit for a request. Those of a keyed sequence stay the same for a step.
+    /// The ports to hit for a request, never twice the same if they are keyed or encrypted. The gate takes a keyed sequence of the step
+    /// after or before as well, and each of them once: another address, or another try, gets one of those.
     pub(super) fn hits(&self, request: &Request) -> Result<Vec<PortHit>, ExitError> {
         Ok(match self {
             Self::Plain(hits) => hits.clone(),
@@ -110,8 +115,14 @@ impl Sequence {
                 key,
                 shape,
                 protocol,
+                made,
             } => {
                 let step = step_at(request.timestamp_ms / 1000);
+                let step = match made.fetch_add(1, Ordering::Relaxed) % 3 {
+                    0 => step,
+                    1 => step.saturating_add(1),
+                    _ => step.saturating_sub(1),
+                };
                 let ports = postern_sequence::ports(key, step, *shape).into_iter();
                 let protocol = *protocol;
                 ports.map(|port| PortHit { protocol, port }).collect()
@@ -218,4 +229,38 @@ pub(super) fn lines(hits: &[PortHit], to: IpAddr) -> Vec<String> {
         _ => format!("{to} {}", hit.port),
     };
     hits.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hits(sequence: &Sequence) -> Vec<u16> {
+        let request = Request {
+            action: Action::Open,
+            allow: Allow::Source { prefix: 128 },
+            timestamp_ms: 640_000,
+            duration_s: 0,
+            target: None,
+            items: Vec::new(),
+        };
+        let hits = sequence.hits(&request).unwrap();
+        hits.iter().map(|hit| hit.port).collect()
+    }
+
+    #[test]
+    fn each_try_has_an_unused_step() {
+        let shape = Shape::new(20_000, 60_000, 6).unwrap();
+        let key = || Key::from_bytes([7; 32]);
+        let sequence = Sequence::Keyed {
+            key: key(),
+            shape,
+            protocol: Protocol::Tcp,
+            made: AtomicUsize::new(0),
+        };
+        for step in [10, 11, 9] {
+            let expected = postern_sequence::ports(&key(), step, shape);
+            assert_eq!(hits(&sequence), expected, "{step}");
+        }
+    }
 }
