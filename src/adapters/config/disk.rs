@@ -10,6 +10,8 @@ use crate::adapters::files::{self, FileError, FileErrorKind};
 use crate::model::exit::{CONFIG, ExitError, PERMISSION};
 use crate::model::settings::Settings;
 
+const MAKE_CONFIG: &str = "make it with posternd init, or name the right one";
+
 /// Reads and checks the whole config. The bundle holds keys: pass it on and drop it.
 /// Fails with exit code 78 and all problems, or with 77 if a file may not be read.
 pub fn load(path: &Path) -> Result<(Bundle, Settings), ExitError> {
@@ -71,15 +73,20 @@ pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
     };
     let users = files("users.d")?;
     Ok(Bundle {
-        main: Some(read_config(main)?),
+        main: Some(read_main(main)?),
         users,
         services: files("services.d")?,
         keys: Vec::new(),
     })
 }
 
+/// Reads `posternd.toml` alone.
+pub(crate) fn read_main(path: &Path) -> Result<BundleFile, FileError> {
+    read_config(path).map_err(|error| error.if_missing(MAKE_CONFIG))
+}
+
 /// Reads one of these files. Fails if it is missing, or others than its owner may read or replace it.
-pub(crate) fn read_config(path: &Path) -> Result<BundleFile, FileError> {
+fn read_config(path: &Path) -> Result<BundleFile, FileError> {
     Ok(BundleFile {
         path: path.to_owned(),
         text: files::read_config(path)?,

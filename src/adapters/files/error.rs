@@ -37,6 +37,16 @@ impl FileError {
         &self.path
     }
 
+    /// The same error, with this cure if the file does not exist.
+    #[cfg(feature = "daemon")]
+    #[must_use]
+    pub(crate) fn if_missing(mut self, cure: &str) -> Self {
+        if self.kind == FileErrorKind::NotFound {
+            cure.clone_into(&mut self.cure);
+        }
+        self
+    }
+
     pub(super) fn exposed(path: &Path, what: &str, cure: &str) -> Self {
         Self::new(path, FileErrorKind::Exposed, what, cure)
     }

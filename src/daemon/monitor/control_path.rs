@@ -17,7 +17,7 @@ pub(crate) struct ControlPath {
 /// Finds the control socket that this config names. The rest of the config may be wrong, because the daemon runs with an older one.
 /// A file that others could have written is not trusted.
 pub(crate) fn control_path(config: &Path) -> Result<ControlPath, ExitError> {
-    let named = match disk::read_config(config) {
+    let named = match disk::read_main(config) {
         Ok(main) => config::control_socket(&main).map_err(|problems| problems.to_string()),
         Err(error) => match error.kind() {
             FileErrorKind::NotFound | FileErrorKind::Permission => {
