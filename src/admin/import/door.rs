@@ -118,7 +118,7 @@ impl<'a> Reading<'a> {
             if earlier.any(|other| names.contains(&other.name.as_str())) {
                 self.refuse(
                     setting,
-                    "it stands twice in one door",
+                    "it is given twice in one door",
                     "remove one of the two",
                 );
             }

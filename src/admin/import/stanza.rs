@@ -100,7 +100,7 @@ fn known_settings(reading: &mut Reading<'_>) {
         {
             reading.refuse(
                 setting,
-                "it stands twice in one stanza",
+                "it is given twice in one stanza",
                 "remove one of the two",
             );
             continue;

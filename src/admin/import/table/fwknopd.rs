@@ -20,7 +20,7 @@ const NAME_LOCAL: &str = "add a [service.NAME] with ports and redirect, and give
 const SNAT: &str = "`[service.NAME] masquerade` of imported forwards";
 const CHAIN: &str = "its own chains, if the target is ACCEPT; else refused";
 
-/// Settings whose key stands in `[gate]`, which the administrator writes.
+/// Settings whose key belongs into `[gate]`, which the administrator writes.
 pub(crate) const BY_HAND: [&str; 5] = [
     "PCAP_INTF",
     "PCAP_FILTER",

@@ -134,7 +134,7 @@ fn wrong_doors_are_refused_with_their_message() {
         ),
         (
             "sequence = 1\ncommand = /bin/a\nseq_timeout = 5\ntimeout = 5",
-            "it stands twice",
+            "it is given twice",
         ),
         (
             "sequence = 1\ncommand = /bin/a\ncmd_timeout = x",

@@ -113,7 +113,7 @@ fn wrong_lines_are_refused_with_their_message() {
         ),
         (
             "OPEN_PORTS tcp/22\nOPEN_PORTS tcp/22",
-            "access.conf:5: OPEN_PORTS refused: it stands twice",
+            "access.conf:5: OPEN_PORTS refused: it is given twice",
         ),
         ("FORWARD_ALL Y", "FORWARD_ALL refused"),
         ("DISABLE_DNAT Y", "DISABLE_DNAT refused"),
