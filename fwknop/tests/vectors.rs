@@ -41,6 +41,20 @@ fn the_clients_packets_decode_field_by_field() {
     assert!(types.into_iter().eq(0..=6), "a vector for each type");
 }
 
+/// The client of ours writes the fields of a request as fwknop's own client did; only the random number differs.
+#[test]
+fn requests_are_written_as_the_client_does() {
+    for vector in vectors() {
+        let key = vector.key();
+        let request = open(&key, vector.wire.as_bytes()).unwrap().request;
+        let wire = key.seal(&request, &[7; 16]).unwrap();
+        let written = open(&key, wire.as_bytes()).unwrap();
+        let fields = |encoded: &str| encoded.split_once(':').unwrap().1.to_owned();
+        let expected = fields(&vector.expect.encoded);
+        assert_eq!(fields(&written.encoded), expected, "{}", vector.name);
+    }
+}
+
 #[test]
 fn the_mark_is_the_payloads_hash() {
     let mut marks = BTreeSet::new();

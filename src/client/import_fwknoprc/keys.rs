@@ -59,6 +59,10 @@ impl Reading<'_, '_> {
             let what = "packets in the mode legacy never have an HMAC";
             self.refuse(setting, what, "remove it, or the key of the HMAC");
         }
+        if key.is_some() && key == hmac_key {
+            let cure = "make two keys with fwknop --key-gen, for both sides";
+            self.refuse_section("both keys are the same", cure);
+        }
         let Some(key) = key else {
             if !self.refused {
                 let cure = "add KEY_BASE64 and HMAC_KEY_BASE64";

@@ -169,6 +169,10 @@ fn wrong_lines_are_refused_with_their_message() {
     for (text, part) in [
         ("[a]\nKEY x\n", "SPA_SERVER refused"),
         ("[a]\nSPA_SERVER a\n", "the section has no key"),
+        (
+            "[a]\nSPA_SERVER a\nKEY x\nHMAC_KEY_BASE64 eA==\n",
+            "rc:1: refused: both keys are the same",
+        ),
         ("KEY x\n", "the line is in no section"),
         ("[]\nSPA_SERVER a\nKEY x\n", "no name for a profile"),
         ("[-]\nSPA_SERVER a\nKEY x\n", "no name for a profile"),

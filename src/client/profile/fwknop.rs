@@ -79,6 +79,10 @@ pub(super) enum FwknopError {
         "fwknop has no HMAC; add hmac_key = \"…\", HMAC_KEY_BASE64 of .fwknoprc, or insecure_without_hmac = true"
     )]
     NoHmac,
+    #[error(
+        "both keys of fwknop are the same; make two keys with fwknop --key-gen, for both sides"
+    )]
+    SameKeys,
     #[error("packets in the mode legacy never have an HMAC; remove mode, or the key of the HMAC")]
     LegacyHmac,
     #[error("hmac requires hmac_key; add HMAC_KEY_BASE64 of .fwknoprc, or remove hmac")]
@@ -106,6 +110,12 @@ impl RawFwknop {
             folder,
         )?;
         has_length(hmac_key.as_ref(), MAC_KEY_MAX, KeyError::MacLength)?;
+        if let (Some(FwknopSecret::Bytes(key)), Some(FwknopSecret::Bytes(hmac_key))) =
+            (&key, &hmac_key)
+            && key == hmac_key
+        {
+            return Err(FwknopError::SameKeys);
+        }
         let hmac = match (hmac_key, self.mode, self.insecure_without_hmac) {
             (Some(_), Some(Mode::Legacy), _) => return Err(FwknopError::LegacyHmac),
             (Some(_), _, true) => {

@@ -119,25 +119,26 @@ key_file = "k"\ngate_public_key = "PUBLIC" => a shared key and parts of a key pa
 private_key = "KEY" => gate_public_key is missing;
 gate_public_key = "PUBLIC" => private_key is missing;
 psk = "KEY" => psk requires private_key and gate_public_key;
-fwknop = { hmac_key = "KEY" } => fwknop has no key; add key
+fwknop = { hmac_key = "PUBLIC" } => fwknop has no key; add key
 fwknop = { key = "KEY" } => fwknop has no HMAC; add hmac_key
 fwknop = { key = "KEY", hmac = "md5", insecure_without_hmac = true } => hmac requires hmac_key;
-fwknop = { key = "KEY", hmac_key = "KEY", mode = "legacy" } => packets in the mode legacy never have an HMAC;
-fwknop = { key = "KEY", hmac_key = "KEY", insecure_without_hmac = true } => fwknop has both hmac_key and insecure_without_hmac;
+fwknop = { key = "KEY", hmac_key = "PUBLIC", mode = "legacy" } => packets in the mode legacy never have an HMAC;
+fwknop = { key = "KEY", hmac_key = "PUBLIC", insecure_without_hmac = true } => fwknop has both hmac_key and insecure_without_hmac;
+fwknop = { key = "KEY", hmac_key = "KEY" } => both keys of fwknop are the same; make two keys
 fwknop = { key = "KEY", key_file = "k" } => fwknop has both key and key_file;
-fwknop = { passphrase = "WORDWORDWORDWORDWORDWORDWORDWORD+", hmac_key = "KEY" } => an encryption key must have 1 to 32 bytes;
+fwknop = { passphrase = "WORDWORDWORDWORDWORDWORDWORDWORD+", hmac_key = "PUBLIC" } => an encryption key must have 1 to 32 bytes;
 fwknop = { passphrase = "k", hmac_passphrase = "" } => an HMAC key must have 1 to 128 bytes;
-fwknop = { key = "not base64", hmac_key = "KEY" } => :3:18: a key must be base64 without stray bits; copy it
-fwknop = { passphrase = 271828, hmac_key = "KEY" } => :3:25: this is not a passphrase; write it in quotes
-fwknop = { key = "KEY", hmac_key = "KEY", hmac = "WORD" } => this is not a value of hmac; write one of md5
-fwknop = { key = "KEY", hmac_key = "KEY", mode = "WORD" } => this is not a value of mode; write cbc or legacy
-fwknop = { key = "KEY", hmac_key = "KEY", username = "a:b" } => no packet can state this username;
-fwknop = { key = "KEY", hmac_key = "KEY", nat_access = "10.0.0.5" } => this is not a place that a packet can name; write HOST:PORT
-fwknop = { key = "KEY", hmac_key = "KEY", nat_local = "[2001:db8::1]:22" } => this is not a place that a packet can name;
-fwknop = { key = "KEY", hmac_key = "KEY", nat_access = "a:1", nat_local = "a:1" } => fwknop has both nat_access and nat_local;
-fwknop = { key = "KEY", hmac_key = "KEY" }\nkey = "KEY" => fwknop and a key of Postern are both there;
-fwknop = { key = "KEY", hmac_key = "KEY" }\ncode = "ask" => fwknop and code are both there;
-fwknop = { key = "KEY", hmac_key = "KEY" }\ntarget = "a" => fwknop and target are both there;
+fwknop = { key = "not base64", hmac_key = "PUBLIC" } => :3:18: a key must be base64 without stray bits; copy it
+fwknop = { passphrase = 271828, hmac_key = "PUBLIC" } => :3:25: this is not a passphrase; write it in quotes
+fwknop = { key = "KEY", hmac_key = "PUBLIC", hmac = "WORD" } => this is not a value of hmac; write one of md5
+fwknop = { key = "KEY", hmac_key = "PUBLIC", mode = "WORD" } => this is not a value of mode; write cbc or legacy
+fwknop = { key = "KEY", hmac_key = "PUBLIC", username = "a:b" } => no packet can state this username;
+fwknop = { key = "KEY", hmac_key = "PUBLIC", nat_access = "10.0.0.5" } => this is not a place that a packet can name; write HOST:PORT
+fwknop = { key = "KEY", hmac_key = "PUBLIC", nat_local = "[2001:db8::1]:22" } => this is not a place that a packet can name;
+fwknop = { key = "KEY", hmac_key = "PUBLIC", nat_access = "a:1", nat_local = "a:1" } => fwknop has both nat_access and nat_local;
+fwknop = { key = "KEY", hmac_key = "PUBLIC" }\nkey = "KEY" => fwknop and a key of Postern are both there;
+fwknop = { key = "KEY", hmac_key = "PUBLIC" }\ncode = "ask" => fwknop and code are both there;
+fwknop = { key = "KEY", hmac_key = "PUBLIC" }\ntarget = "a" => fwknop and target are both there;
 "#;
 
 #[test]
