@@ -203,6 +203,12 @@ pub enum CaptureSpec {
     Udp {
         port: u16,
     },
+    /// The socket of a group of NFLOG, for knocks and hits.
+    Nflog {
+        group: u16,
+        /// Name and index of each interface; empty for every interface.
+        interfaces: Vec<(String, u32)>,
+    },
     /// Log lines with hits of sequences.
     Log(LogSource),
     /// A filtered packet socket that receives hits of sequences.
@@ -212,7 +218,8 @@ pub enum CaptureSpec {
     },
 }
 
-/// The interface, `any` for all of them, the port of a bound socket: `udp/62201`, or the source of log lines.
+/// The interface, `any` for all of them, the port of a bound socket: `udp/62201`, the group of NFLOG: `nflog/5`, or the source of
+/// log lines.
 impl fmt::Display for CaptureSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -224,6 +231,7 @@ impl fmt::Display for CaptureSpec {
                 interface: None, ..
             } => f.write_str("any"),
             Self::Udp { port } => write!(f, "udp/{port}"),
+            Self::Nflog { group, .. } => write!(f, "nflog/{group}"),
             Self::Log(source) => source.fmt(f),
             Self::Sequences { interface, .. } => {
                 let interface = interface.as_deref().unwrap_or("any");

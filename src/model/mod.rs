@@ -40,6 +40,7 @@ pub mod run;
 #[cfg(feature = "daemon")]
 pub mod self_test;
 #[cfg(feature = "daemon")]
+pub mod sensor;
 pub mod sequence_ports;
 pub mod service;
 #[cfg(feature = "daemon")]

@@ -17,6 +17,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::host_set::ServiceSets;
 use crate::model::packet_mark::PacketMark;
 use crate::model::policy::Policy;
+use crate::model::sensor::Sensor;
 use crate::model::sequence_ports::SequencePorts;
 use crate::model::service::Ports;
 
@@ -66,10 +67,20 @@ pub enum CaptureKind {
     Packet,
     /// Through a bound UDP socket that never answers.
     Udp,
-    /// Packets that the firewall logs to this group of NFLOG.
+    /// From this group of NFLOG, to which Postern's own rules send the packets.
     Nflog(u16),
     /// Not at all: only sequences open, and the log sensor sees their hits.
     None,
+}
+
+impl CaptureKind {
+    /// The group of NFLOG that it reads.
+    pub(crate) fn nflog_group(self) -> Option<u16> {
+        match self {
+            Self::Nflog(group) => Some(group),
+            Self::Packet | Self::Udp | Self::None => None,
+        }
+    }
 }
 
 /// Log lines of the firewall that are hits of sequences.
@@ -239,6 +250,8 @@ pub struct Protection {
     pub sets: Vec<ServiceSets>,
     /// The group of NFLOG that gets the headers of some of the dropped packets.
     pub nflog_group: Option<u16>,
+    /// What the rules send to the engine, in place of a packet socket.
+    pub sensor: Option<Sensor>,
 }
 
 /// A knock port that a socket of this host uses.
@@ -345,6 +358,11 @@ impl Settings {
                 NflogGroup::Group(group) => Some(group),
                 NflogGroup::Auto | NflogGroup::None => None,
             },
+            sensor: self
+                .gate
+                .capture
+                .nflog_group()
+                .map(|group| Sensor::new(group, self.fwknop_users > 0, self.sequences.only_syn)),
         }
     }
 

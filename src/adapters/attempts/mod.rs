@@ -11,8 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use crate::adapters::netlink::attributes::{Attributes, find};
-use crate::adapters::netlink::{Message, Messages, Netlink};
+use crate::adapters::netlink::nflog;
 use crate::model::attempt::Attempt;
 
 mod packet;
@@ -25,50 +24,23 @@ const GROUPS_TRIED: u16 = 16;
 const COPIED: u32 = 64;
 
 const BUFFER: usize = 16 * 1024;
+/// The usual one of a socket. The rules send a few packets a second.
+const RECEIVE_BUFFER: usize = 212_992;
 
-// linux/netfilter/nfnetlink.h and nfnetlink_log.h
-const NETLINK_NETFILTER: isize = 12;
-const PACKET: u16 = 4 << 8;
-const CONFIG: u16 = 4 << 8 | 1;
-const CONFIG_COMMAND: u16 = 1;
-const CONFIG_MODE: u16 = 2;
-const CONFIG_THRESHOLD: u16 = 5;
-const BIND: u8 = 1;
-const COPY_PACKET: u8 = 2;
-const PAYLOAD: u16 = 9;
-const NFGENMSG_LEN: usize = 4;
-
-/// Binds this group, or the next free one. The kernel refuses a group that another program has.
-pub(crate) fn open(group: Option<u16>) -> io::Result<(u16, OwnedFd)> {
+/// Binds this group, or the next free one but `other`. The kernel refuses a group that another program has.
+pub(crate) fn open(group: Option<u16>, other: Option<u16>) -> io::Result<(u16, OwnedFd)> {
     let tried = match group {
         Some(group) => group..=group,
         None => FIRST_GROUP..=FIRST_GROUP.saturating_add(GROUPS_TRIED),
     };
     let mut refused = io::Error::from(Errno::BUSY);
-    for group in tried {
-        match bind(group) {
+    for group in tried.filter(|group| Some(*group) != other) {
+        match nflog::bind(group, COPIED, RECEIVE_BUFFER) {
             Ok(socket) => return Ok((group, socket)),
             Err(error) => refused = error,
         }
     }
     Err(refused)
-}
-
-fn bind(group: u16) -> io::Result<OwnedFd> {
-    let mut netlink = Netlink::open(NETLINK_NETFILTER)?;
-    let copied = COPIED.to_be_bytes();
-    let attributes = Attributes::new()
-        .bytes(CONFIG_COMMAND, &[BIND])
-        .bytes(CONFIG_MODE, &[&copied[..], &[COPY_PACKET, 0]].concat())
-        .number(CONFIG_THRESHOLD, 1);
-    let [high, low] = group.to_be_bytes();
-    let config = Message::new(CONFIG, 0, &[0, 0, high, low], &attributes);
-    let done = netlink.send_each(&[config]).map_err(io::Error::other)?;
-    match done.first() {
-        Some(Ok(())) => netlink.as_fd().try_clone_to_owned(),
-        Some(Err(errno)) => Err((*errno).into()),
-        None => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
 }
 
 /// The engine's side.
@@ -115,18 +87,17 @@ impl AttemptReader {
 
 /// The attempts in what the kernel sent.
 pub fn read(datagram: &[u8]) -> Vec<Attempt> {
-    let packets = Messages::of(datagram).flatten();
-    let packets = packets.filter(|message| message.message_type() == PACKET);
-    let attempts = packets.filter_map(|message| {
-        let attributes = message.payload().get(NFGENMSG_LEN..)?;
-        packet::read(find(attributes, PAYLOAD)?)
-    });
-    attempts.collect()
+    let packets = nflog::packets(datagram);
+    packets
+        .filter_map(|packet| packet::read(packet.bytes))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::netlink::attributes::Attributes;
+    use crate::adapters::netlink::nflog::{PACKET, PAYLOAD};
 
     fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
         let attributes = Attributes::new().number(10, 7).bytes(PAYLOAD, payload);

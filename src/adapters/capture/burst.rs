@@ -3,33 +3,31 @@
 //! It never waits, and allocates once for each thread. `benches/capture.rs` measures the cost of a packet.
 
 use std::cell::RefCell;
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 
-use super::filter::SNAP;
-
 /// Packets in one call. A greater number does not reduce the cost of a packet.
 const PACKETS_MAX: usize = 64;
-const LENGTH_MAX: usize = SNAP as usize;
 
 thread_local! {
     // it contains pointers, so it stays with its thread
     static HEADERS: RefCell<MultiHeaders<()>> = RefCell::new(MultiHeaders::preallocate(PACKETS_MAX, None));
 }
 
-pub(super) struct Burst {
-    packets: Box<[[u8; LENGTH_MAX]; PACKETS_MAX]>,
+/// Packets, each cut to `LENGTH` bytes.
+pub(super) struct Burst<const LENGTH: usize> {
+    packets: Box<[[u8; LENGTH]; PACKETS_MAX]>,
     lengths: [usize; PACKETS_MAX],
     next: usize,
     count: usize,
 }
 
-impl Burst {
+impl<const LENGTH: usize> Burst<LENGTH> {
     pub(super) fn new() -> Self {
         Self {
-            packets: Box::new([[0; LENGTH_MAX]; PACKETS_MAX]),
+            packets: Box::new([[0; LENGTH]; PACKETS_MAX]),
             lengths: [0; PACKETS_MAX],
             next: 0,
             count: 0,
@@ -44,22 +42,20 @@ impl Burst {
         self.count == PACKETS_MAX
     }
 
-    /// Takes the waiting packets and returns their number. An error counts as none: the next wait on the socket
-    /// reports it.
-    pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> usize {
+    /// Takes the waiting packets and returns their number.
+    pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         (self.next, self.count) = (0, 0);
         HEADERS.with_borrow_mut(|headers| {
             let packets = self.packets.each_mut();
             let mut buffers = packets.map(|packet| [IoSliceMut::new(packet)]);
             let (socket, buffers) = (socket.as_raw_fd(), buffers.iter_mut());
-            if let Ok(messages) = recvmmsg(socket, headers, buffers, MsgFlags::MSG_DONTWAIT, None) {
-                for (message, length) in messages.zip(&mut self.lengths) {
-                    *length = message.bytes;
-                    self.count += 1;
-                }
+            let messages = recvmmsg(socket, headers, buffers, MsgFlags::MSG_DONTWAIT, None)?;
+            for (message, length) in messages.zip(&mut self.lengths) {
+                *length = message.bytes;
+                self.count += 1;
             }
-        });
-        self.count
+            Ok(self.count)
+        })
     }
 
     pub(super) fn next(&mut self) -> Option<&[u8]> {

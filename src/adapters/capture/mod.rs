@@ -19,6 +19,7 @@ pub mod hit_filter;
 pub mod hit_frame;
 pub(crate) mod line_counters;
 pub mod log;
+pub mod nflog;
 pub mod packet;
 pub mod recording;
 pub mod udp;
@@ -50,7 +51,7 @@ pub enum Caught {
     },
 }
 
-/// A source of datagrams: `packet` (passive) or `udp` (bound, never answering).
+/// A source of datagrams: `packet` (passive), `udp` (bound, never answering) or `nflog` (from the firewall's rules).
 pub trait Capture: Send {
     /// Waits up to about a second for the next report.
     fn next(&mut self) -> std::io::Result<Caught>;
@@ -58,6 +59,11 @@ pub trait Capture: Send {
     /// Whether the next call may have to wait. While it is false, datagrams may be passed on together.
     fn waits(&self) -> bool {
         true
+    }
+
+    /// Whether it has taken packets from a socket that engines share, and not returned them yet.
+    fn holds(&self) -> bool {
+        false
     }
 
     /// The counter of datagrams that the kernel dropped on its socket, if it has a socket.

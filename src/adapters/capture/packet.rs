@@ -88,7 +88,7 @@ impl CapturedInterface {
         Self { name, index }
     }
 
-    fn index(&self) -> u32 {
+    pub(super) fn index(&self) -> u32 {
         self.index.load(Ordering::Relaxed)
     }
 }
@@ -101,7 +101,7 @@ pub struct PacketCapture {
     interface: Option<CapturedInterface>,
     wanted: Wanted,
     state: State,
-    burst: Burst,
+    burst: Burst<{ filter::SNAP as usize }>,
     since_wait: usize,
     failures: u32,
 }
@@ -214,7 +214,7 @@ impl Capture for PacketCapture {
                 self.since_wait = 0;
                 sleep(FLOOD_PAUSE);
             }
-            self.since_wait += self.burst.fill(self.socket.as_fd());
+            self.since_wait += self.burst.fill(self.socket.as_fd()).unwrap_or_default();
             if self.burst.is_over() {
                 // the next call waits, so the caller may first handle what came
                 return Ok(Caught::Nothing);
@@ -234,7 +234,9 @@ impl Capture for PacketCapture {
             State::Listening(bound) => match bound.receiver.next() {
                 Ok(packet) => {
                     self.failures = 0;
-                    self.since_wait = self.burst.fill(self.socket.as_fd());
+                    // An error counts as none: the next wait reports it.
+                    let filled = self.burst.fill(self.socket.as_fd());
+                    self.since_wait = filled.unwrap_or_default();
                     return Ok(caught(packet, &self.wanted));
                 }
                 Err(error) => error,

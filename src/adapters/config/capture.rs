@@ -8,7 +8,9 @@ use toml::de::{DeTable, DeValue};
 use super::fields::{Fields, wrong_type};
 use super::problem::{Refusal, quoted, refusal};
 use super::values;
-use crate::model::settings::{CaptureKind, LogSensor, LogSource};
+use crate::model::settings::{
+    CaptureKind, DriverKind, Firewall, Gate, LogSensor, LogSource, NflogGroup,
+};
 
 const NAMES: [&str; 4] = ["nflog", "kmsg", "journal", "log"];
 const FORM: &str =
@@ -32,17 +34,6 @@ pub(super) fn read(gate: &Fields<'_>) -> Option<(CaptureKind, Option<LogSensor>)
         _ => vec![value],
     };
     let sources: Vec<_> = items.iter().map(|item| source(gate, item)).collect();
-    let nflog = sources.iter().flatten();
-    let mut nflog = nflog.filter(|one| matches!(one, Source::Datagrams(CaptureKind::Nflog(_))));
-    if nflog.next().is_some() {
-        let what = "this version of posternd cannot read from NFLOG yet";
-        gate.refuse(
-            "capture",
-            what,
-            "write capture = \"packet\", or remove capture",
-        );
-        return None;
-    }
     let sources: Vec<Source> = sources.into_iter().collect::<Option<_>>()?;
     let mut sources = sources.into_iter();
     match (sources.next(), sources.next(), sources.next()) {
@@ -59,6 +50,22 @@ pub(super) fn read(gate: &Fields<'_>) -> Option<(CaptureKind, Option<LogSensor>)
             gate.refuse("capture", what, cure);
             None
         }
+    }
+}
+
+/// Postern's own rules send the packets, to a group that no other rule of its own has.
+pub(super) fn check(fields: &Fields<'_>, gate: Option<&Gate>, firewall: &Firewall) {
+    let Some(group) = gate.and_then(|gate| gate.capture.nflog_group()) else {
+        return;
+    };
+    if firewall.backend == DriverKind::Command {
+        let what = "with backend = \"command\", posternd has no rule that sends packets to a group";
+        let cure = "write capture = \"packet\", or another backend in [firewall]";
+        fields.refuse("capture", what, cure);
+    }
+    if firewall.nflog_group == NflogGroup::Group(group) {
+        let what = format!("nflog_group of [firewall] is {group}, too");
+        fields.refuse("capture", what, "write another group in one of the two");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use toml::de::DeTable;
 
+use super::capture;
 use super::config_text::ConfigText;
 use super::fields::Fields;
 use super::firewall;
@@ -40,13 +41,17 @@ impl MainFile {
         if let Some(sections) = top.table("service", "[service.NAME]") {
             services::read(&sections, firewall.backend, &mut services);
         }
-        let gate = top.table("gate", "[gate]");
+        let fields = top.table("gate", "[gate]");
+        let gate = fields.as_ref().and_then(gate::read);
+        if let Some(fields) = &fields {
+            capture::check(fields, gate.as_ref(), &firewall);
+        }
         let metrics = top.table("metrics", "[metrics]");
         Self {
-            gate_key: gate
+            gate_key: fields
                 .as_ref()
                 .map_or(GateKey::Refused, |fields| gate::read_key(fields, key_files)),
-            gate: gate.and_then(|fields| gate::read(&fields)),
+            gate,
             firewall,
             metrics: metrics.map_or_else(Metrics::default, |fields| metrics_of(&fields)),
             services,

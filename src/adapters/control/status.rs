@@ -43,7 +43,8 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureStatus {
-    /// An interface, `any` for all of them, the port of a bound socket such as `udp/62201`, or the source of log lines.
+    /// An interface, `any` for all of them, the port of a bound socket such as `udp/62201`, a group such as `nflog/5`, or the source of
+    /// log lines.
     pub name: String,
     pub listening: bool,
     pub why: Option<String>,

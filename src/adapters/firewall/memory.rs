@@ -74,7 +74,8 @@ impl State {
         live: &[Grant],
     ) -> Result<(), FirewallError> {
         self.step(family)?;
-        if self.lacks_nflog && protection.nflog_group.is_some() {
+        let logs = protection.nflog_group.is_some() || protection.sensor.is_some();
+        if self.lacks_nflog && logs {
             return Err(FirewallError::Unsupported("no NFLOG".to_owned()));
         }
         let live: Vec<Grant> = of(family, live).cloned().collect();

@@ -3,6 +3,7 @@
 pub(crate) mod attributes;
 mod events;
 mod links;
+pub(crate) mod nflog;
 mod socket;
 
 pub(crate) use events::{Event, RulesetEvents};

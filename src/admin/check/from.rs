@@ -52,6 +52,8 @@ pub(crate) fn judge(
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) dropping: Vec<DroppingChain>,
+    /// What sees knocks before the host's own rules, if it is a rule.
+    pub(crate) sensor: Option<String>,
     /// The commands that insert every rule, also those that are there already.
     pub(crate) rules: Vec<String>,
 }
@@ -71,6 +73,10 @@ pub(crate) fn plan(config: &Path) -> Result<Plan, ExitError> {
         .map_err(|why| ExitError::new(UNAVAILABLE, why))?;
     Ok(Plan {
         dropping: host::dropping(&settings, &snapshot),
+        sensor: protection.sensor.map(|sensor| {
+            let group = sensor.group;
+            format!("knocks need no rule here: posternd's own rules send them to group {group} of NFLOG first")
+        }),
         rules: opening::commands(&plan.changes),
     })
 }

@@ -80,7 +80,7 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
         }
         Err(stop) => findings.error("run-as", &stop),
     }
-    if let Err(stop) = rights::check() {
+    if let Err(stop) = rights::check_monitor(settings.gate.capture) {
         let what = "the firewall and the interfaces were not checked";
         findings.add(Finding::warning("rights", stop).detail(what));
         return;
@@ -221,6 +221,12 @@ fn check_config(settings: &Settings, findings: &mut Findings) {
         let what = "no user is configured, so nobody can open anything";
         let cure = "add one with: posternd user add NAME -s tcp/22";
         findings.add(Finding::warning("no-user", what).detail(cure));
+    }
+    if let Some(group) = settings.gate.capture.nflog_group() {
+        let what = format!("knocks come through group {group} of NFLOG, without a packet socket");
+        let how =
+            "posternd adds the rules that send them there, before the host's own, and removes them";
+        findings.add(Finding::note("nflog", what).detail(how));
     }
     if settings.gate.capture == CaptureKind::Udp && settings.gate.interfaces != Interfaces::Any {
         let why = "with capture = \"udp\", posternd receives on every interface";

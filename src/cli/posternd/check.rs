@@ -36,6 +36,9 @@ pub(super) fn carry_out(check: &Check) -> Result<ExitCode, ExitError> {
         for chain in &plan.dropping {
             let _ = writeln!(text, "# {chain}");
         }
+        if let Some(line) = &plan.sensor {
+            let _ = writeln!(text, "# {line}");
+        }
         for command in &plan.rules {
             let _ = writeln!(text, "{command}");
         }

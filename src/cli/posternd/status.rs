@@ -202,11 +202,12 @@ fn firewall_lines(state: &FirewallState) -> String {
 }
 
 fn capture_line(capture: &CaptureStatus) -> String {
-    let name = match capture.name.as_str() {
-        "any" => "every interface",
-        "kmsg" => "the kernel's log",
-        "journal" => "the journal",
-        name => name,
+    let name = match (capture.name.as_str(), capture.name.strip_prefix("nflog/")) {
+        ("any", _) => "every interface".to_owned(),
+        ("kmsg", _) => "the kernel's log".to_owned(),
+        ("journal", _) => "the journal".to_owned(),
+        (_, Some(group)) => format!("group {group} of NFLOG"),
+        (name, None) => name.to_owned(),
     };
     let what = if capture.malformed.is_some() {
         "hit"

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::adapters::attempts::AttemptReader;
 use crate::adapters::capture::Capture;
 use crate::adapters::capture::log::{LogCapture, NextFile};
+use crate::adapters::capture::nflog::NflogCapture;
 use crate::adapters::capture::packet::{CapturedInterface, PacketCapture};
 use crate::adapters::capture::udp::UdpCapture;
 use crate::adapters::clock;
@@ -225,6 +226,15 @@ fn capture(
             let capture = PacketCapture::of_hits(descriptor, interface);
             let doing = "listening for hits of sequences";
             Box::new(capture.map_err(ExitError::system(doing))?)
+        }
+        CaptureSpec::Nflog {
+            interfaces: named, ..
+        } => {
+            let named = named.into_iter();
+            let named = named.map(|(name, index)| CapturedInterface::new(name, index));
+            let named: Vec<CapturedInterface> = named.collect();
+            interfaces.extend(named.iter().cloned());
+            Box::new(NflogCapture::new(descriptor, named, ports.to_vec()))
         }
         CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
         CaptureSpec::Log(source) => {

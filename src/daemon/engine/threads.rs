@@ -98,7 +98,7 @@ pub(super) fn capture(
         let mut batch = batches.take();
         let hit_batches = BatchPool::new();
         let mut hits = hit_batches.take();
-        while !finish.load(Ordering::Relaxed) {
+        while !finish.load(Ordering::Relaxed) || capture.holds() {
             let change = match capture.next() {
                 Ok(Caught::Datagram(datagram)) => {
                     received.fetch_add(1, Ordering::Relaxed);

@@ -28,14 +28,12 @@ impl AttemptSocket {
         if settings.firewall.backend == DriverKind::Command {
             return Self { asked, bound: None };
         }
-        let opened = attempts::open(group);
+        let opened = attempts::open(group, settings.gate.capture.nflog_group());
         let opened = opened.and_then(|(group, socket)| Ok((group, lock_filter(socket)?)));
         let bound = match (opened, group) {
             (Ok(bound), _) => Some(bound),
             (Err(error), Some(group)) => {
-                warn!(
-                    "attempts without a grant are not shown: group {group} of NFLOG: {error} (does another program use it?)"
-                );
+                warn!("attempts without a grant are not shown: group {group} of NFLOG: {error}");
                 None
             }
             (Err(error), None) => {

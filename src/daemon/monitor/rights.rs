@@ -6,6 +6,7 @@ use caps::{CapSet, Capability};
 
 use crate::adapters::files;
 use crate::model::exit::{CONFIG, ExitError, PERMISSION};
+use crate::model::settings::CaptureKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RunAs {
@@ -14,22 +15,31 @@ pub(crate) struct RunAs {
     pub note: Option<String>,
 }
 
-const NEEDED: [(Capability, &str); 2] = [
-    (Capability::CAP_NET_ADMIN, "to change the firewall"),
-    (Capability::CAP_NET_RAW, "to capture knocks"),
-];
-
-/// Checks that this process may be a monitor.
+/// Checks that this process may change the firewall.
 pub(crate) fn check() -> Result<(), ExitError> {
-    for (capability, what_for) in NEEDED {
-        if !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false) {
-            return Err(ExitError::new(
-                PERMISSION,
-                format!("{capability} is missing, which posternd needs {what_for}; run it as root"),
-            ));
-        }
+    require(Capability::CAP_NET_ADMIN, "to change the firewall", "")
+}
+
+/// Checks that this process may be the monitor of a gate that captures so.
+pub(crate) fn check_monitor(capture: CaptureKind) -> Result<(), ExitError> {
+    check()?;
+    if capture != CaptureKind::Packet {
+        return Ok(());
     }
-    Ok(())
+    let or_else = ", or write capture = { nflog = 5 } in [gate]";
+    require(Capability::CAP_NET_RAW, "to capture knocks", or_else)
+}
+
+fn require(capability: Capability, what_for: &str, or_else: &str) -> Result<(), ExitError> {
+    if caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false) {
+        return Ok(());
+    }
+    Err(ExitError::new(
+        PERMISSION,
+        format!(
+            "{capability} is missing, which posternd needs {what_for}; run it as root{or_else}"
+        ),
+    ))
 }
 
 pub(crate) fn run_as(name: &str) -> Result<RunAs, ExitError> {

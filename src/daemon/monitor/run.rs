@@ -35,7 +35,7 @@ fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitE
     let (bundle, settings) = disk::load(config)?;
     // Its keys are for the engine only.
     drop(bundle);
-    rights::check()?;
+    rights::check_monitor(settings.gate.capture)?;
     let run_as = rights::run_as(&settings.gate.run_as)?;
     directories::check_control(&settings.gate.control_socket)?;
     let _lock = directories::lock(&settings.gate.control_socket)?;

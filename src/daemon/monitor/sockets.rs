@@ -80,11 +80,14 @@ pub(super) fn captures(
             let sockets = names.iter().cloned().map(Some).map(packet);
             sockets.collect::<Result<_, ExitError>>()?
         }
+        (CaptureKind::Nflog(group), listened) => {
+            return nflog(group, listened, bound, interfaces).map(|socket| vec![socket]);
+        }
         (CaptureKind::Udp, _) => {
             let sockets = gate.ports.iter().map(|port| udp(*port, bound));
             sockets.collect::<Result<_, _>>()?
         }
-        (CaptureKind::Nflog(_) | CaptureKind::None, _) => Vec::new(),
+        (CaptureKind::None, _) => Vec::new(),
     };
     let hits = sequences(settings, interfaces)?;
     Ok(knocks.into_iter().chain(hits).collect())
@@ -111,6 +114,31 @@ fn sequences(
         Ok((CaptureSpec::Sequences { interface, index }, socket))
     };
     names.into_iter().map(open).collect()
+}
+
+/// One socket gets knocks and hits.
+fn nflog(
+    group: u16,
+    listened: &Interfaces,
+    bound: &[(CaptureSpec, OwnedFd)],
+    interfaces: &mut InterfaceTable,
+) -> Result<(CaptureSpec, OwnedFd), ExitError> {
+    let names = match listened {
+        Interfaces::Any => &[][..],
+        Interfaces::Named(names) => names,
+    };
+    let index = |name: &String| Ok((name.clone(), interfaces.index(name)?));
+    let named = names.iter().map(index).collect::<Result<_, ExitError>>()?;
+    let is_same =
+        |spec: &CaptureSpec| matches!(spec, CaptureSpec::Nflog { group: old, .. } if *old == group);
+    let doing = format!("capture: binding group {group} of NFLOG");
+    let socket = match bound.iter().find(|(spec, _)| is_same(spec)) {
+        Some((_, socket)) => socket.try_clone(),
+        None => capture::nflog::open(group).and_then(lock_filter),
+    };
+    let interfaces = named;
+    let spec = CaptureSpec::Nflog { group, interfaces };
+    Ok((spec, socket.map_err(ExitError::system(doing))?))
 }
 
 fn udp(port: u16, bound: &[(CaptureSpec, OwnedFd)]) -> Result<(CaptureSpec, OwnedFd), ExitError> {

@@ -17,6 +17,12 @@ fn keys(user: &str) -> [String; 2] {
     ["key", "mac"].map(|which| STANDARD.encode(seed(&format!("fwknop {which} of {user}"))))
 }
 
+/// The keys of a user who may open the service.
+pub(super) fn lines(user: &str) -> String {
+    let [key, hmac] = keys(user);
+    format!("fwknop = {{ key = \"{key}\", hmac_key = \"{hmac}\" }}\nservices = [\"tcp/{SERVICE}\"]")
+}
+
 fn plan(backend: &str) -> GateConfig {
     let [key, hmac] = keys("alice");
     let lines = format!(
@@ -59,7 +65,7 @@ fn fwknop_with(client: &Client, user: &str, words: &[&str]) -> Ran {
     }
 }
 
-fn knock(client: &Client, user: &str, words: &str) {
+pub(super) fn knock(client: &Client, user: &str, words: &str) {
     let ran = fwknop(client, user, words);
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }

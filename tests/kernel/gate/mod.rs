@@ -34,6 +34,7 @@ mod reload;
 mod resolvers;
 mod restart;
 mod scans;
+mod sensor;
 mod sequence_load;
 mod sequences;
 mod silence;
@@ -54,6 +55,13 @@ const PYTHON: &[Requirement] = &[Program("python3")];
 const FWKNOP: &[Requirement] = &[Program("fwknop")];
 const FWKNOPD: &[Requirement] = &[Program("fwknopd"), Program("iptables")];
 const KNOCK: &[Requirement] = &[Program("knock")];
+const CLASSIC: &[Requirement] = &[
+    Program("fwknop"),
+    Program("knock"),
+    Program("nft"),
+    Program("iptables"),
+];
+const SENSOR: &[Requirement] = &[Requirement::Root, Program("setpriv"), Program("nft")];
 const KNOCK_OPENSSL: &[Requirement] = &[Program("knock"), Program("python3"), Program("openssl")];
 const NFT: &[Requirement] = &[Program("nft")];
 const SYSCTL: &[Requirement] = &[Program("sysctl")];
@@ -138,6 +146,12 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     SETPRIV: privileges::engine_has_no_privileges,
     SETPRIV: privileges::monitor_keeps_only_needed_capabilities,
     NONE: silence::gate_sends_no_frame,
+    SENSOR: sensor::knocks_open_without_a_packet_socket,
+    CLASSIC: sensor::classic_clients_open_on_a_dropping_host,
+    PYTHON: sensor::taken_group_stops_the_start,
+    NONE: sensor::full_nflog_socket_is_counted,
+    NONE: sensor::nflog_knocks_count_on_named_interfaces,
+    NONE: sensor::reload_with_nflog_loses_no_knock,
     KNOCK: sequences::knockd_client_opens_the_service,
     KNOCK: sequences::sequence_ports_answer_nobody,
     KNOCK: sequences::keyed_sequence_opens_once,

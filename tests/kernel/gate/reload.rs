@@ -10,7 +10,7 @@ use postern_harness::{FAMILIES, Family, GateConfig, World, wait_for};
 
 const KNOCKS: u8 = 100;
 
-fn plan(backend: &'static str) -> GateConfig {
+pub(super) fn plan(backend: &'static str) -> GateConfig {
     let quota = "quota = \"1000/min\"\nmax_grants = 1000";
     GateConfig::empty(backend)
         .member("alice", quota)

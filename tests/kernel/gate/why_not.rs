@@ -157,18 +157,18 @@ pub(crate) fn slightly_wrong_clock_is_logged_once(backend: &'static str) {
     world.daemon.expect_logged(1, &words);
 }
 
-/// Another program logs packets through a group.
-pub(crate) fn busy_nflog_group_is_left_alone(backend: &'static str) {
-    const BIND: &str = "import socket, struct, time
+/// Another program binds a group of NFLOG.
+pub(super) fn bind_group(world: &World, group: u16) -> Running {
+    const BIND: &str = "import socket, struct, sys, time
 s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-s.send(struct.pack('=IHHIIBBHHHI', 28, 0x401, 5, 1, 0, 0, 0, socket.htons(62201), 5, 1, 1))
+s.send(struct.pack('=IHHIIBBHHHI', 28, 0x401, 5, 1, 0, 0, 0, socket.htons(int(sys.argv[1])), 5, 1, 1))
 assert s.recv(64)[16:20] == bytes(4)
 print('bound', flush=True)
 time.sleep(600)";
-    let mut world = World::prepare(&GateConfig::new(backend));
-    let mut other = Running(world.gate.run(|| {
+    let mut other = Running(world.gate.run(move || {
         let mut python = Command::new(find("python3").unwrap());
-        python.args(["-c", BIND]).stdout(Stdio::piped());
+        python.args(["-c", BIND, &group.to_string()]);
+        python.stdout(Stdio::piped());
         python.spawn().unwrap()
     }));
     let mut bound = [0; 5];
@@ -179,6 +179,13 @@ time.sleep(600)";
         .unwrap()
         .read_exact(&mut bound)
         .unwrap();
+    other
+}
+
+/// Another program logs packets through a group.
+pub(crate) fn busy_nflog_group_is_left_alone(backend: &'static str) {
+    let mut world = World::prepare(&GateConfig::new(backend));
+    let _other = bind_group(&world, 62201);
     for (line, group) in [
         ("", "62202"),
         ("nflog_group = 7", "7"),

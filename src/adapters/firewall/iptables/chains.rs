@@ -18,6 +18,12 @@ pub(super) const PROBE: &str = "POSTERN-PROBE";
 /// All chains in table filter; a chain that jumps comes before the chain that it jumps to.
 pub(super) const FILTER_CHAINS: [&str; 6] =
     [INPUT, INPUT_GRANTS, FORWARD, FORWARD_GRANTS, MARK, PROBE];
+/// Table raw: the first rule of PREROUTING jumps to it. It sends what may be knocks and hits to the next chain.
+pub(super) const SENSOR: &str = "POSTERN-SENSOR";
+/// Table raw: logs knocks and hits for the engine.
+pub(super) const SENSED: &str = "POSTERN-SENSED";
+/// A chain that jumps comes before the chain that it jumps to.
+pub(super) const RAW_CHAINS: [&str; 2] = [SENSOR, SENSED];
 /// Table nat: the first rule of PREROUTING jumps to it.
 pub(super) const DNAT: &str = "POSTERN-DNAT";
 /// Table nat: the first rule of POSTROUTING jumps to it.
@@ -32,6 +38,7 @@ pub(super) const CREATED_NAT: &str = "POSTERN-NEW-NAT";
 pub(super) struct NeededChains {
     pub(super) forward: bool,
     pub(super) nat: bool,
+    pub(super) sensor: bool,
 }
 
 impl NeededChains {
@@ -43,6 +50,17 @@ impl NeededChains {
         Self {
             forward: leads_behind || targeted || !protection.behind.is_empty(),
             nat: forwards.any(|forward| forward.takes(family)),
+            sensor: protection.sensor.is_some(),
+        }
+    }
+
+    /// The tables with these chains.
+    pub(super) fn tables(self) -> &'static [&'static str] {
+        match (self.nat, self.sensor) {
+            (false, false) => &["filter"],
+            (false, true) => &["filter", "raw"],
+            (true, false) => &["filter", "nat"],
+            (true, true) => &["filter", "nat", "raw"],
         }
     }
 }

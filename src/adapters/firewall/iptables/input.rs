@@ -5,12 +5,12 @@
 
 use super::chains::{
     CREATED_FILTER, CREATED_NAT, DNAT, FILTER_CHAINS, FORWARD, FORWARD_GRANTS, GRANT_CHAINS, INPUT,
-    INPUT_GRANTS, MARK, NAT_CHAINS, NeededChains, PROBE, SNAT,
+    INPUT_GRANTS, MARK, NAT_CHAINS, NeededChains, PROBE, RAW_CHAINS, SENSED, SENSOR, SNAT,
 };
-use super::forward;
 use super::marks::marking;
 use super::rules::{Form, grant_rules, protection_rules};
 use super::save::{Table, Tables};
+use super::{forward, sensor};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::Grant;
@@ -19,6 +19,7 @@ use crate::model::settings::Protection;
 #[derive(Debug, Default)]
 struct Input {
     filter: Vec<String>,
+    raw: Vec<String>,
     nat: Vec<String>,
 }
 
@@ -31,6 +32,7 @@ impl Input {
         };
         match chain {
             Some(DNAT | SNAT | CREATED_NAT) => self.nat.push(line),
+            Some(SENSOR | SENSED) => self.raw.push(line),
             _ => self.filter.push(line),
         }
     }
@@ -42,11 +44,15 @@ impl Input {
     }
 
     fn text(&self) -> String {
-        [("filter", &self.filter), ("nat", &self.nat)]
-            .into_iter()
-            .filter(|(_, lines)| !lines.is_empty())
-            .map(|(name, lines)| transaction(name, lines))
-            .collect()
+        [
+            ("filter", &self.filter),
+            ("raw", &self.raw),
+            ("nat", &self.nat),
+        ]
+        .into_iter()
+        .filter(|(_, lines)| !lines.is_empty())
+        .map(|(name, lines)| transaction(name, lines))
+        .collect()
     }
 }
 
@@ -70,7 +76,11 @@ pub(super) fn installation(
     form: Form,
 ) -> Result<String, FirewallError> {
     let needed = NeededChains::new(family, protection, live);
-    if let (true, Some(error)) = (needed.nat, &tables.nat_error) {
+    let unusable = [
+        (needed.nat, &tables.nat_error),
+        (needed.sensor, &tables.raw_error),
+    ];
+    if let Some((_, Some(error))) = unusable.iter().find(|(used, why)| *used && why.is_some()) {
         return Err(FirewallError::Unsupported(error.to_string()));
     }
     let mut chains = vec![INPUT, INPUT_GRANTS, MARK];
@@ -80,6 +90,9 @@ pub(super) fn installation(
     if needed.nat {
         chains.extend(NAT_CHAINS);
     }
+    if needed.sensor {
+        chains.extend(RAW_CHAINS);
+    }
     let mut input = Input::default();
     chains.iter().for_each(|chain| input.push(declare(chain)));
     input.append(&[marking(protection.packet_mark, form.live)]);
@@ -87,6 +100,7 @@ pub(super) fn installation(
     if needed.forward {
         input.append(&forward::protection_rules(family, protection));
     }
+    input.append(&sensor::rules(protection));
     for grant in live {
         input.append(&grant_rules(grant, form)?);
     }
@@ -102,6 +116,11 @@ pub(super) fn installation(
     } else {
         input.nat.extend(deletion(&tables.nat, &NAT_CHAINS));
     }
+    input.raw.extend(if needed.sensor {
+        jump(&tables.raw, "PREROUTING", SENSOR)
+    } else {
+        deletion(&tables.raw, &RAW_CHAINS)
+    });
     Ok(input.text())
 }
 
@@ -131,9 +150,10 @@ pub(super) fn removal(tables: &Tables) -> Option<String> {
     let nat: Vec<&str> = NAT_CHAINS.into_iter().chain([CREATED_NAT]).collect();
     let input = Input {
         filter: deletion(&tables.filter, &filter),
+        raw: deletion(&tables.raw, &RAW_CHAINS),
         nat: deletion(&tables.nat, &nat),
     };
-    (!input.filter.is_empty() || !input.nat.is_empty()).then(|| input.text())
+    Some(input.text()).filter(|text| !text.is_empty())
 }
 
 /// Tests a match in a chain that no rule jumps to.

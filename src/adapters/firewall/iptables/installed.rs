@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, MARK, NeededChains, SNAT};
+use super::chains::{
+    DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, MARK, NeededChains, SENSED, SENSOR, SNAT,
+};
 use super::rules::Form;
 use super::save::Tables;
-use super::{forward, grants, marks, rules};
+use super::{forward, grants, marks, rules, sensor};
 use crate::adapters::firewall::FirewallError;
 use crate::model::address::Family;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::settings::Protection;
 
 const NFLOG: &str = "NFLOG";
+const CHAINS: [&str; 5] = [INPUT, FORWARD, MARK, SENSOR, SENSED];
 
 pub(super) type Grants = BTreeMap<GrantId, Grant>;
 
@@ -19,10 +22,10 @@ pub(super) struct Installed {
     family: Family,
     pub(super) live: Grants,
     needed: NeededChains,
-    /// The targets of the rules in chains [`INPUT`], [`FORWARD`] and [`MARK`], in order. The kernel prints the matches differently.
-    targets: [Vec<String>; 3],
+    /// The targets of the rules in [`CHAINS`], in order. The kernel prints the matches differently.
+    targets: [Vec<String>; 5],
     /// The same rules as the kernel prints them, from the first listing with the right targets.
-    wording: Option<[Vec<String>; 3]>,
+    wording: Option<[Vec<String>; 5]>,
 }
 
 impl Installed {
@@ -32,10 +35,13 @@ impl Installed {
         live: &[&Grant],
         form: Form,
     ) -> Self {
+        let [sensor, sensed] = sensor::rules_of_chains(protection);
         let targets = [
             rules::protection_rules(family, protection),
             forward::protection_rules(family, protection),
             vec![marks::marking(protection.packet_mark, form.live)],
+            sensor,
+            sensed,
         ];
         Self {
             family,
@@ -49,8 +55,8 @@ impl Installed {
         }
     }
 
-    pub(super) fn has_nat(&self) -> bool {
-        self.needed.nat
+    pub(super) fn tables(&self) -> &'static [&'static str] {
+        self.needed.tables()
     }
 
     pub(super) fn missing_part(&self, grant: &Grant) -> Option<&'static str> {
@@ -104,22 +110,24 @@ impl Installed {
     }
 
     pub(super) fn is_in(&mut self, tables: &Tables) -> bool {
-        let wording =
-            [INPUT, FORWARD, MARK].map(|chain| tables.rules(chain).map(str::to_owned).collect());
+        let wording = CHAINS.map(|chain| tables.rules(chain).map(str::to_owned).collect());
         self.has_targets(tables)
             && self.has_grants(tables)
             && *self.wording.get_or_insert_with(|| wording.clone()) == wording
     }
 
     fn has_targets(&self, tables: &Tables) -> bool {
-        let [input, forward, mark] = &self.targets;
+        let [input, forward, mark, sensor, sensed] = &self.targets;
+        let holds =
+            |chain: &str, targets: &[String]| tables.rules(chain).map(target).eq(targets.to_vec());
         let has = |chain: &str, grants: &str, targets: &[String]| {
-            tables.is_first(grants) && tables.rules(chain).map(target).eq(targets.iter().cloned())
+            tables.is_first(grants) && holds(chain, targets)
         };
         has(INPUT, INPUT_GRANTS, input)
-            && tables.rules(MARK).map(target).eq(mark.iter().cloned())
+            && holds(MARK, mark)
             && (!self.needed.forward || has(FORWARD, FORWARD_GRANTS, forward))
             && (!self.needed.nat || (tables.is_first(DNAT) && tables.is_first(SNAT)))
+            && (!self.needed.sensor || (has(SENSOR, SENSOR, sensor) && holds(SENSED, sensed)))
     }
 
     fn has_grants(&self, tables: &Tables) -> bool {

@@ -19,6 +19,7 @@ mod programs;
 mod rules;
 mod runner;
 mod save;
+mod sensor;
 mod side;
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,8 @@ use crate::model::address::Family;
 /// What the nft variant cannot do itself, because its programs refuse tables that they cannot show in full.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NftTables {
-    /// Notes which tables and base chains do not exist yet; the flag stands for table nat.
-    pub(crate) note_missing: fn(Family, bool) -> Result<(), FirewallError>,
+    /// Notes which of these tables and their base chains do not exist yet.
+    pub(crate) note_missing: fn(Family, &[&str]) -> Result<(), FirewallError>,
     /// Deletes those of them that are empty now.
     pub(crate) delete_created: fn() -> Result<(), FirewallError>,
     /// Removes all of Postern's chains, then does the same.

@@ -55,10 +55,15 @@ impl Runner {
         self.save_with(pair, &[])
     }
 
-    pub(super) fn save_own(&mut self, pair: &Pair, nat: bool) -> Result<Tables, RunFailure> {
-        let mut tables = self.save_with(pair, &["-t", "filter"])?;
-        if nat {
-            tables.nat = self.save_with(pair, &["-t", "nat"])?.nat;
+    pub(super) fn save_own(&mut self, pair: &Pair, needed: &[&str]) -> Result<Tables, RunFailure> {
+        let mut tables = Tables::default();
+        for table in needed {
+            let found = self.save_with(pair, &["-t", table])?;
+            match *table {
+                "nat" => tables.nat = found.nat,
+                "raw" => tables.raw = found.raw,
+                _ => tables.filter = found.filter,
+            }
         }
         Ok(tables)
     }
@@ -67,7 +72,7 @@ impl Runner {
         let output = self.call(&pair.save, args, "", LISTING_MAX)?;
         let read = save::read(&output);
         let is_incompatible = match &read {
-            Ok(tables) => tables.nat_error.is_some(),
+            Ok(tables) => tables.nat_error.is_some() || tables.raw_error.is_some(),
             Err(error) => matches!(error, SaveError::Incompatible(_)),
         };
         if is_incompatible && let Some(nft) = self.nft_tables_of(pair) {

@@ -1,15 +1,18 @@
-//! Reads the output of `iptables-save`: the chains and rules of tables filter and nat.
+//! Reads the output of `iptables-save`: the chains and rules of the tables with Postern's chains.
 //!
 //! A line that it cannot read is an error. If it skipped the line, a grant could stay open unseen.
 
-use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, SNAT};
+use super::chains::{DNAT, FORWARD, FORWARD_GRANTS, INPUT, INPUT_GRANTS, SENSED, SENSOR, SNAT};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Tables {
     pub(super) filter: Table,
     pub(super) nat: Table,
+    pub(super) raw: Table,
     /// Why table nat can be neither read nor written.
     pub(super) nat_error: Option<SaveError>,
+    /// The same for table raw.
+    pub(super) raw_error: Option<SaveError>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,12 +57,13 @@ impl Table {
 
 impl Tables {
     pub(super) fn has(&self, chain: &str) -> bool {
-        self.filter.has(chain) || self.nat.has(chain)
+        self.filter.has(chain) || self.nat.has(chain) || self.raw.has(chain)
     }
 
     pub(super) fn rules<'a>(&'a self, chain: &'a str) -> impl Iterator<Item = &'a str> {
         let table = match chain {
             DNAT | SNAT => &self.nat,
+            SENSOR | SENSED => &self.raw,
             _ => &self.filter,
         };
         table.rules(chain)
@@ -86,6 +90,7 @@ impl Tables {
         let (table, from, to) = match chain {
             DNAT => (&self.nat, "PREROUTING", DNAT),
             SNAT => (&self.nat, "POSTROUTING", SNAT),
+            SENSOR => (&self.raw, "PREROUTING", SENSOR),
             FORWARD_GRANTS => (&self.filter, "FORWARD", FORWARD),
             _ => (&self.filter, "INPUT", INPUT),
         };
@@ -114,6 +119,7 @@ pub(super) fn read(output: &str) -> Result<Tables, SaveError> {
                 match quoted(note) {
                     Some("filter") | None => return Err(error),
                     Some("nat") => tables.nat_error = Some(error),
+                    Some("raw") => tables.raw_error = Some(error),
                     Some(_) => {}
                 }
             }
@@ -130,6 +136,7 @@ pub(super) fn read(output: &str) -> Result<Tables, SaveError> {
             }
             Some("filter") => &mut tables.filter,
             Some("nat") => &mut tables.nat,
+            Some("raw") => &mut tables.raw,
             Some(_) => continue,
         };
         if let Some(chain) = line.strip_prefix(':') {

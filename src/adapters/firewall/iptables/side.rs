@@ -141,10 +141,10 @@ impl Side {
         protection: &Protection,
         live: &[&Grant],
     ) -> Result<(), RunFailure> {
-        let nat = NeededChains::new(self.family, protection, live).nat;
-        self.note_missing(run, nat)?;
+        let needed = NeededChains::new(self.family, protection, live).tables();
+        self.note_missing(run, needed)?;
         self.probe(run)?;
-        let tables = match self.found_now(run, nat) {
+        let tables = match self.found_now(run, needed) {
             Some(tables) => tables,
             None => run.save(&self.programs)?,
         };
@@ -159,17 +159,17 @@ impl Side {
     }
 
     /// What the last check read, if nothing has changed since and it read all tables that are needed now.
-    fn found_now(&mut self, run: &mut Runner, nat: bool) -> Option<Tables> {
+    fn found_now(&mut self, run: &mut Runner, needed: &[&str]) -> Option<Tables> {
         let (generation, tables) = self.found.take()?;
-        let has_nat = self.state.installed().is_some_and(Installed::has_nat);
-        (has_nat == nat && run.generation.now() == Some(generation)).then_some(tables)
+        let read = self.state.installed().map(Installed::tables);
+        (read == Some(needed) && run.generation.now() == Some(generation)).then_some(tables)
     }
 
     pub(super) fn try_out(&mut self, run: &mut Runner) -> Result<(), FirewallError> {
         if self.tables(run)?.is_none() {
             return Ok(());
         }
-        self.note_missing(run, false)?;
+        self.note_missing(run, &["filter"])?;
         let basic = run.restore(&self.programs, &input::probe(BASIC_MATCHES));
         match basic.and_then(|()| self.probe(run)) {
             Err(failure) if self.is_family_missing(&failure) => {
@@ -182,9 +182,9 @@ impl Side {
     }
 
     /// The first run of the nft variant creates tables and base chains, which it has no command to delete.
-    fn note_missing(&self, run: &mut Runner, nat: bool) -> Result<(), RunFailure> {
+    fn note_missing(&self, run: &mut Runner, tables: &[&str]) -> Result<(), RunFailure> {
         let nft = run.nft_tables_of(&self.programs);
-        nft.map_or(Ok(()), |nft| (nft.note_missing)(self.family, nat))
+        nft.map_or(Ok(()), |nft| (nft.note_missing)(self.family, tables))
             .map_err(|error| RunFailure::new(Effect::Unavailable, error))
     }
 
@@ -210,7 +210,7 @@ impl Side {
             return Ok(true);
         };
         let generation = run.generation.now();
-        let tables = run.save_own(&self.programs, installed.has_nat())?;
+        let tables = run.save_own(&self.programs, installed.tables())?;
         let is_whole = installed.is_in(&tables);
         self.found = generation.filter(|_| !is_whole).map(|at| (at, tables));
         Ok(is_whole)

@@ -11,6 +11,7 @@ use super::kernel::Kernel;
 use super::nat::Nat;
 use super::open_grants::{OpenGrants, Undo};
 use super::record::{Parts, RecordError};
+use super::rule::Chain;
 use super::sets::Set;
 use super::table::{self, TABLE};
 use super::{errors, messages};
@@ -143,7 +144,7 @@ impl Nftables {
 
     fn replace_table(
         &mut self,
-        chains: &[table::Chain],
+        chains: &[Chain],
         elements: &[ElementChange],
     ) -> Result<(), FirewallError> {
         // Where others flushed the ruleset there is no table. To delete one costs the kernel milliseconds.
@@ -204,7 +205,7 @@ fn not_recorded(error: RecordError) -> FirewallError {
 pub(super) fn table_messages(
     table: &str,
     sets: impl Iterator<Item = Set>,
-    chains: &[table::Chain],
+    chains: &[Chain],
     is_absent: bool,
 ) -> Vec<(&'static str, Message)> {
     let add = ("adding the table", messages::new_table(table));

@@ -13,7 +13,7 @@ use crate::model::packet_mark::PacketMark;
 pub(super) type Expression = Attributes;
 
 pub(super) const UDP: u8 = 17;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 pub(super) const NF_ACCEPT: u32 = 1;
@@ -43,6 +43,7 @@ const CT_RELATED: u32 = 4;
 const TCP_FLAGS_OFFSET: u32 = 13;
 const FIN_SYN_RST_ACK: u8 = 0x17;
 const SYN: u8 = 0x02;
+const SYN_ACK: u8 = 0x12;
 /// The status bit of a connection whose destination was translated.
 const CT_STATUS_DNAT: u32 = 1 << 5;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
@@ -73,6 +74,15 @@ pub(super) fn port(first: u16, last: u16) -> Vec<Expression> {
     let [from, to] = [(AT_LEAST, first), (AT_MOST, last)]
         .map(|(operator, port)| compare(operator, &port.to_be_bytes()));
     vec![load, from, to]
+}
+
+/// The length in the UDP header is within the range.
+pub(super) fn udp_length(first: u16, last: u16) -> [Expression; 3] {
+    [
+        payload(TRANSPORT_HEADER, 4, 2, SCRATCH),
+        compare(AT_LEAST, &first.to_be_bytes()),
+        compare(AT_MOST, &last.to_be_bytes()),
+    ]
 }
 
 /// The packet is an echo request of this family. Other ICMP stays out: without it, path MTU discovery and IPv6
@@ -141,10 +151,24 @@ pub(super) fn opens_tcp() -> Vec<Expression> {
 }
 
 fn tcp_request(operator: u32) -> Vec<Expression> {
+    only_syn_of(FIN_SYN_RST_ACK, operator)
+}
+
+pub(super) fn syn_without_ack() -> Vec<Expression> {
+    only_syn_of(SYN_ACK, EQUAL)
+}
+
+/// Of these flags of a TCP segment only SYN is set.
+fn only_syn_of(flags: u8, operator: u32) -> Vec<Expression> {
     let [meta, is_tcp] = protocol(TCP);
     let load = payload(TRANSPORT_HEADER, TCP_FLAGS_OFFSET, 1, SCRATCH);
-    let flags = mask(&[FIN_SYN_RST_ACK]);
-    vec![meta, is_tcp, load, flags, compare(operator, &[SYN])]
+    vec![
+        meta,
+        is_tcp,
+        load,
+        mask(&[flags]),
+        compare(operator, &[SYN]),
+    ]
 }
 
 /// The connection is not known: the packet would open it.
@@ -314,6 +338,15 @@ pub(super) fn log_some(group: u16) -> [Expression; 2] {
         .bytes(1, &group.to_be_bytes())
         .number(3, LOGGED_BYTES);
     [named("limit", &limit), named("log", &log)]
+}
+
+/// Sends each packet to a group of NFLOG at once, up to this length.
+pub(super) fn log(group: u16, copied: u16) -> Expression {
+    let log = Attributes::new()
+        .bytes(1, &group.to_be_bytes())
+        .number(3, u32::from(copied))
+        .bytes(4, &1_u16.to_be_bytes());
+    named("log", &log)
 }
 
 pub(super) fn accept() -> Expression {

@@ -15,7 +15,7 @@ use crate::adapters::netlink::{Message, NetlinkError};
 use crate::model::address::Family;
 
 /// The tables that the driver uses, and the base chains that iptables creates in them: name, hook, priority, type.
-const TABLES: [(&str, &[BuiltIn]); 2] = [
+const TABLES: [(&str, &[BuiltIn]); 3] = [
     (
         "filter",
         &[
@@ -33,10 +33,17 @@ const TABLES: [(&str, &[BuiltIn]); 2] = [
             ("POSTROUTING", 4, 100, "nat"),
         ],
     ),
+    (
+        "raw",
+        &[
+            ("PREROUTING", 0, -300, "filter"),
+            ("OUTPUT", 3, -300, "filter"),
+        ],
+    ),
 ];
 /// What earlier releases of Postern put into a table that they created.
 const CREATED: [&str; 2] = ["POSTERN-NEW", "POSTERN-NEW-NAT"];
-const OWN_CHAINS: [&str; 10] = [
+const OWN_CHAINS: [&str; 12] = [
     "POSTERN",
     "POSTERN-GRANTS",
     "POSTERN-FWD",
@@ -45,6 +52,8 @@ const OWN_CHAINS: [&str; 10] = [
     "POSTERN-PROBE",
     "POSTERN-DNAT",
     "POSTERN-SNAT",
+    "POSTERN-SENSOR",
+    "POSTERN-SENSED",
     CREATED[0],
     CREATED[1],
 ];
@@ -86,7 +95,7 @@ pub(crate) fn has_own_chains() -> Result<bool, FirewallError> {
     Ok(names.any(|name| OWN_CHAINS.contains(&name)))
 }
 
-/// What iptables would show of its tables filter and nat.
+/// What iptables would show of the tables that the driver uses.
 pub(crate) fn list(family: Family) -> Result<Vec<ListedChain>, FirewallError> {
     let mut kernel = Kernel::open()?;
     let mut listed = Vec::new();
@@ -144,7 +153,7 @@ pub(crate) fn remove() -> Result<(), FirewallError> {
 
 /// Notes what does not exist yet, before iptables creates it. A note that is there costs no transaction: the kernel
 /// would make the repair of a flushed table wait for it.
-pub(crate) fn note_missing(family: Family, with_nat: bool) -> Result<(), FirewallError> {
+pub(crate) fn note_missing(family: Family, needed: &[&str]) -> Result<(), FirewallError> {
     let mut kernel = Kernel::open()?;
     let tables = tables(&mut kernel)?;
     let chains = chains(&mut kernel)?;
@@ -155,10 +164,7 @@ pub(crate) fn note_missing(family: Family, with_nat: bool) -> Result<(), Firewal
             missing.extend(note(place, chain));
         }
     };
-    for (table, built_in) in TABLES
-        .iter()
-        .filter(|(name, _)| with_nat || *name == "filter")
-    {
+    for (table, built_in) in TABLES.iter().filter(|(name, _)| needed.contains(name)) {
         let place = (family, *table);
         if !tables.contains(&place) {
             miss(place, None);

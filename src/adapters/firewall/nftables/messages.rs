@@ -4,8 +4,9 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
 use super::elements::{Action, ElementChange};
 use super::expressions::{self, Expression};
+use super::rule::{Chain, Hook};
 use super::sets::Set;
-use super::table::{Chain, Hook, TABLE};
+use super::table::TABLE;
 use crate::adapters::netlink::Message;
 use crate::adapters::netlink::attributes::Attributes;
 use crate::model::address::Family;

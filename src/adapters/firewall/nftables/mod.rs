@@ -20,6 +20,7 @@ mod record;
 mod replies;
 mod rule;
 mod ruleset;
+mod sensor;
 mod sets;
 mod table;
 mod xt_matches;

@@ -7,6 +7,23 @@ use crate::model::service::Ports;
 
 pub(super) type Rule = Vec<Expression>;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    Packet {
+        number: u32,
+        kind: &'static str,
+        priority: i32,
+    },
+    Jump,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) name: &'static str,
+    pub(super) hook: Hook,
+    pub(super) rules: Vec<Rule>,
+}
+
 pub(super) fn sets(side: Side) -> impl Iterator<Item = Set> {
     Set::all().filter(move |set| set.side == side)
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::expressions::{self, Expression, PortOf};
 use super::nat::{Nat, postrouting, prerouting, redirections};
-use super::rule::{Rule, all, service, sets};
+use super::rule::{Chain, Hook, Rule, all, service, sets};
+use super::sensor;
 use super::sets::{Kind, Set, Side};
 use crate::core::host_rules::accept_rules::MARKING_PRIORITY;
 use crate::model::service::Ports;
@@ -15,16 +16,6 @@ pub(crate) const TABLE: &str = "postern";
 const HIDDEN: &str = "hidden";
 const HIDDEN_BEHIND: &str = "hidden_behind";
 const PUBLISHED: &str = "published";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hook {
-    Packet {
-        number: u32,
-        kind: &'static str,
-        priority: i32,
-    },
-    Jump,
-}
 
 // Priorities are just before those of most hosts' chains. A packet that is accepted here still passes those.
 const INPUT: Hook = hook(1, "filter", MARKING_PRIORITY);
@@ -47,16 +38,9 @@ const fn hook(number: u32, kind: &'static str, priority: i32) -> Hook {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) name: &'static str,
-    pub(super) hook: Hook,
-    pub(super) rules: Vec<Rule>,
-}
-
 /// The chains, each before those that jump to it.
 pub(super) fn chains(protection: &Protection, nat: &Nat) -> Vec<Chain> {
-    let mut chains = Vec::new();
+    let mut chains = sensor::chains(protection);
     let mut add = |name, hook, rules| chains.push(Chain { name, hook, rules });
     let hidden = protection.services.iter();
     let hidden = hidden.flat_map(|ports| closed(&[], *ports, protection));

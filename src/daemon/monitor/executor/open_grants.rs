@@ -330,16 +330,34 @@ fn install(
     let Err(error) = backend.install(protection, live) else {
         return Ok(protection.clone());
     };
-    if protection.nflog_group.is_none() {
+    if protection.nflog_group.is_none() && protection.sensor.is_none() {
         return Err(error);
     }
     let without = Protection {
         nflog_group: None,
         ..protection.clone()
     };
-    backend.install(&without, live)?;
-    warn!("attempts without a grant are not shown: {error}");
-    Ok(without)
+    let Some(sensor) = protection.sensor else {
+        backend.install(&without, live)?;
+        warn!("attempts without a grant are not shown: {error}");
+        return Ok(without);
+    };
+    if backend.install(&without, live).is_ok() {
+        warn!("attempts without a grant are not shown: {error}");
+        return Ok(without);
+    }
+    // Services stay hidden, but a gate without its sensor hears nobody, so this is a failure.
+    let deaf = Protection {
+        sensor: None,
+        ..without
+    };
+    if backend.install(&deaf, live).is_err() {
+        return Err(error);
+    }
+    let group = sensor.group;
+    Err(error.and(FirewallError::Unsupported(format!(
+        "no rule can send knocks to group {group} of NFLOG; write capture = \"packet\" in [gate]"
+    ))))
 }
 
 /// Makes connections known to connection tracking that are older than it, so that the protection does not cut them.

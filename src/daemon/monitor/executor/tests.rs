@@ -9,7 +9,7 @@ use crate::core::order::{PAGE, Selection};
 use crate::model::address::Family;
 use crate::model::grant::GrantId;
 use crate::model::request::CloseRequest;
-use crate::model::settings::NflogGroup;
+use crate::model::settings::{CaptureKind, NflogGroup};
 use crate::model::time::ClockStep;
 
 pub(super) const START: u64 = 1_000_000;
@@ -356,6 +356,21 @@ fn kernel_without_nflog_hides_all_the_same() {
     assert!(hides());
     executor.check_firewall(at(2));
     assert_eq!(executor.repairs(), 0, "nothing is missing");
+}
+
+#[test]
+fn gate_without_its_sensor_hides_and_fails() {
+    let firewall = MemoryDriver::default();
+    firewall.with(|state| state.lacks_nflog = true);
+    let mut config = settings(&[("alice", &["tcp/22"])]);
+    let plain = Some(config.protection());
+    config.gate.capture = CaptureKind::Nflog(5);
+    let driver = Box::new(firewall.clone());
+    let opened = Executor::open(&config, driver, None, at(0));
+    let why = opened.err().unwrap().to_string();
+    let cure = "no rule can send knocks to group 5 of NFLOG; write capture = \"packet\" in [gate]";
+    assert!(why.ends_with(cure), "{why}");
+    firewall.with(|state| assert_eq!(state.protection, [plain.clone(), plain]));
 }
 
 /// A service that the new config does not name must not be open to everyone in one family.

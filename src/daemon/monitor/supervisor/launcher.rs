@@ -99,7 +99,9 @@ impl Launcher {
         descriptors.extend(filter.iter().flat_map(HintFilter::maps));
         let engine = EngineProcess::start(&bundle, self.control.as_fd(), &descriptors, &start)?;
         drop(descriptors);
-        captures.retain(|(spec, _)| matches!(spec, CaptureSpec::Udp { .. }));
+        captures.retain(|(spec, _)| {
+            matches!(spec, CaptureSpec::Udp { .. } | CaptureSpec::Nflog { .. })
+        });
         Ok(Launched {
             engine,
             settings,
