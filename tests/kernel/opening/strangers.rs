@@ -56,7 +56,7 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, needs, script) in hosts {
         let backends = match name {
-            "iptables" | "iptables_legacy_policy_drop" => &["auto", "iptables"][..],
+            "iptables" => &["auto", "iptables"][..],
             _ => &["auto"],
         };
         for (backend, on_stop) in backends
