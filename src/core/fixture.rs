@@ -44,6 +44,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
             })
             .collect(),
         fwknop_users: 0,
+        without_hmac: Vec::new(),
         sequences: Default::default(),
         disabled: Vec::new(),
     }

@@ -212,6 +212,8 @@ pub struct Settings {
     pub policies: Vec<Policy>,
     /// How many of them knock with a client of fwknop.
     pub fwknop_users: usize,
+    /// Those of them whose packets have no HMAC.
+    pub without_hmac: Vec<String>,
     /// What the capture and the firewall must do for users who knock with a sequence.
     pub sequences: SequencePorts,
     /// Disabled users: the gate drops their knocks, and their services stay closed.

@@ -15,6 +15,7 @@ use super::sequence_check;
 use super::user_table::{OldKey, UserTable};
 use crate::adapters::config::bundle::{Bundle, BundleFile};
 use crate::core::gate::{FwknopUser, SequenceUser};
+use crate::model::policy::Policy;
 use crate::model::settings::Settings;
 
 /// A config without problems.
@@ -113,6 +114,7 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
     match main.and_then(|main| main.settings(policies, disabled)) {
         Some(mut settings) if problems.is_empty() => {
             settings.fwknop_users = users.fwknop.len();
+            settings.without_hmac = without_hmac(&users.fwknop, &settings.policies);
             settings.sequences = sequence_check::ports(&users.sequences, &settings.policies);
             let sequences = users.placed_sequences();
             let problems = sequence_check::problems(&sequences, &settings);
@@ -133,4 +135,11 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         _ => Err(Problems(problems)),
     }
+}
+
+/// The users whose packets of fwknop have no HMAC.
+fn without_hmac(users: &[FwknopUser], policies: &[Policy]) -> Vec<String> {
+    let users = users.iter().filter(|user| !user.key.has_mac());
+    let policies = users.filter_map(|user| policies.get(user.user));
+    policies.map(|policy| policy.user.clone()).collect()
 }

@@ -79,6 +79,7 @@ impl MainFile {
             catalog: self.services.catalog,
             policies,
             fwknop_users: 0,
+            without_hmac: Vec::new(),
             sequences: SequencePorts::default(),
             disabled,
         })

@@ -197,16 +197,8 @@ fn check_sequences(settings: &Settings, findings: &mut Findings) {
     if users.is_empty() {
         return;
     }
-    const NAMED: usize = 8;
-    let named: Vec<&str> = users.iter().take(NAMED).map(String::as_str).collect();
-    let more = match users.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let what = format!(
-        "anyone on the path can read and repeat the sequences of {}{more}",
-        named.join(", ")
-    );
+    let users = some(users);
+    let what = format!("anyone on the path can read and repeat the sequences of {users}");
     let finding = Finding::warning("sequence-readable", what)
         .detail("a sequence that stays the same is no secret once it was sent")
         .detail(
@@ -215,8 +207,34 @@ fn check_sequences(settings: &Settings, findings: &mut Findings) {
     findings.add(finding);
 }
 
+fn check_fwknop(settings: &Settings, findings: &mut Findings) {
+    if settings.without_hmac.is_empty() {
+        return;
+    }
+    let users = some(&settings.without_hmac);
+    let finding = Finding::warning(
+        "fwknop-without-hmac",
+        format!("packets of {users} have no HMAC"),
+    )
+    .detail("such packets are hardly authenticated, and each one of a stranger costs a decryption")
+    .detail("add hmac_key to fwknop of these users, and HMAC_KEY_BASE64 at their clients");
+    findings.add(finding);
+}
+
+/// The first of these names, and how many more there are.
+fn some(users: &[String]) -> String {
+    const NAMED: usize = 8;
+    let named: Vec<&str> = users.iter().take(NAMED).map(String::as_str).collect();
+    let more = match users.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", named.join(", "))
+}
+
 fn check_config(settings: &Settings, findings: &mut Findings) {
     check_sequences(settings, findings);
+    check_fwknop(settings, findings);
     if settings.policies.is_empty() {
         let what = "no user is configured, so nobody can open anything";
         let cure = "add one with: posternd user add NAME -s tcp/22";
@@ -264,4 +282,27 @@ fn summary(settings: &Settings) -> String {
     let users = time::count(settings.policies.len(), "user");
     let gate = settings.gate.name.as_str();
     format!("gate {gate}, {users}; closed for everyone who has not knocked: {closed}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fixture::settings;
+
+    #[test]
+    fn users_without_hmac_are_named() {
+        let mut settings = settings(&[("a", &["tcp/22"])]);
+        let said = |settings: &Settings| {
+            let mut findings = Findings::default();
+            check_config(settings, &mut findings);
+            format!("{findings:?}")
+        };
+        assert!(!said(&settings).contains("HMAC"));
+        settings.without_hmac = (0..10).map(|n| format!("u{n}")).collect();
+        let said = said(&settings);
+        assert!(
+            said.contains("packets of u0, u1, u2, u3, u4, u5, u6, u7 and 2 more have no HMAC"),
+            "{said}"
+        );
+    }
 }

@@ -394,6 +394,7 @@ fn fwknop_users_come_after_the_others() {
     );
     assert_eq!(names(&loaded.settings.disabled), ["eve"]);
     assert_eq!((loaded.keys.len(), loaded.settings.fwknop_users), (1, 3));
+    assert_eq!(loaded.settings.without_hmac, ["dan"]);
     let users = loaded
         .fwknop
         .iter()
