@@ -54,6 +54,8 @@ pub enum Rule {
     Command,
     /// A packet of fwknop states another user name than the user must.
     Username,
+    /// A packet of fwknop was sent to another address of the gate than the user must. Only the gate refuses it.
+    Destination,
     Code(CodeFault),
     /// Longer than `max_duration`. Only the monitor refuses it: the gate shortens the duration.
     Duration,
@@ -84,7 +86,7 @@ pub enum Reason {
 }
 
 /// Among the counters, the first rule of a malformed body, and the first fault of a packet of fwknop, and hits of sequences.
-const RULED: usize = 31;
+const RULED: usize = 32;
 const FWKNOP: usize = RULED + Malformed::ALL.len() + 1;
 const WRONG_HIT: usize = FWKNOP + Fault::ALL.len();
 
@@ -166,6 +168,7 @@ impl Rule {
             Self::Nat => (28, 9, "forward", "no service of the user forwards this port to this host and port"),
             Self::Command => (29, 9, "commands", "the command is not among the user's commands"),
             Self::Username => (30, 9, "username", "the packet states another user name than the user's username"),
+            Self::Destination => (31, 9, "destination", "the packet was sent to an address outside the user's destination"),
             Self::Store => (26, 11, "store", "the mark could not be stored"),
             Self::Firewall => (27, 12, "firewall", "the firewall did not open the grant"),
         }
@@ -227,7 +230,7 @@ impl Reason {
             Drop::Replay,
             Drop::Duplicate,
         ];
-        const RULES: [Rule; 22] = [
+        const RULES: [Rule; 23] = [
             Rule::Expired,
             Rule::From,
             Rule::Networks,
@@ -250,6 +253,7 @@ impl Reason {
             Rule::Nat,
             Rule::Command,
             Rule::Username,
+            Rule::Destination,
         ];
         let malformed = Malformed::ALL.iter().map(|rule| Drop::Malformed(*rule));
         DROPS

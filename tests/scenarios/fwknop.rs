@@ -320,3 +320,94 @@ fn appended_padding_and_spare_bits_open_nothing() {
         }
     }
 }
+
+/// Two users with one key, and their turns.
+const SHARED: &str = "[service.inner]
+ports = ['tcp/2200']
+forward = '10.0.0.5:22'
+[[user]]
+name = 'late'
+fwknop = { passphrase = 'k', hmac_passphrase = 'm', order = 2, access = { 'tcp/2200' = 'inner' } }
+services = ['tcp/22', 'tcp/80', 'inner']
+duration = '20s'
+[[user]]
+name = 'early'
+fwknop = { passphrase = 'k', hmac_passphrase = 'm', order = 1, max_asked = '5s', destination = ['198.51.100.0/24'] }
+services = ['tcp/22']
+from = ['192.0.2.0/24']
+duration = '9s'
+quota = '1/h'
+[[user]]
+name = 'other'
+fwknop = { passphrase = 'o', hmac_passphrase = 'm', order = 3 }
+services = ['tcp/443']
+";
+
+#[test]
+fn users_with_one_key_are_asked_in_turn() {
+    let other = Key::new(b"o", MacKind::Sha256, b"m").unwrap();
+    let timed = Request {
+        timeout_s: Some(60),
+        ..ssh()
+    };
+    let elsewhere = "203.0.113.7";
+    let opens = |port: u16| request(Message::Access(ports(&[port])));
+    for (key, source, request, opened) in [
+        (alice(), HOME, ssh(), "early, 192.0.2.7/32 to tcp/22, 9 s"),
+        (alice(), HOME, timed, "early, 192.0.2.7/32 to tcp/22, 5 s"),
+        (
+            alice(),
+            HOME,
+            opens(80),
+            "late, 192.0.2.7/32 to tcp/80, 20 s",
+        ),
+        (
+            alice(),
+            elsewhere,
+            ssh(),
+            "late, 203.0.113.7/32 to tcp/22, 20 s",
+        ),
+        (
+            other,
+            HOME,
+            opens(443),
+            "other, 192.0.2.7/32 to tcp/443, 30 s",
+        ),
+        (
+            alice(),
+            HOME,
+            opens(2200),
+            "late, 192.0.2.7/32 to tcp/2200 forwarded to 10.0.0.5:22, 20 s",
+        ),
+    ] {
+        let mut world = World::new(SHARED);
+        let packet = sealed(&key, &request, 1);
+        world.admits(source, &packet);
+        world.drops(source, &packet, Drop::Duplicate);
+        let grants: Vec<String> = world
+            .executor
+            .grants()
+            .map(|grant| grant.to_string())
+            .collect();
+        let text = format!("{}, {} s", grants.join("; "), world.remaining().as_secs());
+        assert!(text.ends_with(opened), "{text} is not {opened}");
+    }
+    // The first who allows it decides: the quota of that user is not passed on.
+    let mut world = World::new(SHARED);
+    world.admits(HOME, sealed(&alice(), &ssh(), 1));
+    let outcome = world.arrives(HOME, &sealed(&alice(), &ssh(), 2));
+    assert_eq!(outcome.reason, Some(Reason::Refuse(Rule::Quota)));
+    // Nobody allows it: the first one's rule is told.
+    let outcome = world.arrives(HOME, &sealed(&alice(), &opens(81), 3));
+    assert_eq!(outcome.reason, Some(Reason::Refuse(Rule::Service)));
+    assert!(outcome.said[0].contains("early"), "{outcome:?}");
+}
+
+#[test]
+pub(crate) fn packets_to_another_address_are_refused() {
+    let users = "[[user]]\nname = 'ann'\nservices = ['tcp/22']\n\
+                 fwknop = { passphrase = 'k', hmac_passphrase = 'm', destination = ['192.0.2.1/32'] }\n";
+    let mut world = World::new(users);
+    let outcome = world.arrives(HOME, &sealed(&alice(), &ssh(), 1));
+    assert_eq!(outcome.reason, Some(Reason::Refuse(Rule::Destination)));
+}

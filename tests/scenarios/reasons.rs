@@ -24,6 +24,7 @@ fn every_reason_is_given_in_a_scenario() {
     codes::a_code_counts_once_for_each_family();
     codes::guessing_blocks_the_user();
     fwknop::each_rule_of_fwknop_refuses();
+    fwknop::packets_to_another_address_are_refused();
     behind_the_gate::a_failing_disk_opens_nothing();
     behind_the_gate::a_failing_firewall_is_reported();
     behind_the_gate::the_monitor_refuses_what_its_config_forbids();

@@ -5,18 +5,20 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use postern_fwknop::{Key, KeyError, MacKind, Mode, is_user_name, key_from_base64};
-use toml::de::DeValue;
 use zeroize::Zeroizing;
 
-use super::fields::{Fields, wrong_type};
+use super::fields::Fields;
+use super::fwknop_opens;
 use super::key::KeyFiles;
 use super::problem::{Problem, Refusal, refusal};
 use super::user_keys;
 use super::values;
+use crate::core::gate::Access;
 use crate::model::service::Wanted;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 15] = [
     "key",
     "key_file",
     "passphrase",
@@ -26,7 +28,11 @@ const KEYS: [&str; 11] = [
     "hmac",
     "mode",
     "username",
+    "destination",
     "commands",
+    "access",
+    "max_asked",
+    "order",
     "insecure_without_hmac",
 ];
 
@@ -35,7 +41,15 @@ const FORM: &str = "fwknop = { key = \"BASE64\", hmac_key = \"BASE64\" }";
 pub(super) struct FwknopKeys {
     pub(super) key: Key,
     pub(super) username: Option<String>,
+    pub(super) destination: Vec<IpNet>,
     pub(super) commands: BTreeMap<String, Wanted>,
+    pub(super) access: Access,
+    /// In seconds.
+    pub(super) max_asked: Option<u32>,
+    /// The user's turn among those who share a key.
+    pub(super) order: Option<u16>,
+    /// Users of one group share a key; the table of users sets it.
+    pub(super) group: usize,
     /// What must differ from the keys of all other users: the key of the mac if there is one.
     pub(super) own: Zeroizing<Vec<u8>>,
 }
@@ -100,7 +114,12 @@ pub(super) fn read(
     }
     let username = fields.text("username", username);
     let is_wrong = username.is_none() && fields.has("username");
-    let commands = commands(&fields, services);
+    let commands = fwknop_opens::commands(&fields, services);
+    let access = fwknop_opens::access(&fields, services);
+    let destination = destination(&fields);
+    let order = fields.number("order", 0..=u16::MAX);
+    let max_asked = fields.text("max_asked", values::max_duration);
+    let max_asked = max_asked.map(|most| u32::try_from(most.as_secs()).unwrap_or(u32::MAX));
     let (key, kind, mode) = (
         key?,
         kind?.unwrap_or(MacKind::Sha256),
@@ -125,9 +144,26 @@ pub(super) fn read(
     Some(FwknopKeys {
         key: fields.file.check(at, read.map_err(key_refusal))?,
         username: username.filter(|_| !is_wrong),
+        destination,
         commands: commands?,
+        access: access?,
+        max_asked,
+        order,
+        group: 0,
         own: mac_key.unwrap_or(key),
     })
+}
+
+fn destination(fields: &Fields<'_>) -> Vec<IpNet> {
+    let Some(networks) = fields.texts("destination", values::network) else {
+        return Vec::new();
+    };
+    if networks.is_empty() {
+        let what = "destination is empty, so no packet could be admitted";
+        let cure = "remove destination, or name addresses of the gate";
+        fields.refuse("destination", what, cure);
+    }
+    networks.into_iter().map(|(_, network)| network).collect()
 }
 
 /// A key in one of three forms: base64, a file with base64, a passphrase.
@@ -207,34 +243,4 @@ fn username(text: &str) -> Result<String, Refusal> {
     }
     let cure = "write the name that the client sends, 1 to 48 letters, digits and the like";
     Err(refusal("no packet can state this user name", cure))
-}
-
-/// What each command opens; `None` if something is wrong.
-fn commands(fields: &Fields<'_>, services: &[Wanted]) -> Option<BTreeMap<String, Wanted>> {
-    let Some(table) = fields.table(
-        "commands",
-        "commands = { \"restart web\" = \"web-restart\" }",
-    ) else {
-        return (!fields.has("commands")).then(BTreeMap::new);
-    };
-    let read = table.entries().map(|(key, value)| {
-        let at = value.span().start;
-        let DeValue::String(text) = value.get_ref() else {
-            let wanted = "the name of a service";
-            fields.file.refuse(
-                at,
-                wrong_type("a command's service", wanted, value.get_ref()),
-            );
-            return None;
-        };
-        let service = fields.file.check(at, values::wanted(text))?;
-        if !services.contains(&service) {
-            let what = "the service of this command is not among the user's services";
-            fields.file.refuse(at, refusal(what, "add it to services"));
-            return None;
-        }
-        Some((key.get_ref().to_string(), service))
-    });
-    let read: Vec<_> = read.collect();
-    read.into_iter().collect()
 }

@@ -10,6 +10,8 @@ pub mod disk;
 mod edit;
 mod fields;
 mod firewall;
+mod fwknop_opens;
+mod fwknop_sharing;
 mod fwknop_user;
 mod gate;
 mod key;

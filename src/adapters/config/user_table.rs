@@ -7,7 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::config_text::ConfigText;
 use super::fields::{Fields, wrong_type};
-use super::fwknop_user;
+use super::fwknop_sharing::Sharing;
+use super::fwknop_user::{self, FwknopKeys};
 use super::gate::GateKey;
 use super::key::{KeyFiles, SeenKeys, UserKey, looks_like_key};
 use super::listed::{Credential, Listed, ReadUser};
@@ -47,7 +48,9 @@ pub(super) struct UserTable<'a, 'm> {
     main: Option<&'m MainFile>,
     key_files: &'m KeyFiles<'a>,
     names: HashMap<String, Place<'a>>,
-    seen_keys: SeenKeys<Place<'a>>,
+    /// With each key, where it is, and the group of users who may share it.
+    seen_keys: SeenKeys<(Place<'a>, Option<usize>)>,
+    sharing: Sharing,
     users: Users<'a>,
     count: usize,
     fwknop_count: usize,
@@ -106,6 +109,7 @@ impl<'a, 'm> UserTable<'a, 'm> {
             key_files,
             names: HashMap::new(),
             seen_keys: SeenKeys::new(),
+            sharing: Sharing::default(),
             users,
             count: 0,
             fwknop_count: 0,
@@ -262,13 +266,15 @@ impl<'a, 'm> UserTable<'a, 'm> {
         }
         let at = fields.at("fwknop");
         let services = policy.map_or(&[][..], |policy| &policy.services);
-        let keys = fwknop_user::read(fields, services, self.key_files)?;
-        self.refuse_second(
-            file,
-            at,
-            &keys.own,
-            "make keys of their own for each user, with fwknop --key-gen",
-        );
+        let mut keys = fwknop_user::read(fields, services, self.key_files)?;
+        keys.group = self.group(file, at, &keys);
+        let gate = self.main.and_then(MainFile::gate);
+        let is_bound = gate.is_some_and(|gate| gate.capture == CaptureKind::Udp);
+        if is_bound && !keys.destination.is_empty() {
+            let what = "with capture = \"udp\", the gate does not know where a packet was sent to";
+            let cure = "remove capture from [gate], or destination";
+            file.refuse(at, refusal(what, cure));
+        }
         self.fwknop_count += 1;
         if self.fwknop_count == FWKNOP_USERS_MAX + 1 {
             let what = format!("there are more than {FWKNOP_USERS_MAX} users with fwknop");
@@ -309,7 +315,12 @@ impl<'a, 'm> UserTable<'a, 'm> {
                 user: 0,
                 key: keys.key,
                 username: keys.username,
+                destination: keys.destination,
                 commands: keys.commands,
+                access: keys.access,
+                max_asked: keys.max_asked,
+                group: keys.group,
+                order: keys.order.unwrap_or_default(),
             }),
         };
         match (user.disabled, fwknop) {
@@ -370,12 +381,34 @@ impl<'a, 'm> UserTable<'a, 'm> {
     }
 
     fn refuse_second(&mut self, file: &ConfigText<'a>, at: usize, key: &[u8], cure: &str) {
-        let before = self.seen_keys.before(key, Place::of(file, at));
-        if let Some(Place { file: first, line }) = before {
-            let first = first.display();
-            let what = format!("the same key is given twice, first at {first}:{line}");
+        let before = self.seen_keys.before(key, (Place::of(file, at), None));
+        if let Some((first, _)) = before {
+            let what = format!("the same key is given twice, first at {}", first.name());
             file.refuse(at, refusal(what, cure));
         }
+    }
+
+    /// The group of users who share a key, each with another order.
+    fn group(&mut self, file: &ConfigText<'a>, at: usize, keys: &FwknopKeys) -> usize {
+        let new = self.sharing.begin(keys.order);
+        let here = (Place::of(file, at), keys.order.is_some().then_some(new));
+        let Some((first, group)) = self.seen_keys.before(&keys.own, here) else {
+            return new;
+        };
+        let first = first.name();
+        let (what, cure) = match group.zip(keys.order) {
+            Some((group, order)) if self.sharing.join(group, order) => return group,
+            Some(_) => (
+                format!("a user with the same key has the same order, first at {first}"),
+                "give each of them another order",
+            ),
+            None => (
+                format!("the same key is given twice, first at {first}"),
+                "make keys of their own for each user, with fwknop --key-gen, or give order to all who share one",
+            ),
+        };
+        file.refuse(at, refusal(what, cure));
+        new
     }
 
     fn gate_key(&self) -> Option<&'m PrivateKey> {

@@ -85,7 +85,9 @@ impl Explainer {
             self.gate.install(table);
         }
         if self.gate.may_be_fwknop(datagram) {
-            return self.fwknop(now, datagram.payload(), source);
+            let destination = Some(datagram.destination());
+            let destination = destination.filter(|address| !address.is_unspecified());
+            return self.fwknop(now, datagram.payload(), source, destination);
         }
         let packet = Packet::parse(datagram.payload()).ok();
         let before = packet.and_then(|packet| self.gate.seen(&packet.mark()));

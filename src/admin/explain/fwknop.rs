@@ -9,7 +9,10 @@ use postern_proto::limits::MAX_SERVICES;
 use super::account::{Account, Cause, Verdict};
 use super::explainer::{Explainer, UNKNOWN_ADDRESS, first_host};
 use super::refusals;
-use crate::core::gate::{FWKNOP_WINDOW, FwknopUser, fwknop_request};
+use crate::core::gate::{
+    Admission, ApprovedRequest, Decision, FWKNOP_WINDOW, FwknopRow, FwknopUser, FwknopUsers,
+    fwknop_request,
+};
 use crate::model::datagram::Datagram;
 use crate::model::reason::{Drop, Rule};
 use crate::model::service;
@@ -25,12 +28,13 @@ impl Explainer {
         !is_ours && (ours.is_none() || !self.gate.fwknop_users().is_empty())
     }
 
-    /// Explains a packet of fwknop from this source or an unknown one.
+    /// Explains a packet of fwknop from this source to this address of the gate, or unknown ones.
     pub(super) fn fwknop(
         &mut self,
         now: Timestamp,
         payload: &[u8],
         source: Option<IpAddr>,
+        destination: Option<IpAddr>,
     ) -> Account {
         let users = self.gate.fwknop_users();
         let row = users.find(payload);
@@ -38,12 +42,20 @@ impl Explainer {
         let opened = user.map(|user| open(user, payload));
         let asked = opened.as_ref().and_then(|opened| opened.as_ref().ok());
         let at = source.or_else(|| self.source_for(user?, asked?, now));
-        let datagram = Datagram::new(at.unwrap_or(UNKNOWN_ADDRESS), UNKNOWN_ADDRESS, 0, payload);
+        let to = destination.or_else(|| Some(first_host(user?.destination.first()?)));
+        let to = to.unwrap_or(UNKNOWN_ADDRESS);
+        let datagram = Datagram::new(at.unwrap_or(UNKNOWN_ADDRESS), to, 0, payload);
         let mark = Packet::parse(payload)
             .ok()
             .map(|packet| Mark(packet.mark().0));
         let before = mark.and_then(|mark| self.gate.seen(&mark));
         let decision = self.gate.handle_fwknop(now, &datagram, row);
+        let user = match (row, Packet::parse(payload)) {
+            (Ok(row), Ok(packet)) => self
+                .fwknop_user_of(&decision, &users, row, &packet)
+                .or(user),
+            _ => user,
+        };
         let mut account = self.account(now, decision, source, payload.len());
         account.window = FWKNOP_WINDOW;
         account.is_fwknop = true;
@@ -62,7 +74,10 @@ impl Explainer {
             catalog: &self.settings.catalog,
         };
         let (at, from) = (account.at, datagram.source());
-        let why = |rule, opened: &Opened| self.why_not(rule, opened, &known, from, at);
+        let why = |rule, opened: &Opened| match rule {
+            Rule::Destination => why_not_there(user, &policy.user, to),
+            rule => self.why_not(rule, opened, &known, from, at),
+        };
         account.cause = match (&account.verdict, &opened) {
             (Verdict::Admit(_), _) => Cause::Admitted,
             (Verdict::Refuse(rule), Ok(opened)) => Cause::Refused(why(*rule, opened)),
@@ -74,7 +89,7 @@ impl Explainer {
         let Ok(opened) = opened else { return account };
         let is_replay = matches!(account.cause, Cause::Replay { .. });
         if matches!(account.verdict, Verdict::Drop(_)) && !is_replay {
-            let refused = known.approve(at, &opened.request, from).err();
+            let refused = known.approve(at, &opened.request, from, to).err();
             account.besides = refused.map(|rule| (rule, why(rule, &opened)));
         }
         let seconds = opened.request.timeout_s.unwrap_or_default();
@@ -85,6 +100,27 @@ impl Explainer {
         });
         account.fwknop = Some(Box::new(opened));
         account
+    }
+
+    /// The user of the decision among those who share the key.
+    fn fwknop_user_of<'a>(
+        &self,
+        decision: &Decision,
+        users: &'a FwknopUsers,
+        row: FwknopRow,
+        packet: &Packet<'_>,
+    ) -> Option<&'a FwknopUser> {
+        let name = match decision {
+            Decision::Admit(Admission { request, .. }) => match request {
+                ApprovedRequest::Open(open) => &open.user,
+                ApprovedRequest::Close(close) => &close.user,
+            },
+            Decision::Refuse(refusal) => &refusal.user,
+            Decision::Drop(_) => return None,
+        };
+        let policy = |user: &FwknopUser| self.settings.policies.get(user.user);
+        let mut sharing = users.sharing(row, packet).map(|(user, _)| user);
+        sharing.find(|user| policy(user).is_some_and(|policy| policy.user == *name))
     }
 
     fn no_fwknop_user(&self, payload: &[u8], account: &Account) -> Cause {
@@ -109,7 +145,8 @@ impl Explainer {
         let networks = policy.from.iter().chain(&policy.networks);
         let mut addresses = networks.map(first_host);
         let first = addresses.next()?;
-        let allowed = |source: &IpAddr| known.approve(now, &opened.request, *source).is_ok();
+        let to = user.destination.first().map_or(UNKNOWN_ADDRESS, first_host);
+        let allowed = |source: &IpAddr| known.approve(now, &opened.request, *source, to).is_ok();
         let found = std::iter::once(first).chain(addresses).find(allowed);
         Some(found.unwrap_or(first))
     }
@@ -190,12 +227,17 @@ impl Explainer {
     }
 }
 
+fn why_not_there(user: &FwknopUser, name: &str, destination: IpAddr) -> String {
+    let networks = service::list(&user.destination);
+    let cure = format!("send it there, or add the address to destination of {name}");
+    format!("it was sent to {destination}, which is not in {networks}; {cure}")
+}
+
 fn is_fresh(at: Timestamp, opened: &Opened) -> bool {
     let made = Timestamp::from_millis(opened.request.timestamp_s.saturating_mul(1000));
     at.since(made).max(made.since(at)) <= FWKNOP_WINDOW
 }
 
 fn open(user: &FwknopUser, payload: &[u8]) -> Result<Opened, Reason> {
-    let packet = Packet::parse(payload)?;
-    user.key.open(&user.key.verify(&packet)?)
+    user.open(&Packet::parse(payload)?)
 }

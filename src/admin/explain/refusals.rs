@@ -161,6 +161,7 @@ impl Asked<'_> {
             Rule::Nat
             | Rule::Command
             | Rule::Username
+            | Rule::Destination
             | Rule::Quota
             | Rule::Duration
             | Rule::User

@@ -111,7 +111,7 @@ impl Explain {
             let (text, decoded) = (packet.text.as_bytes(), packet.decoded.as_deref());
             let mut account = match (decoded, source) {
                 _ if self.explainer.is_fwknop(text, decoded) => {
-                    self.explainer.fwknop(now, text, source)
+                    self.explainer.fwknop(now, text, source, None)
                 }
                 (Some(packet), Some(source)) => {
                     let datagram = Datagram::new(source, nowhere, 0, packet);

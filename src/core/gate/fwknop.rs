@@ -4,13 +4,13 @@ use postern_fwknop::{Packet, Reason};
 use postern_proto::Mark;
 
 use super::decision::{Admission, ApprovedRequest, Decision, Rejection};
-use super::fwknop_keys::{FWKNOP_WINDOW, FwknopRow, FwknopUsers};
+use super::fwknop_keys::{FWKNOP_WINDOW, FwknopRow, FwknopUser, FwknopUsers};
 use super::fwknop_request::{self, Known};
 use super::judge::Gate;
 use super::replay;
 use crate::model::datagram::Datagram;
 use crate::model::mark::MarkRecord;
-use crate::model::reason::Drop;
+use crate::model::reason::{Drop, Rule};
 use crate::model::time::Timestamp;
 
 impl Gate {
@@ -69,9 +69,14 @@ impl Gate {
         let mark = Mark(packet.mark().0);
         self.copy(now, mark)?;
 
-        // Steps 4 and 5: cipher and fields. Only the canonical text opens, so the mark has one packet.
-        let opened = user.key.open(&verified).map_err(Drop::Fwknop)?;
-        let request = opened.request;
+        // Steps 4 and 5: cipher and fields. Only the canonical text opens, so the mark has one packet. The key of a user
+        // who shares only the key of the mac may not open it.
+        let opened = user.key.open(&verified);
+        let mut sharing = users.sharing(row, &packet).peekable();
+        let Some((user, opened)) = sharing.peek() else {
+            return Err(Drop::Fwknop(opened.err().unwrap_or(Reason::Key)).into());
+        };
+        let (user, request) = (*user, opened.request.clone());
 
         // Step 7: window. Step 8: mark.
         let timestamp = Timestamp::from_millis(request.timestamp_s.saturating_mul(1000));
@@ -92,17 +97,29 @@ impl Gate {
         };
         self.replay.unseen(&record)?;
 
-        // Step 9: policy. Step 10: quota.
+        // Step 9: policy, of each user with this key until one allows the request. Step 10: quota, of that one.
         let source = datagram.source();
-        let known = Known {
-            user,
-            policy,
-            catalog: &self.catalog,
+        let approve = |user: &FwknopUser| {
+            let policy = self.users.member(user.user).map(|member| &member.policy);
+            let known = Known {
+                user,
+                policy: policy.ok_or(Rule::User)?,
+                catalog: &self.catalog,
+            };
+            let approved = known.approve(now, &request, source, datagram.destination());
+            approved.map(ApprovedRequest::Open)
         };
-        let approved = known.approve(now, &request, source);
-        let approved = approved.map(ApprovedRequest::Open);
+        let mut turns = sharing.map(|(user, _)| (user.user, approve(user)));
+        let first = (user.user, Err(Rule::User));
+        let first = turns.next().unwrap_or(first);
+        let (decided, approved) = match &first {
+            (_, Ok(_)) => first,
+            (_, Err(_)) => turns
+                .find(|(_, approved)| approved.is_ok())
+                .unwrap_or(first),
+        };
         let asked = || fwknop_request::asked(&request, source);
-        self.settle(user.user, &record, approved, asked)
+        self.settle(decided, &record, approved, asked)
     }
 
     /// An error if the mark is known. Only packets that opened have a mark that is known.

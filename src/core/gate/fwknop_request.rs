@@ -31,6 +31,7 @@ impl Known<'_> {
         now: Timestamp,
         request: &Request,
         source: IpAddr,
+        destination: IpAddr,
     ) -> Result<OpenRequest, Rule> {
         let Self {
             user,
@@ -38,6 +39,9 @@ impl Known<'_> {
             catalog,
         } = self;
         policy.check_knock(source, now)?;
+        if !user.takes(destination) {
+            return Err(Rule::Destination);
+        }
         if user
             .username
             .as_ref()
@@ -52,13 +56,14 @@ impl Known<'_> {
             }
             Allow::Address(claimed) => (claimed.into(), AddressFrom::Claimed),
         };
+        let asked = request.timeout_s.unwrap_or_default();
         let open = OpenRequest {
             user: policy.user.clone(),
             allow: address::host(allow),
             from,
             target: None,
             services: services(request, user, policy, catalog)?,
-            duration: policy.clip(request.timeout_s.unwrap_or_default(), now),
+            duration: policy.clip(user.max_asked.map_or(asked, |most| asked.min(most)), now),
         };
         policy.check(&open, catalog)?;
         Ok(open)
@@ -124,9 +129,21 @@ fn services(
         Message::LocalNat(_, to) => forwarding(policy, catalog, |forward| {
             leads(forward, *port, to) && forward.host.is_none()
         }),
-        Message::Access(_) | Message::Command(_) => Ok(accessed(policy, catalog, ports_of(*port))),
+        Message::Access(_) | Message::Command(_) => {
+            let at = ports_of(*port);
+            let named = user.access.of(at);
+            Ok(named.unwrap_or_else(|| accessed(policy, catalog, at)))
+        }
     };
-    ports.iter().map(service).collect()
+    let mut services: Vec<Wanted> = Vec::with_capacity(ports.len());
+    for port in ports {
+        let service = service(port)?;
+        // several ports may open one service
+        if !services.contains(&service) {
+            services.push(service);
+        }
+    }
+    Ok(services)
 }
 
 /// The port itself, or the forward from it if the user has no other service there. It is what FORCE_NAT of fwknopd does:

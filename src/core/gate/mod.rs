@@ -26,7 +26,7 @@ mod users;
 pub use clocks::ClockWarning;
 pub use decision::{Admission, ApprovedRequest, Decision, Refusal};
 pub(crate) use fwknop_keys::FWKNOP_WINDOW;
-pub use fwknop_keys::{FWKNOP_USERS_MAX, FwknopRow, FwknopUser, FwknopUsers};
+pub use fwknop_keys::{Access, FWKNOP_USERS_MAX, FwknopRow, FwknopUser, FwknopUsers};
 pub use hints::{HintKeys, HintTable};
 pub use judge::Gate;
 pub use observe::Seen;

@@ -74,6 +74,23 @@ fn wrong_keys_of_fwknop_are_refused() {
         problems.contains("given twice, first at posternd.toml:5"),
         "{problems}"
     );
+    let turn = |n: usize, order: u8| user(n, &same.replace(" }", &format!(", order = {order} }}")));
+    let two = |second: u8| format!("gate.name = \"g\"\n{}{}", turn(1, 1), turn(2, second));
+    let problems = refused(&bundle(&two(1), &[]));
+    assert!(
+        problems.contains("with the same key has the same order, first at posternd.toml:5"),
+        "{problems}"
+    );
+    assert_eq!(settings(&two(2)).fwknop_users, 2);
+    let bound = with(
+        "capture = \"udp\"",
+        "fwknop = { passphrase = \"k\", hmac_passphrase = \"m\", destination = [\"192.0.2.1/32\"] }",
+    );
+    let problems = refused(&bundle(&bound, &[]));
+    assert!(
+        problems.contains("does not know where a packet was sent to"),
+        "{problems}"
+    );
 }
 
 #[test]
