@@ -176,11 +176,24 @@ fn one_time(
 
 fn line_hits(line: &str, timeout: Duration, flags: Flags) -> Result<Sequence, Refusal> {
     let hits: Result<Vec<Expected>, Refusal> =
-        line.split(',').map(|word| hit(word.trim())).collect();
+        line.split(',').map(|word| line_hit(word.trim())).collect();
     Sequence::new(hits?, timeout, flags).map_err(|error| {
         let cure = "write 1 to 32 hits, like tcp/7000, tcp/8000, udp/9000";
         refusal(error.to_string(), cure)
     })
+}
+
+/// A hit as the config has it, or as files of knockd have it: `7000`, `7000:udp`.
+fn line_hit(word: &str) -> Result<Expected, Refusal> {
+    if word.contains('/') {
+        return hit(word);
+    }
+    let (port, protocol) = word.split_once(':').unwrap_or((word, "tcp"));
+    hit(&format!(
+        "{}/{}",
+        protocol.trim().to_ascii_lowercase(),
+        port.trim()
+    ))
 }
 
 /// A passphrase and an offset. No message shows the passphrase.

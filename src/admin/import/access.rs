@@ -139,10 +139,16 @@ impl Reader<'_, '_> {
         };
         for line in lines(&Arc::from(path.as_path()), &text) {
             match line {
-                Line::Setting(key) if is_key(&key.name) => self.setting(key, DEPTH_MAX),
+                Line::Setting(key) if is_key(&key.name) => {
+                    // They take the place of those that the stanza has.
+                    if let Some(stanza) = self.access.stanzas.last_mut() {
+                        stanza.settings.retain(|one| one.name != key.name);
+                    }
+                    self.setting(key, DEPTH_MAX);
+                }
                 Line::Setting(Setting { place, .. }) => {
-                    let what = "a file of %include_keys has keys only";
-                    self.wrong(&place, what, "remove the line");
+                    let words = ("fwknopd reads only keys from this file", "nothing to do");
+                    self.findings.add(&place, None, Verdict::Ignore, words);
                 }
                 Line::Wrong(place, what, cure) => self.wrong(&place, what, cure),
             }

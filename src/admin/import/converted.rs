@@ -20,6 +20,14 @@ pub struct NewUser {
     pub place: Place,
     pub toml: TomlText,
     pub(super) services: Vec<String>,
+    pub(super) turn: Option<Turn>,
+}
+
+/// The place of a user among those who share a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) group: usize,
+    pub(super) order: u16,
 }
 
 /// A `[service.NAME]`.
@@ -51,6 +59,23 @@ pub(super) struct ServiceKeys {
     pub(super) nft_set: Option<String>,
     pub(super) on_open: Option<Vec<String>>,
     pub(super) on_close: Option<Vec<String>>,
+}
+
+/// A service that a request for a port opens instead of the port.
+pub(super) struct Service {
+    /// The port, or `any`. `None` for a forward, which the gate finds by its port.
+    pub(super) asked: Option<String>,
+    /// The end of its name.
+    pub(super) end: String,
+    /// Empty for a port on which nothing listens.
+    pub(super) ports: Vec<String>,
+    pub(super) keys: ServiceKeys,
+}
+
+/// What a stanza opens.
+pub(super) enum Opens {
+    Ports(Vec<String>),
+    Named(Vec<Service>),
 }
 
 impl Converted {
@@ -110,12 +135,14 @@ impl Converted {
         place: &Place,
         toml: TomlText,
         services: Vec<String>,
+        turn: Option<Turn>,
     ) {
         self.users.push(NewUser {
             name,
             place: place.clone(),
             toml,
             services,
+            turn,
         });
     }
 }

@@ -1,6 +1,7 @@
 //! From one door of knockd.conf to a user with a sequence.
 
-use super::command::{self, KNOCKD as PLACEHOLDERS, Meaning};
+use super::command::{self, KNOCKD as PLACEHOLDERS};
+use super::command_meaning::{self, Meaning};
 use super::converted::{Converted, LONGEST, ServiceKeys, seconds, texts};
 use super::knockd::Door;
 use super::table::KNOCKD;
@@ -37,14 +38,14 @@ pub(super) fn convert(door: &Door, made: &mut Converted) {
         refused: door.refused,
     };
     reading.check_names();
-    let hits = reading.sequence();
+    let sequence = reading.sequence();
     let flags = reading.flags();
     let timeout = reading.seconds(&["Seq_Timeout", "Timeout"], SEQUENCE_TIMEOUT_MAX);
     let does = reading.does();
     let networks = reading.networks(does.as_ref());
     let refused = reading.refused;
     made.findings = findings;
-    let (Some(hits), Some(does), false) = (hits, does, refused) else {
+    let (Some(sequence), Some(does), false) = (sequence, does, refused) else {
         return;
     };
     let name = made.names.user(&door.name, "knockd");
@@ -62,7 +63,7 @@ pub(super) fn convert(door: &Door, made: &mut Converted) {
     };
     let mut toml = TomlText::new();
     toml.line("name", &quoted(&name));
-    toml.line("sequence", &list(&hits));
+    toml.line(sequence.0, &sequence.1);
     toml.line(
         "sequence_timeout",
         &seconds(timeout.unwrap_or(SEQUENCE_TIMEOUT)),
@@ -75,7 +76,7 @@ pub(super) fn convert(door: &Door, made: &mut Converted) {
     toml.line("duration", &seconds(duration));
     // A sequence cannot ask for a duration.
     toml.line("max_duration", &seconds(duration));
-    made.add_user(name, &door.place, toml, services);
+    made.add_user(name, &door.place, toml, services, None);
 }
 
 impl<'a> Reading<'a> {
@@ -123,26 +124,32 @@ impl<'a> Reading<'a> {
                 );
             }
         }
-        for name in ["Target", "One_Time_Sequences"] {
-            if let Some((setting, row)) = self.get(&[name]).zip(row(&KNOCKD, name)) {
-                self.refuse(setting, row.why, row.cure);
-            }
+        if let Some((setting, row)) = self.get(&["Target"]).zip(row(&KNOCKD, "Target")) {
+            self.refuse(setting, row.why, row.cure);
         }
     }
 
-    fn sequence(&mut self) -> Option<Vec<String>> {
-        let Some(sequence) = self.get(&["Sequence"]) else {
-            if self.get(&["One_Time_Sequences"]).is_none() {
-                self.refuse_door("the door has no sequence", "add Sequence, or remove it");
+    /// The key of the sequence and its value.
+    fn sequence(&mut self) -> Option<(&'static str, String)> {
+        let one_time = self.get(&["One_Time_Sequences"]);
+        let sequence = match (self.get(&["Sequence"]), one_time) {
+            (Some(_), Some(one_time)) => {
+                self.refuse(one_time, "Sequence is there, too", "remove one of the two");
+                return None;
             }
-            return None;
+            (None, Some(one_time)) => return Some(("sequences_file", quoted(&one_time.value))),
+            (None, None) => {
+                self.refuse_door("the door has no sequence", "add Sequence, or remove it");
+                return None;
+            }
+            (Some(sequence), None) => sequence,
         };
         let hits = hits(&sequence.value);
         if hits.is_none() {
             let cure = "write 1 to 32 ports with commas between, like 7000,8000:udp";
             self.refuse(sequence, "this is no sequence of ports", cure);
         }
-        hits
+        Some(("sequence", list(&hits?)))
     }
 
     fn flags(&mut self) -> Vec<String> {
@@ -171,6 +178,16 @@ impl<'a> Reading<'a> {
         let setting = self.get(names)?;
         match setting.value.parse::<u64>() {
             Ok(length) if (1..=most).contains(&length) => Some(length),
+            Ok(length) if length > most => {
+                let what = format!("the gate keeps {most} s at most");
+                self.say(
+                    setting,
+                    Verdict::Narrow,
+                    &what,
+                    "nothing to do if that is enough",
+                );
+                Some(most)
+            }
             _ => {
                 let cure = format!("write a whole number of seconds, from 1 to {most}");
                 self.refuse(setting, "the gate cannot keep this length of time", &cure);
@@ -200,8 +217,8 @@ impl<'a> Reading<'a> {
             Some(stop) => Some(self.words(stop)?),
             None => None,
         };
-        let closes = closing.as_deref().map(command::meaning);
-        match (command::meaning(&opening), closes) {
+        let closes = closing.as_deref().map(command_meaning::meaning);
+        match (command_meaning::meaning(&opening), closes) {
             (Meaning::Accept(ports), Some(Meaning::Remove(removed))) if ports == removed => {
                 Some(Does::Accepts(texts(&ports), timeout))
             }
@@ -302,9 +319,13 @@ impl<'a> Reading<'a> {
                 V4
             }
             (Some(_), Some(start)) => {
-                let opens = self.words(start).map(|words| command::meaning(&words));
+                let opens = self
+                    .words(start)
+                    .map(|words| command_meaning::meaning(&words));
                 let closes = match stop {
-                    Some(stop) => self.words(stop).map(|words| command::meaning(&words)),
+                    Some(stop) => self
+                        .words(stop)
+                        .map(|words| command_meaning::meaning(&words)),
                     None => None,
                 };
                 let same = match (opens, does, closes, self.get(&["Stop_Command"]), stop) {

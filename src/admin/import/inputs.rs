@@ -10,6 +10,7 @@ use super::access::{self, Access, Sources};
 use super::converted::Converted;
 use super::kind::{self, Kind};
 use super::rules::{self, Rules};
+use super::sharing::{self, Sharing};
 use super::{door, knockd, shared_programs, stanza, uci};
 
 use crate::model::foreign::{Findings, Place, Verdict};
@@ -70,16 +71,28 @@ fn stanzas(
     zone: &TimeZone,
     made: &mut Converted,
 ) {
-    let stanzas = accesses.iter().flat_map(|access| &access.stanzas);
-    for (number, stanza) in (1..).zip(stanzas) {
-        if blocked {
+    let stanzas = || accesses.iter().flat_map(|access| &access.stanzas);
+    let mut sharing = Sharing::of(stanzas());
+    for (index, stanza) in stanzas().enumerate() {
+        let words = if blocked {
             let what = "the stanza is not converted, because of a setting above";
-            let words = (what, "correct that setting, and import again");
-            made.findings
-                .add(&stanza.place, None, Verdict::Refuse, words);
+            (what, "correct that setting, and import again")
+        } else if sharing.is_shadowed(index) {
+            let what = "a stanza above has the same keys, and is not converted as it is";
+            (
+                what,
+                "give this stanza keys of its own, or correct that stanza",
+            )
         } else {
-            stanza::convert(stanza, number, rules, zone, made);
-        }
+            let before = (made.findings.0.len(), made.users.len());
+            stanza::convert(stanza, (index + 1, sharing.turn(index)), rules, zone, made);
+            if sharing::is_changed(&made.findings, before.0, made.users.len() > before.1) {
+                sharing.change(index);
+            }
+            continue;
+        };
+        made.findings
+            .add(&stanza.place, None, Verdict::Refuse, words);
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod access;
 mod command;
+mod command_meaning;
 mod converted;
 mod door;
 mod inputs;
@@ -15,8 +16,10 @@ mod ports;
 mod reading;
 mod rules;
 mod shared_programs;
+mod sharing;
 mod stanza;
 mod stanza_keys;
+mod stanza_programs;
 mod stanza_services;
 mod table;
 #[cfg(test)]

@@ -16,6 +16,10 @@ const MAIN: &str = "write it into [gate] of posternd.toml: ";
 pub(super) struct Rules {
     /// Whether inner hosts see the gate's address.
     pub(super) masquerade: bool,
+    /// Whether there is a fwknopd.conf.
+    given: bool,
+    /// Whether stanzas may forward ports.
+    forwards: bool,
     /// Whether something restricts all stanzas in a way that cannot be kept.
     pub(super) blocked: bool,
 }
@@ -41,10 +45,18 @@ impl Rules {
     /// Adds those of another file.
     pub(super) fn add(&mut self, other: &Self) {
         self.masquerade |= other.masquerade;
+        self.given |= other.given;
+        self.forwards |= other.forwards;
         self.blocked |= other.blocked;
     }
 
+    /// Whether fwknopd does not start if a stanza forwards ports.
+    pub(super) fn refuse_nat(&self) -> bool {
+        self.given && !self.forwards
+    }
+
     pub(super) fn apply(&mut self, settings: &[Setting], findings: &mut Findings) {
+        self.given = true;
         let variables: Vec<(String, String)> = settings
             .iter()
             .map(|one| (one.name.clone(), one.value.to_string()))
@@ -87,15 +99,19 @@ impl Rules {
                 refuse((row.why, row.cure));
                 self.blocked = true;
             }
-            name if name.ends_with("_ACCESS")
-                && row.verdict == Verdict::Convert
-                && value.split(',').next().map(str::trim) != Some("ACCEPT") =>
-            {
-                let what = "the target is not ACCEPT, so grants do something else there";
-                refuse((what, "write ACCEPT, if a grant should accept"));
-                self.blocked = true;
+            name if name.ends_with("_ACCESS") && row.verdict == Verdict::Convert => {
+                if let Err(words) = chain(name, value) {
+                    refuse(words);
+                    self.blocked = true;
+                }
             }
             "ENABLE_IPT_SNAT" | "ENABLE_FIREWD_SNAT" => self.masquerade |= is_yes,
+            name if NAT.contains(&name) => {
+                self.forwards |= is_yes;
+                if is_yes {
+                    findings.add_row(place, row);
+                }
+            }
             name if BY_HAND.contains(&name) => {
                 if let Some(cure) = by_hand(name, value) {
                     let words = ("import changes no [gate] settings", cure.as_str());
@@ -112,6 +128,37 @@ impl Rules {
             _ => {}
         }
     }
+}
+
+/// Settings without which fwknopd refuses FORCE_NAT.
+const NAT: [&str; 4] = [
+    "ENABLE_IPT_FORWARDING",
+    "ENABLE_FIREWD_FORWARDING",
+    "ENABLE_IPT_LOCAL_NAT",
+    "ENABLE_FIREWD_LOCAL_NAT",
+];
+
+/// Whether a chain of fwknopd accepts in the usual place: `ACCEPT, filter, INPUT, 1, FWKNOP_INPUT, 1`.
+fn chain(name: &str, value: &str) -> Result<(), (&'static str, &'static str)> {
+    let fields: Vec<&str> = value.split(',').map(str::trim).collect();
+    let (target, rest) = fields.split_first().unwrap_or((&"", &[]));
+    if *target != "ACCEPT" {
+        let what = "the target is not ACCEPT, so grants do something else there";
+        return Err((what, "write ACCEPT, if a grant should accept"));
+    }
+    let builtin = ["INPUT", "OUTPUT", "FORWARD"];
+    let builtin = builtin.into_iter().find(|chain| name.contains(*chain));
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    let is_usual = matches!(rest, ["filter", from, at, own, first]
+        if Some(*from) == builtin && is_number(at) && !own.is_empty() && is_number(first));
+    if is_usual {
+        return Ok(());
+    }
+    let what = "fwknopd accepts in another chain than usual, or does not start with this";
+    Err((
+        what,
+        "write ACCEPT, filter, INPUT, 1, FWKNOP_INPUT, 1, with the name of the chain",
+    ))
 }
 
 /// The line for `[gate]`; `None` if nothing is to be written.

@@ -18,17 +18,30 @@ pub(super) fn refuse(made: &mut Converted) {
             other.name,
             service.ports.join(", ")
         );
-        let cure = "let no other user of this import open that port, and import again";
-        Some((owner.name.clone(), owner.place.clone(), what, cure))
+        Some((owner.name.clone(), owner.turn, what))
     });
     let shared: Vec<_> = shared.collect();
-    for (owner, place, what, cure) in shared {
-        let words = (what.as_str(), cure);
-        made.findings.add(&place, None, Verdict::Refuse, words);
-        let left = made.users.iter().position(|user| user.name == owner);
-        let Some(user) = left.map(|at| made.users.remove(at)) else {
-            continue;
+    for (owner, turn, what) in shared {
+        let cure = "let no other user of this import open that port, and import again";
+        remove(made, |user| user.name == owner, (&what, cure));
+        // fwknopd would not have asked those who come after it.
+        let is_after = |user: &NewUser| match (user.turn, turn) {
+            (Some(one), Some(other)) => one.group == other.group && one.order > other.order,
+            _ => false,
         };
+        let what = "a stanza above has the same keys, and is not converted";
+        let cure = "give this stanza keys of its own, or correct that stanza";
+        remove(made, is_after, (what, cure));
+    }
+}
+
+fn remove(made: &mut Converted, is_meant: impl Fn(&NewUser) -> bool, words: (&str, &str)) {
+    let users = std::mem::take(&mut made.users).into_iter();
+    let (removed, kept) = users.partition(is_meant);
+    made.users = kept;
+    let removed: Vec<NewUser> = removed;
+    for user in removed {
+        made.findings.add(&user.place, None, Verdict::Refuse, words);
         made.services
             .retain(|service| !user.services.contains(&service.name));
     }

@@ -5,24 +5,27 @@ use jiff::tz::TimeZone;
 use postern_fwknop::is_user_name;
 
 use super::access::Stanza;
-use super::converted::{Converted, seconds};
+use super::converted::{Converted, Opens, Service, Turn, seconds};
 use super::ports;
 use super::reading::Reading;
 use super::rules::Rules;
-use super::stanza_keys;
-use super::stanza_services::{self, Opens};
+use super::stanza_keys::{self, Beside};
+use super::stanza_services;
 use super::table::ACCESS;
 use crate::client::profile::{list, quoted};
 use crate::model::foreign::{TomlText, Verdict, row};
 
+/// The longest time that a packet can ask for.
+const ASKED_MAX: u64 = 65_536;
 /// fwknopd's defaults.
 const DURATION: u64 = 30;
 const MAX_DURATION: u64 = 300;
 const USERNAME: &str = "REQUIRE_USERNAME";
-/// Converts a stanza, the one of this number, into a user. `rules` are those of fwknopd.conf.
+/// Converts a stanza, the one of this number, into a user. `rules` are those of fwknopd.conf, `turn` is that of the
+/// stanza among those who share its keys.
 pub(super) fn convert(
     stanza: &Stanza,
-    number: usize,
+    (number, turn): (usize, Option<Turn>),
     rules: &Rules,
     zone: &TimeZone,
     made: &mut Converted,
@@ -36,9 +39,10 @@ pub(super) fn convert(
     known_settings(&mut reading);
     check_username(&mut reading);
     let from = source(&mut reading);
+    let destination = destination(&mut reading);
     let keys = stanza_keys::read(&mut reading);
     let opens = stanza_services::read(&mut reading, rules);
-    let (duration, max_duration) = durations(&mut reading);
+    let lengths = durations(&mut reading);
     let expires = expires(&mut reading, zone);
     let refused = reading.refused;
     let claimed = reading.is_yes("REQUIRE_SOURCE_ADDRESS") || reading.is_yes("REQUIRE_SOURCE");
@@ -51,31 +55,62 @@ pub(super) fn convert(
     let otherwise = format!("fwknop-{number}");
     let wanted = user.map_or(otherwise.as_str(), |user| user.value.as_str());
     let name = made.names.user(wanted, &otherwise);
+    let mut beside = Beside {
+        username: user.map(|user| user.value.as_str()),
+        destination,
+        access: Vec::new(),
+        max_asked: lengths.max_asked,
+        order: turn.map(|turn| turn.order),
+    };
     let services = match opens {
         Opens::Ports(ports) => ports,
         Opens::Named(services) => {
-            let add = |(end, ports, keys): (String, Vec<String>, _)| {
-                made.add_service(&name, &end, &ports, &keys)
-            };
-            services.into_iter().map(add).collect()
+            let mut names = Vec::with_capacity(services.len());
+            for service in services {
+                let Service {
+                    asked,
+                    end,
+                    mut ports,
+                    keys,
+                } = service;
+                if ports.is_empty() {
+                    ports.extend(made.own_port());
+                }
+                if ports.is_empty() {
+                    let what = "no port is left that only its program would have";
+                    let words = (
+                        what,
+                        "import fewer stanzas, or write a [service.NAME] for it",
+                    );
+                    made.findings
+                        .add(&stanza.place, None, Verdict::Refuse, words);
+                    return;
+                }
+                let service = made.add_service(&name, &end, &ports, &keys);
+                beside
+                    .access
+                    .extend(asked.map(|asked| (asked, service.clone())));
+                names.push(service);
+            }
+            names
         }
     };
     let mut toml = TomlText::new();
     toml.line("name", &quoted(&name));
-    keys.write(&mut toml, user.map(|user| user.value.as_str()));
+    keys.write(&mut toml, &beside);
     toml.line("services", &list(&services));
     toml.line("from", &list(&from));
     // fwknop's packets carry IPv4 addresses only.
     toml.line("networks", "[\"0.0.0.0/0\"]");
-    toml.line("duration", &seconds(duration));
-    toml.line("max_duration", &seconds(max_duration));
+    toml.line("duration", &seconds(lengths.usual));
+    toml.line("max_duration", &seconds(lengths.longest));
     if claimed {
         toml.line("grant_to", "\"claimed\"");
     }
     if let Some(expires) = expires {
         toml.line("expires", &expires);
     }
-    made.add_user(name, &stanza.place, toml, services);
+    made.add_user(name, &stanza.place, toml, services, turn);
 }
 
 /// Reports what the table narrows or refuses, and what it does not know.
@@ -109,8 +144,6 @@ fn known_settings(reading: &mut Reading<'_>) {
             || ["FORWARD_ALL", "DISABLE_DNAT", "GPG_ALLOW_NO_PW"].contains(&row.name);
         let is_gpg = setting.name.starts_with("GPG_");
         let applies = match row.name {
-            "DESTINATION" => ports::networks(&setting.value)
-                .is_none_or(|networks| networks.iter().all(|network| network.prefix_len() > 0)),
             name if name.starts_with("CMD_EXEC") || name.starts_with("CMD_SUDO") => runs_commands,
             _ => !is_switch || setting.is_yes(),
         };
@@ -166,32 +199,52 @@ fn texts_of(networks: &[ipnet::Ipv4Net]) -> Vec<String> {
     networks.iter().map(ToString::to_string).collect()
 }
 
-/// `duration` and `max_duration`. fwknopd cuts what a client asks for to MAX_FW_TIMEOUT, but not its own default. Postern
-/// cuts both, so the default is cut, too: a longer maximum would give clients more than they could ask for.
-fn durations(reading: &mut Reading<'_>) -> (u64, u64) {
-    let longest = reading.seconds("MAX_FW_TIMEOUT").unwrap_or(MAX_DURATION);
-    let setting = reading.get("FW_ACCESS_TIMEOUT");
-    let usual = match setting {
+/// The address of the gate that packets must be sent to; empty for any.
+fn destination(reading: &mut Reading<'_>) -> Vec<String> {
+    let Some(setting) = reading.get("DESTINATION") else {
+        return Vec::new();
+    };
+    let Some(networks) = ports::networks(&setting.value) else {
+        let cure = "write ANY, or IPv4 addresses and networks with commas between";
+        reading.refuse(setting, "this is no list of networks", cure);
+        return Vec::new();
+    };
+    if networks.iter().any(|network| network.prefix_len() == 0) {
+        return Vec::new();
+    }
+    texts_of(&networks)
+}
+
+/// How long grants last, in seconds.
+struct Lengths {
+    usual: u64,
+    longest: u64,
+    /// What clients may ask for, if that is less than `longest`.
+    max_asked: Option<u64>,
+}
+
+/// fwknopd cuts what a client asks for to MAX_FW_TIMEOUT, but not its own default.
+fn durations(reading: &mut Reading<'_>) -> Lengths {
+    let most = reading.seconds("MAX_FW_TIMEOUT").unwrap_or(MAX_DURATION);
+    let usual = match reading.get("FW_ACCESS_TIMEOUT") {
         // fwknopd takes its default for 0.
         Some(setting) if *setting.value == "0" => DURATION,
         _ => reading.seconds("FW_ACCESS_TIMEOUT").unwrap_or(DURATION),
     };
-    if let Some(timer) = cycle_timer(reading) {
-        return (timer, timer);
+    if reading.get("CMD_CYCLE_OPEN").is_some() {
+        // fwknopd takes these times for a program, and lets clients ask for any.
+        let timer = reading.seconds("CMD_CYCLE_TIMER").unwrap_or(DURATION);
+        return Lengths {
+            usual: timer,
+            longest: timer.max(ASKED_MAX),
+            max_asked: None,
+        };
     }
-    let about = setting.or(reading.get("MAX_FW_TIMEOUT"));
-    if let Some(setting) = about.filter(|_| usual > longest) {
-        let what = format!("a grant lasts {longest} s at most, which is MAX_FW_TIMEOUT");
-        let cure = format!("write MAX_FW_TIMEOUT {usual}, if clients may ask for that long");
-        reading.say(setting, Verdict::Narrow, &what, &cure);
+    Lengths {
+        usual,
+        longest: usual.max(most),
+        max_asked: (most < usual).then_some(most),
     }
-    (usual.min(longest), longest)
-}
-
-/// What fwknopd takes for a program without a firewall rule.
-fn cycle_timer(reading: &mut Reading<'_>) -> Option<u64> {
-    reading.get("CMD_CYCLE_OPEN")?;
-    reading.seconds("CMD_CYCLE_TIMER")
 }
 
 /// `expires` in RFC 3339.
@@ -235,8 +288,12 @@ fn expires(reading: &mut Reading<'_>, zone: &TimeZone) -> Option<String> {
 fn midnight(text: &str, zone: &TimeZone) -> Option<String> {
     let mut parts = text.split('/');
     let (month, day, year) = (parts.next()?, parts.next()?, parts.next()?);
-    let date = civil::Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()?;
-    let is_whole = parts.next().is_none() && year.len() == 4 && date.year() >= 1970;
+    // fwknopd takes 27 for 2027.
+    let century = if year.len() <= 2 { 2000 } else { 0 };
+    let year = i16::try_from(year.parse::<u16>().ok()?).ok()?;
+    let year = year.checked_add(century)?;
+    let date = civil::Date::new(year, month.parse().ok()?, day.parse().ok()?).ok()?;
+    let is_whole = parts.next().is_none() && date.year() >= 1970;
     let moment = date.to_zoned(zone.clone()).ok().filter(|_| is_whole)?;
     Some(moment.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
 }
@@ -251,12 +308,13 @@ mod tests {
         let ends = |text| midnight(text, &zone);
         assert_eq!(ends("06/30/2027").unwrap(), "2027-06-30T00:00:00+02:00");
         assert_eq!(ends("6/3/2027").unwrap(), "2027-06-03T00:00:00+02:00");
+        assert_eq!(ends("06/30/27").unwrap(), "2027-06-30T00:00:00+02:00");
         for text in [
             "",
             "30/06/2027",
             "02/30/2027",
             "2027-06-30",
-            "06/30/27",
+            "06/30/-1",
             "06/30/2027/1",
         ] {
             assert_eq!(ends(text), None, "{text}");

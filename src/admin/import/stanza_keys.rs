@@ -2,9 +2,10 @@
 
 use zeroize::Zeroizing;
 
+use super::converted::seconds;
 use super::reading::Reading;
 use crate::client::import_fwknoprc::{HMAC_KEY_MAX, KEY_MAX, digest, key, mode};
-use crate::client::profile::quoted;
+use crate::client::profile::{list, quoted};
 use crate::model::foreign::{TomlText, Verdict};
 
 pub(super) struct Keys {
@@ -119,9 +120,27 @@ fn check_hmac(
     }
 }
 
+/// What stands beside the keys in `fwknop = {…}`.
+#[derive(Default)]
+pub(super) struct Beside<'a> {
+    /// The user name that packets must carry.
+    pub(super) username: Option<&'a str>,
+    pub(super) destination: Vec<String>,
+    /// What a port opens; `any` for all others.
+    pub(super) access: Vec<(String, String)>,
+    /// In seconds.
+    pub(super) max_asked: Option<u64>,
+    pub(super) order: Option<u16>,
+}
+
 impl Keys {
-    /// Writes `fwknop = {…}`; `username` is the one that packets must carry.
-    pub(super) fn write(&self, toml: &mut TomlText, username: Option<&str>) {
+    /// What must differ from the keys of others, or be shared with them in turns.
+    pub(super) fn own(&self) -> &Zeroizing<String> {
+        self.hmac_key.as_ref().unwrap_or(&self.key)
+    }
+
+    /// Writes `fwknop = {…}`.
+    pub(super) fn write(&self, toml: &mut TomlText, beside: &Beside<'_>) {
         toml.put("fwknop = { key = \"");
         toml.put_secret(&self.key);
         toml.put("\"");
@@ -138,8 +157,29 @@ impl Keys {
         if self.mode != "cbc" {
             toml.put(&format!(", mode = \"{}\"", self.mode));
         }
-        if let Some(username) = username {
+        if let Some(username) = beside.username {
             toml.put(&format!(", username = {}", quoted(username)));
+        }
+        if !beside.destination.is_empty() {
+            toml.put(&format!(", destination = {}", list(&beside.destination)));
+        }
+        if !beside.access.is_empty() {
+            let entries = beside.access.iter().map(|(port, service)| {
+                let port = if port == "any" {
+                    port.clone()
+                } else {
+                    quoted(port)
+                };
+                format!("{port} = {}", quoted(service))
+            });
+            let entries: Vec<String> = entries.collect();
+            toml.put(&format!(", access = {{ {} }}", entries.join(", ")));
+        }
+        if let Some(most) = beside.max_asked {
+            toml.put(&format!(", max_asked = {}", seconds(most)));
+        }
+        if let Some(order) = beside.order {
+            toml.put(&format!(", order = {order}"));
         }
         toml.put(" }\n");
     }

@@ -2,21 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use super::command::{self, CYCLE, Meaning};
-use super::converted::{ServiceKeys, texts};
+use super::converted::{Opens, Service, ServiceKeys};
 use super::ports;
 use super::reading::Reading;
 use super::rules::Rules;
+use super::stanza_programs;
 use crate::model::foreign::{Setting, Verdict};
 use crate::model::service::Ports;
-
-/// Each service has the end of its name, its ports and its other keys.
-pub(super) type Service = (String, Vec<String>, ServiceKeys);
-
-pub(super) enum Opens {
-    Ports(Vec<String>),
-    Named(Vec<Service>),
-}
 
 /// What the stanza opens; `None` if something is wrong, with a finding.
 pub(super) fn read(reading: &mut Reading<'_>, rules: &Rules) -> Option<Opens> {
@@ -26,24 +18,24 @@ pub(super) fn read(reading: &mut Reading<'_>, rules: &Rules) -> Option<Opens> {
         return None;
     }
     let restricted = restricted.unwrap_or_default();
-    let ports = ports::opened(open.as_deref(), &restricted);
     let source = reading.get("SOURCE")?;
+    let free: Option<Vec<Ports>> = open.as_ref().map(|open| {
+        let is_free = |port: &&Ports| !restricted.contains(port);
+        open.iter().filter(is_free).copied().collect()
+    });
+    let ports = ports::opened(open.as_deref(), &restricted);
     if ports.is_empty() {
         let what = "RESTRICT_PORTS takes away all ports of OPEN_PORTS";
         reading.refuse(source, what, "remove the stanza, or correct RESTRICT_PORTS");
         return None;
     }
-    let free: Option<Vec<Ports>> = open.map(|open| {
-        let is_free = |port: &Ports| !restricted.contains(port);
-        open.into_iter().filter(is_free).collect()
-    });
     match (reading.get("CMD_CYCLE_OPEN"), reading.get("FORCE_NAT")) {
         (Some(cycle), Some(_)) => {
             let what = "CMD_CYCLE_OPEN and FORCE_NAT exclude each other";
             reading.refuse(cycle, what, "remove one of the two");
             None
         }
-        (Some(cycle), None) => programs(reading, cycle, free),
+        (Some(cycle), None) => stanza_programs::read(reading, cycle, free),
         (None, Some(nat)) => forwards(reading, nat, free, &restricted, rules),
         (None, None) => {
             alone(reading);
@@ -98,6 +90,12 @@ fn forwards(
     restricted: &[Ports],
     rules: &Rules,
 ) -> Option<Opens> {
+    if rules.refuse_nat() {
+        let what = "fwknopd takes it only with ENABLE_IPT_FORWARDING in fwknopd.conf";
+        let cure = "write ENABLE_IPT_FORWARDING Y there, or remove the line";
+        reading.refuse(nat, what, cure);
+        return None;
+    }
     let Some((host, port)) = host_and_port(&nat.value) else {
         let cure = "write an IPv4 address and a port with a blank between: 10.0.0.5 22";
         reading.refuse(nat, "this is no address with a port", cure);
@@ -131,8 +129,12 @@ fn forwards(
             masquerade,
             ..ServiceKeys::default()
         };
-        let end = format!("-{}", at.to_string().replace('/', "-"));
-        (end, vec![at.to_string()], keys)
+        Service {
+            asked: None,
+            end: format!("-{}", at.to_string().replace('/', "-")),
+            ports: vec![at.to_string()],
+            keys,
+        }
     };
     Some(Opens::Named(ports.iter().map(service).collect()))
 }
@@ -143,57 +145,4 @@ fn host_and_port(text: &str) -> Option<(Ipv4Addr, u16)> {
     let is_host = !host.is_loopback() && !host.is_unspecified() && !host.is_broadcast();
     let port: u16 = port.parse().ok().filter(|port| *port > 0)?;
     (is_host && parts.next().is_none()).then_some((host, port))
-}
-
-/// The commands of a stanza. One that only accepts the port of the request is what Postern does itself.
-fn programs(reading: &mut Reading<'_>, cycle: &Setting, open: Option<Vec<Ports>>) -> Option<Opens> {
-    let Some(open) = open else {
-        let what = "without OPEN_PORTS, Postern cannot tell for which port to run the program";
-        let cure = "add OPEN_PORTS with the port that clients ask for; nothing should listen there";
-        reading.refuse(cycle, what, cure);
-        return None;
-    };
-    let on_open = vector(reading, cycle)?;
-    let close = reading.get("CMD_CYCLE_CLOSE");
-    let close = close.filter(|close| !close.value.eq_ignore_ascii_case("NONE"));
-    let on_close = match close {
-        Some(close) => Some(vector(reading, close)?),
-        None => None,
-    };
-    if let (Meaning::Accept(ports), true) = (command::meaning(&on_open), close.is_some()) {
-        // The rule may name one port, whatever port the client asks for.
-        if ports == open {
-            return Some(Opens::Ports(texts(&open)));
-        }
-    }
-    let what = "the grant opens the port of the request, too, and then runs the program";
-    let cure = "let OPEN_PORTS name a port on which nothing listens, here and at the client";
-    reading.say(cycle, Verdict::Convert, what, cure);
-    let keys = ServiceKeys {
-        on_open: Some(on_open),
-        on_close,
-        ..ServiceKeys::default()
-    };
-    // Hooks run for a grant of all ports of a service, so each port has a service of its own.
-    let [port] = open.as_slice() else {
-        let what = "the program is for several ports";
-        reading.refuse(
-            cycle,
-            what,
-            "write a stanza with keys of its own for each port",
-        );
-        return None;
-    };
-    Some(Opens::Named(vec![(
-        "-run".to_owned(),
-        vec![port.to_string()],
-        keys,
-    )]))
-}
-
-fn vector(reading: &mut Reading<'_>, setting: &Setting) -> Option<Vec<String>> {
-    let words = command::words(&setting.value, &CYCLE).and_then(command::absolute);
-    words
-        .map_err(|(what, cure)| reading.refuse(setting, &what, cure))
-        .ok()
 }

@@ -16,11 +16,7 @@ const NAME_PORTS: &str = "add a [service.NAME] with ports and forward for each p
 
 pub(crate) const ACCESS: [Row; 46] = [
     Row::convert("SOURCE", "`[[user]] from`"),
-    Row::refuse(
-        "DESTINATION",
-        "a user's packets cannot be limited to one address of the gate",
-        "write ANY, or remove the line, if clients may use every address of the gate",
-    ),
+    Row::convert("DESTINATION", "`[[user]] fwknop.destination`"),
     Row::convert("OPEN_PORTS", "`[[user]] services`"),
     Row::convert("RESTRICT_PORTS", "`[[user]] services` without these ports"),
     Row::convert("KEY", "`[[user]] fwknop.key`, in base64"),
@@ -37,11 +33,11 @@ pub(crate) const ACCESS: [Row; 46] = [
         "`[[user]] fwknop.mode` for CBC and legacy; refused for CFB, OFB, CTR and ECB",
     ),
     Row::ignore("RAND_MODE_LEGACY", "fwknopd ignores it, too"),
+    Row::convert("FW_ACCESS_TIMEOUT", "`[[user]] duration`"),
     Row::convert(
-        "FW_ACCESS_TIMEOUT",
-        "`[[user]] duration`; narrowed to MAX_FW_TIMEOUT, which is 300 if it is not there",
+        "MAX_FW_TIMEOUT",
+        "`[[user]] max_duration`, or `fwknop.max_asked` if FW_ACCESS_TIMEOUT is longer",
     ),
-    Row::convert("MAX_FW_TIMEOUT", "`[[user]] max_duration`"),
     Row::convert("REQUIRE_USERNAME", "`[[user]] fwknop.username`, and `name`"),
     Row::convert(
         "REQUIRE_SOURCE_ADDRESS",
@@ -73,7 +69,7 @@ pub(crate) const ACCESS: [Row; 46] = [
     Row::ignore("CMD_EXEC_TIMEOUT", "every program has a deadline"),
     Row::convert(
         "CMD_CYCLE_OPEN",
-        "`[service.NAME] on_open`, with the ports of OPEN_PORTS; refused without OPEN_PORTS",
+        "`[service.NAME] on_open`, for `fwknop.access`; with `$PORT` for the ports of OPEN_PORTS",
     ),
     Row::convert("CMD_CYCLE_CLOSE", "`[service.NAME] on_close`"),
     Row::convert("CMD_CYCLE_TIMER", "`[[user]] duration` and `max_duration`"),

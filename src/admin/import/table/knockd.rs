@@ -11,11 +11,7 @@ pub(crate) const KNOCKD: [Row; 17] = [
     Row::ignore("LogFile", JOURNAL),
     Row::ignore("PidFile", "systemd knows the process"),
     Row::convert("Sequence", "`[[user]] sequence`"),
-    Row::refuse(
-        "One_Time_Sequences",
-        "a user has one sequence, and no file of them",
-        "write sequence = { key = \"…\", … } for this user: every knock is then another one",
-    ),
+    Row::convert("One_Time_Sequences", "`[[user]] sequences_file`"),
     Row::convert("Seq_Timeout", "`[[user]] sequence_timeout`"),
     Row::convert("Timeout", "the same as `Seq_Timeout`"),
     Row::convert("TCPFlags", "`[[user]] tcp_flags`"),

@@ -37,6 +37,12 @@ fn values_of_a_door_are_kept() {
     for (made, key, value) in [
         (ssh(""), "duration", "\"10s\""),
         (ssh("timeout = 7"), "sequence_timeout", "\"7s\""),
+        (ssh("timeout = 301"), "sequence_timeout", "\"300s\""),
+        (
+            door("one_time_sequences = /a\ncommand = /bin/a"),
+            "sequences_file",
+            "\"/a\"",
+        ),
         (ssh(&both), "networks", "[\"0.0.0.0/0\", \"::/0\"]"),
         (
             door(&format!(
@@ -114,15 +120,7 @@ fn wrong_doors_are_refused_with_their_message() {
         (&long, "Sequence refused"),
         (
             "sequence = 1\none_time_sequences = /a\ncommand = /bin/a",
-            "One_Time_Sequences refused",
-        ),
-        (
-            "one_time_sequences = /a\ncommand = /bin/a",
-            "One_Time_Sequences refused: a user has one sequence",
-        ),
-        (
-            "sequence = 1\nseq_timeout = 301\ncommand = /bin/a",
-            "from 1 to 300",
+            "One_Time_Sequences refused: Sequence is there, too",
         ),
         (
             "sequence = 1\ntcpflags = syn,!syn\ncommand = /bin/a",

@@ -34,13 +34,11 @@ fn unreadable_or_endless_includes_convert_nothing() {
             "%include included/b\nOPEN_PORTS tcp/1\n",
             "after an include",
         ),
-        ("%include_keys included/c\n", "has keys only"),
     ] {
         let made = import(&[
             ("access.conf", &format!("{stanza}{main}")),
             ("included/a", "%include included/a\n"),
             ("included/b", ""),
-            ("included/c", "OPEN_PORTS tcp/1\n"),
         ]);
         let said = said(&made).join("\n");
         assert!(
@@ -48,6 +46,25 @@ fn unreadable_or_endless_includes_convert_nothing() {
             "{main}: {said}"
         );
     }
+}
+
+/// As fwknopd does it: keys of the file replace those of the stanza, and other lines count for nothing.
+#[test]
+fn keys_of_a_file_replace_those_of_the_stanza() {
+    let made = import(&[
+        (
+            "access.conf",
+            &format!("SOURCE ANY\n{KEY}{HMAC}%include_keys included/a\n"),
+        ),
+        (
+            "included/a",
+            "SOURCE 10.0.0.1\nKEY_BASE64 b3RoZXI=\nOPEN_PORTS tcp/1\n",
+        ),
+    ]);
+    assert!(!made.findings.has_refused());
+    let user = only_user(&made);
+    assert_eq!(user["fwknop"]["key"].as_str(), Some("b3RoZXI="));
+    assert_eq!(user["from"].to_string(), "[\"0.0.0.0/0\"]");
 }
 
 #[test]
@@ -142,7 +159,7 @@ fn no_user_runs_the_program_of_another() {
     let program = stanza("OPEN_PORTS tcp/7\nCMD_CYCLE_OPEN /bin/a $IP\nCMD_CYCLE_CLOSE NONE");
     let door = "[backup]\nsequence = 1\ncommand = /bin/a %IP%\n".to_owned();
     for (others, owner) in [
-        ("OPEN_PORTS tcp/80,tcp/7", ("one.conf", &program)),
+        ("OPEN_PORTS tcp/80,udp/9", ("one.conf", &program)),
         ("", ("one.conf", &program)),
         ("RESTRICT_PORTS tcp/22", ("knockd.conf", &door)),
     ] {
@@ -155,7 +172,8 @@ fn no_user_runs_the_program_of_another() {
         let part = format!("{}:1: refused: user fwknop-1 may open", owner.0);
         assert!(said.contains(&part), "{said}");
     }
-    let apart = stanza("OPEN_PORTS tcp/8");
+    // The program has a port of its own, not the one that its clients ask for.
+    let apart = stanza("OPEN_PORTS tcp/7");
     let made = import(&[("other.conf", &apart), ("one.conf", &program)]);
     assert_eq!(made.users.len(), 2, "{:?}", said(&made));
 }

@@ -1,9 +1,12 @@
 //! Whole files through the import: each setting, its message, and an oracle for what a file admits before and after.
 
+mod after;
+mod door_oracle;
 mod doors;
 mod files;
 mod oracle;
 mod settings;
+mod stanza_oracle;
 mod tables;
 mod written;
 

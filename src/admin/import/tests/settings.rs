@@ -27,15 +27,20 @@ fn values_of_a_stanza_are_kept() {
     for (lines, key, value) in [
         ("", "duration", "30s"),
         ("", "max_duration", "300s"),
-        ("FW_ACCESS_TIMEOUT 3600", "duration", "300s"),
-        ("FW_ACCESS_TIMEOUT 3600", "max_duration", "300s"),
+        ("FW_ACCESS_TIMEOUT 3600", "duration", "3600s"),
+        ("FW_ACCESS_TIMEOUT 3600", "max_duration", "3600s"),
         (
             "FW_ACCESS_TIMEOUT 3600\nMAX_FW_TIMEOUT 3600",
             "duration",
             "3600s",
         ),
         ("FW_ACCESS_TIMEOUT 0", "duration", "30s"),
-        ("MAX_FW_TIMEOUT 10", "duration", "10s"),
+        ("MAX_FW_TIMEOUT 10", "max_duration", "30s"),
+        (
+            "ACCESS_EXPIRE 6/1/27",
+            "expires",
+            "2027-06-01T00:00:00+02:00",
+        ),
         ("REQUIRE_SOURCE y", "grant_to", "claimed"),
         (
             "ACCESS_EXPIRE_EPOCH 1800000000",
@@ -67,7 +72,7 @@ fn values_of_a_stanza_are_kept() {
 #[test]
 fn wrong_lines_are_refused_with_their_message() {
     for (lines, part) in [
-        ("DESTINATION 10.0.0.1", "access.conf:4: DESTINATION refused"),
+        ("DESTINATION host", "access.conf:4: DESTINATION refused"),
         (
             "OPEN_PORTS 22",
             "OPEN_PORTS refused: this is no list of ports",
@@ -143,7 +148,7 @@ fn wrong_lines_are_refused_with_their_message() {
             "CMD_CYCLE_TIMER refused: it needs CMD_CYCLE_OPEN",
         ),
         (
-            "CMD_CYCLE_OPEN /bin/a $IP",
+            "CMD_CYCLE_OPEN /bin/a $PORT",
             "CMD_CYCLE_OPEN refused: without OPEN_PORTS",
         ),
         (
@@ -157,10 +162,6 @@ fn wrong_lines_are_refused_with_their_message() {
         (
             "OPEN_PORTS tcp/1\nCMD_CYCLE_OPEN /bin/a\nCMD_CYCLE_CLOSE b",
             "absolute path",
-        ),
-        (
-            "OPEN_PORTS tcp/1,tcp/2\nCMD_CYCLE_OPEN /bin/a",
-            "the program is for several ports",
         ),
         (
             "OPEN_PORTS tcp/1\nCMD_CYCLE_OPEN /bin/a\nFORCE_NAT 10.0.0.5 22",
@@ -220,8 +221,8 @@ fn narrowed_lines_keep_their_user() {
     for (lines, part) in [
         ("ENABLE_CMD_EXEC Y", "ENABLE_CMD_EXEC narrowed"),
         (
-            "FW_ACCESS_TIMEOUT 301",
-            "a grant lasts 300 s at most, which is MAX_FW_TIMEOUT",
+            "OPEN_PORTS tcp/22\nCMD_CYCLE_OPEN /bin/a $PORT",
+            "the program runs for the ports of OPEN_PORTS only",
         ),
         (
             "ENABLE_CMD_EXEC Y\nCMD_EXEC_USER nobody",
@@ -274,18 +275,48 @@ fn forwards_and_programs_become_services() {
         service(
             "OPEN_PORTS tcp/7\nCMD_CYCLE_OPEN /bin/a $IP\nCMD_CYCLE_CLOSE /bin/b $PORT\nCMD_CYCLE_TIMER 9"
         ),
-        "[service.fwknop-1-run]\nports = [\"tcp/7\"]\non_open = [\"/bin/a\", \"{address}\"]\non_close = [\"/bin/b\", \"{first}\"]\n"
+        "[service.fwknop-1-tcp-7-run]\nports = [\"udp/9\"]\non_open = [\"/bin/a\", \"{address}\"]\non_close = [\"/bin/b\", \"7\"]\n"
+    );
+    assert_eq!(
+        service("CMD_CYCLE_OPEN /bin/a $IP\nCMD_CYCLE_CLOSE NONE"),
+        "[service.fwknop-1-run]\nports = [\"udp/9\"]\non_open = [\"/bin/a\", \"{address}\"]\n"
+    );
+    let access = |lines: &str| only_user(&stanza(lines))["fwknop"]["access"].to_string();
+    assert_eq!(
+        access("OPEN_PORTS tcp/7\nCMD_CYCLE_OPEN /bin/a $PORT\nCMD_CYCLE_CLOSE NONE"),
+        "{ \"tcp/7\" = \"fwknop-1-tcp-7-run\" }"
+    );
+    assert_eq!(
+        access("DESTINATION 10.0.0.1\nCMD_CYCLE_OPEN /bin/a $DST\nCMD_CYCLE_CLOSE NONE"),
+        "{ any = \"fwknop-1-run\" }"
     );
     let rule =
         |change: &str| format!("/sbin/iptables {change} INPUT -s $IP -p tcp --dport 22 -j ACCEPT");
     let lines = format!(
-        "OPEN_PORTS tcp/22\nCMD_CYCLE_OPEN {}\nCMD_CYCLE_CLOSE {}\nCMD_CYCLE_TIMER 9",
+        "CMD_CYCLE_OPEN {}\nCMD_CYCLE_CLOSE {}\nCMD_CYCLE_TIMER 9",
         rule("-A"),
         rule("-D")
     );
-    let made = stanza(&lines);
-    assert!(made.services.is_empty());
-    assert_eq!(only_user(&made)["duration"].as_str(), Some("9s"));
+    // The rule is for one port, whatever port the client asks for.
+    assert_eq!(
+        service(&lines),
+        "[service.fwknop-1-run]\nports = [\"tcp/22\"]\n"
+    );
+    for (open, services) in [
+        ("", "[\"tcp/1-65535\", \"udp/1-65535\"]"),
+        ("OPEN_PORTS tcp/80, udp/53", "[\"tcp/80\", \"udp/53\"]"),
+    ] {
+        let made = stanza(&format!(
+            "{open}\n{}",
+            lines.replace("tcp --dport 22", "$PROTO --dport $PORT")
+        ));
+        let user = only_user(&made);
+        assert_eq!(user["services"].to_string(), services, "{:?}", said(&made));
+        assert_eq!(
+            (user["duration"].as_str(), made.services.len()),
+            (Some("9s"), 0)
+        );
+    }
 }
 
 #[test]
@@ -310,10 +341,11 @@ fn every_setting_of_fwknopd_has_its_verdict() {
             "MAX_SPA_PACKET_AGE" => "30",
             "ENABLE_SPA_PACKET_AGING" | "ENABLE_DIGEST_PERSISTENCE" => "N",
             "UDPSERV_PORT" | "NFQ_PORT" => "62201",
-            name if name.ends_with("_ACCESS") => "ACCEPT, filter, INPUT, 1, FWKNOP_INPUT, 1",
+            name if name.ends_with("_ACCESS") => "ACCEPT, filter, CHAIN, 1, FWKNOP, 1",
             _ => "Y",
         };
-        let text = format!("{} {value};\n", row.name);
+        let chain = row.name.split('_').nth(1).unwrap_or_default();
+        let text = format!("{} {value};\n", row.name).replace("CHAIN", chain);
         let made = import(&[("fwknopd.conf", &text), ("access.conf", &access)]);
         let said = said(&made).join("\n");
         let refused = row.verdict == Verdict::Refuse;
@@ -345,10 +377,16 @@ fn settings_of_fwknopd_change_stanzas() {
         ("access.conf", &nat),
         (
             "fwknopd.conf",
-            "ENABLE_IPT_SNAT Y;\nSNAT_TRANSLATE_IP __CHANGEME__;\n",
+            "ENABLE_IPT_FORWARDING Y;\nENABLE_IPT_SNAT Y;\nSNAT_TRANSLATE_IP __CHANGEME__;\n",
         ),
     ]);
     assert!(made.services[0].toml.full.contains("masquerade = true"));
+    // fwknopd does not start with this.
+    let made = import(&[("access.conf", &nat), ("fwknopd.conf", "# empty\n")]);
+    assert!(
+        made.users.is_empty()
+            && said(&made)[0].contains("FORCE_NAT refused: fwknopd takes it only")
+    );
     for (text, part) in [
         ("PCAP_INTF eth0;", "interfaces = [\"eth0\"]"),
         ("PCAP_FILTER udp port 62202;", "port = 62202"),
@@ -358,6 +396,10 @@ fn settings_of_fwknopd_change_stanzas() {
         (
             "IPT_INPUT_ACCESS DROP, filter, INPUT, 1, X, 1;",
             "the target is not ACCEPT",
+        ),
+        (
+            "IPT_INPUT_ACCESS ACCEPT, filter, INPUT, -1, X, 1;",
+            "in another chain than usual",
         ),
         (
             "FWKNOP_RUN_DIR /x;\nPCAP_INTF $FWKNOP_RUN_DIR/y;",
