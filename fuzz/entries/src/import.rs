@@ -108,6 +108,11 @@ fn check(made: &Converted) {
         );
         let wanted = texts(&table["services"]);
         assert!(!wanted.is_empty());
+        let access = table.get("fwknop").and_then(|fwknop| fwknop.get("access"));
+        for service in access.and_then(Value::as_table).into_iter().flatten() {
+            let service = service.1.as_str().expect("a service");
+            assert!(wanted.contains(&service), "{service} is the user's");
+        }
         for service in wanted {
             assert!(
                 service.contains('/') || services.contains(service),
