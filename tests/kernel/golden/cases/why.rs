@@ -11,6 +11,14 @@ use super::set_up;
 use postern_harness::hosts::HOME;
 use postern_harness::recordings::{Style, interface, pcap, section, simple};
 
+/// Hits of a sequence.
+const HITS: &str = r#"gate: printf '[gate]\nname = "g"\n\n[[user]]\nname = "old"\nsequence = ["tcp/7000", "udp/9000"]\nservices = ["tcp/22"]\n' >hits.toml; chmod 600 hits.toml
+gate$ posternd explain --config hits.toml --source 203.0.113.9 --hits "7000 udp/9000"
+gate$ posternd explain --config hits.toml --source 203.0.113.9 --hits "7000 7000 tcp/9000 udp/9000 udp/9000"
+gate$ posternd explain --config hits.toml --source 203.0.113.9 --hits "7000 udp/9000" --json
+gate$ posternd explain --hits 7000
+"#;
+
 pub(super) fn story(stage: &mut Stage) {
     set_up(stage);
     stage.does(
@@ -43,6 +51,7 @@ pub(super) fn story(stage: &mut Stage) {
     stage.tell("gate", "posternd explain no-such-file");
     stage.tell("gate", "posternd explain '%%'");
     fwknop(stage);
+    stage.play(HITS);
     recordings(stage);
     live(stage);
 }
