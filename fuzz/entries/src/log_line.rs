@@ -65,13 +65,14 @@ fn judge(format: Format, line: &[u8]) -> Option<Hit> {
             let entry: serde_json::Value = serde_json::from_slice(line).unwrap();
             entry["MESSAGE"].as_str().unwrap().to_owned()
         }
-        _ => std::str::from_utf8(line).unwrap().to_owned(),
+        Format::Kmsg => after(line, ";"),
+        Format::File => after(line, " kernel: "),
     };
+    // Lines of a record's dictionary follow.
+    let (text, _) = text.split_once('\n').unwrap_or((&text, ""));
     let (_, fields) = text.split_once(PREFIX).unwrap();
     let value = |name: &str| {
-        let mut found = fields
-            .split([' ', '\n'])
-            .filter_map(|word| word.strip_prefix(name));
+        let mut found = fields.split(' ').filter_map(|word| word.strip_prefix(name));
         let value = found
             .next()
             .unwrap_or_else(|| panic!("no {name} in {text:?}"));
@@ -115,4 +116,9 @@ fn split(bytes: &[u8]) {
         all
     };
     assert_eq!(lines_of(bytes.len().max(1)), lines_of(7));
+}
+
+fn after(line: &[u8], mark: &str) -> String {
+    let line = String::from_utf8_lossy(line);
+    line.split_once(mark).unwrap().1.to_owned()
 }

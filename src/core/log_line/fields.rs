@@ -168,7 +168,10 @@ impl<'a> Fields<'a> {
 impl Kind {
     fn fits(self, value: &str) -> bool {
         match self {
-            Self::Interface => value.len() <= INTERFACE_MAX,
+            Self::Interface => {
+                let is_other = |letter: char| letter.is_whitespace() || letter.is_control();
+                value.len() <= INTERFACE_MAX && !value.contains(is_other)
+            }
             Self::Bytes => {
                 let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
                 value.bytes().all(is_part)

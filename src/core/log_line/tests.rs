@@ -109,6 +109,7 @@ fn other_lines_are_no_hits() {
     for (found, put) in [
         ("IN=v0 ", ""),
         ("IN=v0", "IN="),
+        ("IN=v0", "IN=v\t0"),
         ("IN=v0", "IN=0123456789abcdef"),
         ("OUT= ", ""),
         ("OUT=", "OUT=v1"),
