@@ -11,7 +11,7 @@ use std::time::Duration;
 use postern_fwknop::Reason as Fault;
 use tracing::{debug, error, info, warn};
 
-use crate::adapters::control::status::{CaptureStatus, QuotaStatus};
+use crate::adapters::control::status::QuotaStatus;
 use crate::adapters::control::{self, Answer, Client, Question, Status};
 use crate::adapters::metrics::Snapshot;
 use crate::core::attempts::AttemptLog;
@@ -23,7 +23,7 @@ use crate::core::sequence::Hit;
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
 use crate::daemon::engine::shares::{Entry, Shares};
-use crate::model::counters::{CaptureCounters, EngineCounters, MonitorCounters};
+use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::datagram::Datagram;
 use crate::model::grant::ListedGrant;
 use crate::model::mark::StoredMarks;
@@ -429,18 +429,13 @@ impl Core {
 
     /// What the engine counts.
     pub fn figures(&mut self) -> EngineCounters {
-        let told = |capture: CaptureStatus| CaptureCounters {
-            listening: capture.listening,
-            received: capture.received,
-            dropped: capture.dropped,
-        };
         EngineCounters {
             started: self.started,
             users: self.gate.users(),
             marks: self.gate.marks(),
             hints: self.gate.hint_rows(),
             counters: self.health.with_kernel(self.gate.counters()),
-            captures: self.health.captures().into_iter().map(told).collect(),
+            captures: self.health.capture_counters(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::adapters::capture::drops::Drops;
 use crate::adapters::capture::hint_filter;
 use crate::adapters::capture::line_counters::LineCounters;
 use crate::adapters::control::status::{CaptureStatus, StoreStatus};
-use crate::model::counters::ReasonCounters;
+use crate::model::counters::{CaptureCounters, ReasonCounters};
 use crate::model::reason::{Drop, Reason};
 use crate::model::time::Timestamp;
 
@@ -102,6 +102,16 @@ impl Health {
             }
         };
         self.captures.iter_mut().map(status).collect()
+    }
+
+    /// The same for the metrics.
+    pub(crate) fn capture_counters(&mut self) -> Vec<CaptureCounters> {
+        let counters = |capture: CaptureStatus| CaptureCounters {
+            listening: capture.listening,
+            received: capture.received,
+            dropped: capture.dropped,
+        };
+        self.captures().into_iter().map(counters).collect()
     }
 
     /// The gate's counters, with what the kernel dropped for the same reasons.
