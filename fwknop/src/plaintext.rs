@@ -176,21 +176,26 @@ fn read_ports(text: &str) -> Result<Vec<Port>, Reason> {
 fn read_target(text: &str) -> Result<Target, Reason> {
     let text = decode_text(text).ok_or(Reason::Nat)?;
     let (host, port) = text.split_once(',').ok_or(Reason::Nat)?;
-    let allowed = |byte: u8| matches!(byte, b'!'..=b'~') && !br#"/?"'\,"#.contains(&byte);
-    let numeric = host
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let address = host.parse::<Ipv4Addr>();
-    if host.is_empty()
-        || !host.bytes().all(allowed)
-        || (numeric && !address.is_ok_and(|address| !address.is_unspecified()))
-    {
+    if !is_target_host(host) {
         return Err(Reason::Nat);
     }
     Ok(Target {
         host: host.into(),
         port: port_number(port).ok_or(Reason::Nat)?,
     })
+}
+
+/// Whether a packet can state this host of a NAT target.
+#[must_use]
+pub fn is_target_host(host: &str) -> bool {
+    let allowed = |byte: u8| matches!(byte, b'!'..=b'~') && !br#"/?"'\,"#.contains(&byte);
+    let is_numeric = host
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let address = host.parse::<Ipv4Addr>();
+    !host.is_empty()
+        && host.bytes().all(allowed)
+        && (!is_numeric || address.is_ok_and(|address| !address.is_unspecified()))
 }
 
 fn read_timeout(text: &str) -> Result<u32, Reason> {

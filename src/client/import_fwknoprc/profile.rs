@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use postern_fwknop::is_target_host;
+
 use super::read::Section;
 use super::reading::Reading;
 use super::table::FWKNOPRC;
@@ -82,6 +84,11 @@ pub(super) fn convert(
     Some(NewProfile { name, place, toml })
 }
 
+/// Whether a packet can go there, and name it.
+fn is_ipv4_or_name(host: &str) -> bool {
+    !host.contains(':') && is_target_host(host)
+}
+
 fn kept(letter: char) -> char {
     let is_kept = letter.is_ascii_alphanumeric() || "_-".contains(letter);
     if is_kept { letter } else { '-' }
@@ -126,6 +133,7 @@ impl Reading<'_, '_> {
         };
         let host = setting.value.parse::<Host>().ok();
         let host = host.map(|host| host.to_string());
+        let host = host.filter(|host| host.contains(':') || is_target_host(host));
         match &host {
             None => self.refuse(
                 setting,
@@ -177,9 +185,10 @@ impl Reading<'_, '_> {
                 let text = setting.value.replace(',', ":");
                 let inner = Endpoint::with_default(&text, first.unwrap_or_default());
                 let inner = inner.ok().filter(|inner| inner.port > 0);
-                let inner = inner.filter(|inner| !inner.host.as_str().contains(':'));
+                let inner = inner.filter(|inner| is_ipv4_or_name(inner.host.as_str()));
                 if inner.is_none() {
-                    self.refuse(setting, "this is no host with a port", "write HOST:PORT");
+                    let cure = "write HOST:PORT, with a name or an IPv4 address";
+                    self.refuse(setting, "this is no host with a port", cure);
                 }
                 inner.map(|inner| inner.to_string())
             }

@@ -137,6 +137,7 @@ fn wrong_lines_are_refused_with_their_message() {
         ("NAT_RAND_PORT Y", "NAT_RAND_PORT refused"),
         ("NAT_ACCESS x", "NAT_ACCESS refused"),
         ("NAT_ACCESS [::1]:5", "NAT_ACCESS refused"),
+        ("NAT_ACCESS 300.0.0.1:5", "NAT_ACCESS refused"),
         (
             "NAT_LOCAL Y",
             "NAT_LOCAL refused: without ACCESS it names no port",

@@ -7,7 +7,9 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use postern_fwknop::limits::{KEY_MAX, MAC_KEY_MAX};
-use postern_fwknop::{KeyError, MacKind, Mode, Target, is_user_name, key_from_base64};
+use postern_fwknop::{
+    KeyError, MacKind, Mode, Target, is_target_host, is_user_name, key_from_base64,
+};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
@@ -222,7 +224,7 @@ fn target<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Target>, 
             })
         });
         target
-            .filter(|target| !target.host.contains(':'))
+            .filter(|target| !target.host.contains(':') && is_target_host(&target.host))
             .ok_or_else(|| {
                 "this is not a place that a packet can name; write HOST:PORT, a name or an IPv4 address"
                     .to_owned()

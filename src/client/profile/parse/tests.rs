@@ -134,6 +134,7 @@ fwknop = { key = "KEY", hmac_key = "PUBLIC", hmac = "WORD" } => this is not a va
 fwknop = { key = "KEY", hmac_key = "PUBLIC", mode = "WORD" } => this is not a value of mode; write cbc or legacy
 fwknop = { key = "KEY", hmac_key = "PUBLIC", username = "a:b" } => no packet can state this username;
 fwknop = { key = "KEY", hmac_key = "PUBLIC", nat_access = "10.0.0.5" } => this is not a place that a packet can name; write HOST:PORT
+fwknop = { key = "KEY", hmac_key = "PUBLIC", nat_access = "300.0.0.1:22" } => this is not a place that a packet can name;
 fwknop = { key = "KEY", hmac_key = "PUBLIC", nat_local = "[2001:db8::1]:22" } => this is not a place that a packet can name;
 fwknop = { key = "KEY", hmac_key = "PUBLIC", nat_access = "a:1", nat_local = "a:1" } => fwknop has both nat_access and nat_local;
 fwknop = { key = "KEY", hmac_key = "PUBLIC" }\nkey = "KEY" => fwknop and a key of Postern are both there;
