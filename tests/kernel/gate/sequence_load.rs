@@ -58,8 +58,11 @@ pub(crate) fn each_knock_of_knockd_opens(backend: &'static str) {
     let status = world.daemon.wait_for_admitted(u64::from(each) * 12);
     assert_eq!(status.reasons, [].into(), "nothing else was decided");
     say(&format!("{} admitted", status.admitted));
+    // Of 1,000 with a delay, the first grants are over.
+    for (family, (_, hits)) in FAMILIES.into_iter().zip(KINDS) {
+        knock_with(&world.first, family, &hits);
+    }
     world.first.expect_both_let_in();
-    world.second.expect_both_let_in();
 }
 
 /// A SYN from a client to the gate.
