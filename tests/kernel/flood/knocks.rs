@@ -15,6 +15,8 @@ pub(crate) enum Prefilter {
     Hints,
     /// The classic filter alone, because the right to load the other is missing.
     Classic,
+    /// The firewall's rule: NFLOG in place of a packet socket.
+    Nflog,
 }
 
 const KNOCKS: u32 = 100;
@@ -34,7 +36,11 @@ pub(crate) fn plan(backend: &str) -> GateConfig {
 }
 
 pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {
-    let mut world = World::prepare(&plan(backend));
+    let plan = match prefilter {
+        Prefilter::Nflog => plan(backend).gate("capture = { nflog = 5 }"),
+        Prefilter::Hints | Prefilter::Classic => plan(backend),
+    };
+    let mut world = World::prepare(&plan);
     if prefilter == Prefilter::Classic {
         world.daemon.through =
             Some("exec setpriv --bounding-set -bpf,-sys_admin \"$@\"".to_owned());

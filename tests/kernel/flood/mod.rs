@@ -17,10 +17,10 @@ mod look_alikes;
 mod soak;
 
 use junk::Kind;
-use knocks::Prefilter::{self, Classic, Hints};
+use knocks::Prefilter::{self, Classic, Hints, Nflog};
 use postern_harness::{Machine, Requirement};
 
-const FLOODS: [(&str, Kind, Prefilter); 7] = [
+const FLOODS: [(&str, Kind, Prefilter); 8] = [
     (
         "knocks_open_under_packets_to_another_port",
         Kind::OtherPort,
@@ -44,6 +44,11 @@ const FLOODS: [(&str, Kind, Prefilter); 7] = [
         "knocks_open_without_hint_filter_under_an_unknown_key",
         Kind::UnknownKey,
         Classic,
+    ),
+    (
+        "knocks_open_by_nflog_under_random_bytes",
+        Kind::Random,
+        Nflog,
     ),
 ];
 
