@@ -70,6 +70,8 @@ fn iptables(arguments: &[&str]) -> Option<Meaning> {
             "--comment" => {
                 rest.next()?;
             }
+            // As in knockd's manual. No connection begins without a SYN.
+            "--syn" => {}
             "--state" | "--ctstate" => {
                 rest.next()
                     .filter(|states| states.split(',').any(|one| one == "NEW"))?;
@@ -241,6 +243,10 @@ mod tests {
             (
                 "ufw delete allow from %IP% to any port 22 proto tcp",
                 Meaning::Remove(ports("tcp/22")),
+            ),
+            (
+                "/usr/sbin/iptables -A INPUT -s %IP% -p tcp --syn --dport 22 -j ACCEPT",
+                accept("tcp/22"),
             ),
             (
                 "iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
