@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -22,7 +22,7 @@ use crate::model::time::Timestamp;
 /// Packets of one class that may wait.
 const WAITING_MAX: usize = 128;
 
-/// While other work comes, the thread rests this many times as long as it works: a fifth of the time at most.
+/// After each slice the thread rests this many times as long as it worked: it takes a fifth of one processor at most.
 const REST: u32 = 4;
 const SLICE: Duration = Duration::from_millis(2);
 
@@ -43,8 +43,6 @@ struct Shared {
     filled: Condvar,
     /// Packets that wait or are being tried, also those that the loop has not taken back.
     pending: AtomicUsize,
-    /// Other work of the loop.
-    others: AtomicU64,
 }
 
 /// Who goes first: a source that knocks again, a new one, one with many packets.
@@ -68,7 +66,6 @@ impl FwknopThread {
             queue: Mutex::new(Queue::new()),
             filled: Condvar::new(),
             pending: AtomicUsize::new(0),
-            others: AtomicU64::new(0),
         });
         let own = Arc::clone(&shared);
         start(move || own.serve(&users, &events))?;
@@ -95,11 +92,6 @@ impl FwknopThread {
         self.shared.pending.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The loop had other work.
-    pub(super) fn other_work(&self) {
-        self.shared.others.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(super) fn is_idle(&self) -> bool {
         self.shared.pending.load(Ordering::Relaxed) == 0
     }
@@ -107,7 +99,7 @@ impl FwknopThread {
 
 impl Shared {
     fn serve(&self, users: &FwknopUsers, events: &SyncSender<Event>) {
-        let (mut worked, mut others) = (Duration::ZERO, 0);
+        let mut worked = Duration::ZERO;
         loop {
             let datagram = self.next();
             let start = clock::instant();
@@ -120,11 +112,8 @@ impl Shared {
                 return;
             }
             if worked >= SLICE {
-                let now = self.others.load(Ordering::Relaxed);
-                if now != others {
-                    thread::sleep(worked.saturating_mul(REST));
-                }
-                (worked, others) = (Duration::ZERO, now);
+                thread::sleep(worked.saturating_mul(REST));
+                worked = Duration::ZERO;
             }
         }
     }

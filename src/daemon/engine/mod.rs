@@ -251,7 +251,6 @@ impl Engine {
                 }
             }
             None => {
-                self.fwknop.iter().for_each(FwknopThread::other_work);
                 if let Some(commit) = self.core.datagram(now, datagram) {
                     self.commit(commit);
                 }

@@ -1,6 +1,7 @@
 //! What the kernel tells about a process, and signals to it.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -22,6 +23,15 @@ pub fn memory(pid: u32) -> u64 {
         .split_whitespace()
         .skip_while(|word| *word != "VmRSS:");
     words.nth(1).unwrap().parse().unwrap()
+}
+
+/// The processor time that it has used.
+pub fn processor_time(pid: u32) -> Duration {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = line.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(11).take(2);
+    // the kernel counts in hundredths of a second there
+    Duration::from_millis(ticks.map(|one| one.parse::<u64>().unwrap() * 10).sum())
 }
 
 /// How many descriptors it has open.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_fwknop::{Allow, Key, MacKind, Message, Port, Protocol, Request};
-use postern_harness::process::memory;
+use postern_harness::process::{memory, processor_time};
 use postern_harness::{
     Family, GateConfig, KnockMaker, LookAlikes, Random, SERVICE, Sources, World, now, number, say,
     seed,
@@ -97,6 +97,7 @@ pub(crate) fn knocks_open(backend: &'static str, kind: Kind) {
     let vary = kind != Kind::Replay;
     let engine = world.daemon.engine();
     let (held, logged, began) = (memory(engine), world.daemon.log().len(), Instant::now());
+    let used = processor_time(engine);
     let flood = LookAlikes::start(&world.second, &payload, sources, vary, PACE);
 
     let rounds = number("POSTERN_FLOODS", 3);
@@ -125,6 +126,7 @@ pub(crate) fn knocks_open(backend: &'static str, kind: Kind) {
     let (sent, pace) = flood.end();
     let took = began.elapsed().as_secs_f64();
     let grown = memory(engine).saturating_sub(held);
+    let used = (processor_time(engine) - used).as_secs_f64() / took;
     let status = world.daemon.status();
     let log = world.daemon.log();
     let wanted = |line: &&str| !line.contains(": grant ");
@@ -135,7 +137,8 @@ pub(crate) fn knocks_open(backend: &'static str, kind: Kind) {
     let busy = count("fwknop-busy");
     say(&format!(
         "{backend}, {kind:?}: {pace:.0} packets/s; {opened} of {rounds} opened, the slowest after {slowest:?}; \
-         {tried} tried, {busy} not tried; {grown} kB more; log {growth:.0} B/s"
+         {tried} tried, {busy} not tried; {grown} kB more; log {growth:.0} B/s; {:.0} % of a processor",
+        used * 100.0
     ));
     assert!(opened * 20 >= rounds * 19, "{opened} of {rounds}");
     assert!(growth < LOG_GROWTH, "{unwanted:?}");
@@ -146,5 +149,7 @@ pub(crate) fn knocks_open(backend: &'static str, kind: Kind) {
     );
     if !cfg!(debug_assertions) {
         assert!(pace > 0.95 * f64::from(PACE), "{pace}");
+        // a fifth for the keys, and what it takes to receive so many
+        assert!(used < 0.5, "{used}");
     }
 }
