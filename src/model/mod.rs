@@ -41,6 +41,7 @@ pub mod run;
 pub mod self_test;
 #[cfg(feature = "daemon")]
 pub mod sensor;
+#[cfg(feature = "daemon")]
 pub mod sequence_ports;
 pub mod service;
 #[cfg(feature = "daemon")]
