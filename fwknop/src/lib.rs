@@ -26,6 +26,6 @@ mod sha3_mac;
 pub use key::{Key, KeyError, Mode, Verified, key_from_base64};
 pub use mac::MacKind;
 pub use packet::{Mark, Packet, looks_like};
-pub use plaintext::{is_target_host, is_user_name};
+pub use plaintext::{is_command, is_target_host, is_user_name};
 pub use reason::Reason;
 pub use request::{Allow, DigestKind, Message, Opened, Port, Protocol, Request, Target};

@@ -153,8 +153,12 @@ fn read_message(kind: Kind, text: &str, nat: Option<&str>) -> Result<(Allow, Mes
     Ok((allow, message))
 }
 
-fn is_command(text: &str) -> bool {
-    !text.is_empty() && !text.contains(char::is_control)
+/// Whether a packet can ask for this command.
+#[must_use]
+pub fn is_command(text: &str) -> bool {
+    // The message also has an address of at least 7 bytes and a comma.
+    let longest = MESSAGE_TEXT_MAX * 3 / 4 - 8;
+    (1..=longest).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 fn read_ports(text: &str) -> Result<Vec<Port>, Reason> {

@@ -19,8 +19,16 @@ pub(super) fn commands(
 ) -> Option<BTreeMap<String, Wanted>> {
     let form = "commands = { \"restart web\" = \"web-restart\" }";
     let read = services_by(fields, ["commands", "command"], form, services)?;
-    let read = read.into_iter();
-    Some(read.map(|(_, text, service)| (text, service)).collect())
+    let read = read.into_iter().map(|(at, text, service)| {
+        let can_ask = postern_fwknop::is_command(&text).then_some(());
+        let refused = || {
+            let cure = "write 1 to 184 characters, none of them a control character";
+            refusal("no packet can ask for this command", cure)
+        };
+        fields.file.check(at, can_ask.ok_or_else(refused))?;
+        Some((text, service))
+    });
+    read.collect()
 }
 
 /// What each port opens; `None` if something is wrong.
