@@ -49,6 +49,10 @@ pub fn run(data: &[u8]) {
         // Half a key is too much already.
         for part in key.as_bytes().windows(key.len() / 2) {
             let part = std::str::from_utf8(part).expect("base64");
+            // Also in another place, such as the name of a file: no secret any more.
+            if text.matches(part).count() > text.matches(key).count() {
+                continue;
+            }
             assert!(!said.contains(part), "a key is printed: {said}");
         }
     }

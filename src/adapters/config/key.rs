@@ -36,7 +36,7 @@ pub(super) fn key<K>(text: &str, decode: Decode<K>) -> Result<K, Refusal> {
 
 /// Whether a text in the wrong place holds a key, nearly a key, or a secret for one-time codes.
 pub(super) fn looks_like_key(text: &str) -> bool {
-    text.split(|c: char| c.is_whitespace() || ":;,'\"".contains(c))
+    text.split(|c: char| c.is_whitespace() || ".:;,'\"".contains(c))
         .any(|word| is_base64_key(word) || is_base32_secret(word))
 }
 
@@ -172,6 +172,7 @@ mod tests {
             &format!("{KEY}{KEY}"),
             &format!("base64:{KEY}"),
             &format!("key={KEY}"),
+            &format!("gate.key{KEY}"),
             &KEY.replace("AAE", "/AE"),
             &KEY.replace('8', "-"),
             "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
