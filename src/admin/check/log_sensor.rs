@@ -26,7 +26,7 @@ pub(super) fn check(source: &LogSource, settings: &Settings, findings: &mut Find
         let what = "log rules of every network namespace write to the kernel's log";
         let finding = Finding::warning("log-all-netns", what)
             .detail(
-                "whoever may make rules in a namespace, such as a container's root, can forge hits",
+                "anyone who may make rules in a namespace, such as a container's root, can forge hits",
             )
             .detail("sysctl -w net.netfilter.nf_log_all_netns=0");
         findings.add(finding);

@@ -91,7 +91,7 @@ impl LiveTable {
             && self.has_keys()?)
     }
 
-    /// Whether grants count now, whoever installed the table.
+    /// Whether grants count now. Another driver may have installed the table.
     pub(crate) fn is_live(&mut self) -> Result<bool, FirewallError> {
         present(self.has_keys())
     }
