@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::access::{self, Access, Sources};
 use super::converted::Converted;
 use super::kind::{self, Kind};
+use super::lines::LINES_MAX;
 use super::rules::{self, Rules};
 use super::sharing::{self, Sharing};
 use super::{door, knockd, shared_programs, stanza, uci};
@@ -37,9 +38,20 @@ pub fn convert(
     };
     let mut rules = Rules::default();
     let mut accesses = Vec::new();
+    let mut too_long = false;
     for input in inputs {
         let (path, text) = (input.path.as_path(), input.text.as_str());
         let findings = &mut made.findings;
+        if text.lines().nth(LINES_MAX).is_some() {
+            too_long = true;
+            let place = Place {
+                file: path.into(),
+                line: LINES_MAX.saturating_add(1),
+            };
+            let words = ("there are too many lines", "import fewer of them at once");
+            findings.add(&place, None, Verdict::Refuse, words);
+            continue;
+        }
         match kind::of(text) {
             Some(Kind::Access) => accesses.push(access::read(path, text, &sources, findings)),
             Some(Kind::Server) => rules.add(&rules::read(path, text, findings)),
@@ -58,7 +70,7 @@ pub fn convert(
             other => unknown(path, other, findings),
         }
     }
-    let blocked = rules.blocked || accesses.iter().any(|access| access.blocked);
+    let blocked = too_long || rules.blocked || accesses.iter().any(|access| access.blocked);
     stanzas(&accesses, blocked, &rules, zone, &mut made);
     shared_programs::refuse(&mut made);
     made

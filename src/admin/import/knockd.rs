@@ -1,11 +1,10 @@
 //! Reads knockd.conf: `[options]` and doors.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::lines::LINES_MAX;
+use super::lines::content_lines;
 use super::table::KNOCKD;
 use crate::model::foreign::{Findings, Place, Setting, Verdict, row};
 
@@ -24,18 +23,9 @@ pub(super) struct Door {
 }
 
 pub(super) fn read(path: &Path, text: &str, findings: &mut Findings) -> Vec<Door> {
-    let path = Arc::from(path);
     let mut doors: Vec<Door> = Vec::new();
     let mut in_options = false;
-    for (number, line) in (1..).zip(text.lines()).take(LINES_MAX) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let place = Place {
-            file: Arc::clone(&path),
-            line: number,
-        };
+    for (place, line) in content_lines(path, text) {
         let section = line
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));

@@ -12,6 +12,20 @@ pub(super) const LINE_MAX: usize = 1023;
 /// Lines of all files of one import.
 pub(super) const LINES_MAX: usize = 100_000;
 
+/// The trimmed lines of knockd.conf and of UCI, without comments and empty ones.
+pub(super) fn content_lines<'t>(
+    path: &Path,
+    text: &'t str,
+) -> impl Iterator<Item = (Place, &'t str)> {
+    let path: Arc<Path> = path.into();
+    let trimmed = (1..).zip(text.lines().map(str::trim));
+    let said = trimmed.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    said.map(move |(line, text)| {
+        let file = Arc::clone(&path);
+        (Place { file, line }, text)
+    })
+}
+
 /// One line that says something.
 pub(super) enum Line {
     Setting(Setting),

@@ -1,12 +1,11 @@
 //! Reads OpenWrt's /etc/config/fwknopd into the settings of access.conf and fwknopd.conf.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::access::{Access, Stanza};
-use super::lines::{LINE_MAX, LINES_MAX};
+use super::lines::{LINE_MAX, content_lines};
 use super::table::UCI;
 use crate::model::foreign::{Findings, Place, Setting, Verdict, row};
 
@@ -27,20 +26,11 @@ enum Section {
 }
 
 pub(super) fn read(path: &Path, text: &str, findings: &mut Findings) -> Uci {
-    let path = Arc::from(path);
     let mut uci = Uci::default();
     let mut section = Section::Unknown;
     let mut is_enabled = false;
     let mut first = None;
-    for (number, line) in (1..).zip(text.lines()).take(LINES_MAX) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let place = Place {
-            file: Arc::clone(&path),
-            line: number,
-        };
+    for (place, line) in content_lines(path, text) {
         first.get_or_insert_with(|| place.clone());
         let words = words(line).filter(|_| line.len() <= LINE_MAX);
         match words.as_ref().map(|words| words.as_slice()) {

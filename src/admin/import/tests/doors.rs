@@ -172,12 +172,7 @@ fn wrong_doors_are_refused_with_their_message() {
         ),
     ] {
         let made = door(lines);
-        let said = said(&made).join("\n");
-        assert!(said.contains(part), "{lines}: {said}");
-        assert!(
-            made.findings.has_refused() && made.users.is_empty(),
-            "{lines}: {said}"
-        );
+        expect_refused(&made, part, lines);
     }
 }
 
@@ -214,4 +209,14 @@ fn every_setting_of_knockd_is_known() {
         "[options]\nInterface = eth1\nLogFile = /a\nPidFile = /b\n",
     )]);
     assert!(said(&made)[0].contains("interfaces = [\"eth1\"]"));
+}
+
+#[test]
+fn too_long_file_is_refused_whole() {
+    let lines = format!(
+        "[a]\nsequence = 1\ncommand = {ACCEPT}\n{}",
+        "#\n".repeat(100_000)
+    );
+    let made = import(&[("knockd.conf", &lines)]);
+    expect_refused(&made, "too many lines", "100,003 lines");
 }

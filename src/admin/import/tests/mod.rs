@@ -70,6 +70,16 @@ fn only_user(made: &Converted) -> toml::Table {
     user.toml.full.parse().unwrap()
 }
 
+/// These lines become no user, and a finding says this.
+fn expect_refused(made: &Converted, part: &str, lines: &str) {
+    let said = said(made).join("\n");
+    assert!(said.contains(part), "{lines}: {said}");
+    assert!(
+        made.findings.has_refused() && made.users.is_empty(),
+        "{lines}: {said}"
+    );
+}
+
 fn said(made: &Converted) -> Vec<String> {
     made.findings.0.iter().map(ToString::to_string).collect()
 }

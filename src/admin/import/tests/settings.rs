@@ -169,12 +169,7 @@ fn wrong_lines_are_refused_with_their_message() {
         ),
     ] {
         let made = stanza(lines);
-        let said = said(&made).join("\n");
-        assert!(said.contains(part), "{lines}: {said}");
-        assert!(
-            made.findings.has_refused() && made.users.is_empty(),
-            "{lines}: {said}"
-        );
+        expect_refused(&made, part, lines);
     }
 }
 
