@@ -28,6 +28,13 @@ pub fn instant() -> Instant {
     Instant::now()
 }
 
+/// The clock that programs in the kernel read.
+#[cfg(feature = "daemon")]
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// The time since `start`, a value of [`instant`].
 pub fn elapsed(start: Instant) -> Duration {
     instant().duration_since(start)

@@ -7,6 +7,7 @@ pub(super) enum Label {
     Udp,
     Hint,
     Knock,
+    Copy,
     CountLength,
     CountHint,
     Count,

@@ -24,7 +24,7 @@ pub struct Status {
     pub admitted: u64,
     /// How often each reason was given: `drop replay`, `drop malformed (padding)`, `refuse quota`.
     pub reasons: BTreeMap<String, u64>,
-    /// Whether the kernel drops datagrams with a wrong length or an unknown hint. The reasons count these, too.
+    /// Whether the kernel drops copies, and datagrams with a wrong length or an unknown hint. The reasons count these, too.
     pub hint_filter: bool,
     pub captures: Vec<CaptureStatus>,
     pub store: StoreStatus,

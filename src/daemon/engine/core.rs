@@ -123,7 +123,7 @@ impl Core {
     /// Steps 1 to 10. If the knock is admitted, its mark must be durable before anything else happens.
     pub fn datagram(&mut self, now: Timestamp, datagram: &Datagram) -> Option<Commit> {
         let decision = self.gate.handle(now, datagram);
-        self.decided(now, datagram.source(), decision)
+        self.judged(now, datagram, decision)
     }
 
     /// The same for a packet of fwknop that was tried with the users' keys.
@@ -134,15 +134,14 @@ impl Core {
         found: Result<FwknopRow, Fault>,
     ) -> Option<Commit> {
         let decision = self.gate.handle_fwknop(now, datagram, found);
-        self.decided(now, datagram.source(), decision)
+        self.judged(now, datagram, decision)
     }
 
     /// A packet that looks like fwknop's comes again. False if it is new.
     pub(crate) fn fwknop_copy(&mut self, now: Timestamp, datagram: &Datagram) -> bool {
         let decision = self.gate.handle_fwknop_copy(now, datagram);
-        let is_copy = decision.is_some();
-        decision.map(|decision| self.decided(now, datagram.source(), decision));
-        is_copy
+        let judged = decision.map(|decision| self.judged(now, datagram, decision));
+        judged.is_some()
     }
 
     /// There was no room to let a packet of fwknop wait.
@@ -155,6 +154,11 @@ impl Core {
     pub fn hit(&mut self, now: Timestamp, hit: &Hit) -> Option<Commit> {
         let decision = self.gate.handle_hit(now, hit)?;
         self.decided(now, hit.source, decision)
+    }
+
+    fn judged(&mut self, now: Timestamp, packet: &Datagram, judged: Decision) -> Option<Commit> {
+        self.health.follow(packet, &judged);
+        self.decided(now, packet.source(), judged)
     }
 
     fn decided(&mut self, now: Timestamp, source: IpAddr, decision: Decision) -> Option<Commit> {

@@ -9,7 +9,9 @@ use crate::adapters::capture::drops::Drops;
 use crate::adapters::capture::hint_filter;
 use crate::adapters::capture::line_counters::LineCounters;
 use crate::adapters::control::status::{CaptureStatus, StoreStatus};
+use crate::core::gate::Decision;
 use crate::model::counters::{CaptureCounters, ReasonCounters};
+use crate::model::datagram::Datagram;
 use crate::model::reason::{Drop, Reason};
 use crate::model::time::Timestamp;
 
@@ -20,6 +22,8 @@ pub(crate) struct Health {
     pub daemon_uptime: Duration,
     /// What the hint filter drops; `None` without one.
     pub kernel: Option<hint_filter::FilterCounters>,
+    /// The packets whose copies it drops.
+    pub used: Option<hint_filter::UsedPackets>,
     /// The group of NFLOG that tells of attempts without a grant.
     pub nflog_group: Option<u16>,
     captures: Vec<CaptureHealth>,
@@ -122,7 +126,20 @@ impl Health {
         let dropped = dropped.unwrap_or_default();
         all.add(Reason::Drop(Drop::Length), dropped.length);
         all.add(Reason::Drop(Drop::UnknownHint), dropped.unknown_hint);
+        all.add(Reason::Drop(Drop::Duplicate), dropped.duplicate);
+        all.add(Reason::Drop(Drop::Replay), dropped.replay);
         all
+    }
+
+    /// Copies of a packet that can open nothing more need not reach the engine. If the kernel has no room, the gate drops them.
+    pub(crate) fn follow(&self, packet: &Datagram, decision: &Decision) {
+        let Some(used) = &self.used else { return };
+        let payload = packet.payload();
+        let _ = match decision {
+            Decision::Admit(_) | Decision::Refuse(_) => used.used_now(payload),
+            Decision::Drop(Drop::Replay) => used.used_before(payload),
+            Decision::Drop(_) => Ok(()),
+        };
     }
 
     pub(crate) fn store(&self) -> StoreStatus {

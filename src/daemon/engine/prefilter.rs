@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tracing::{debug, warn};
 
-use crate::adapters::capture::hint_filter::{FilterCounters, Hints};
+use crate::adapters::capture::hint_filter::{FilterCounters, Hints, UsedPackets};
 use crate::adapters::capture::packet;
 use crate::core::gate::HintTable;
 use crate::model::exit::ExitError;
@@ -20,14 +20,15 @@ pub(super) struct Prefilter {
 
 impl Prefilter {
     pub(super) fn adopt(
-        maps: [OwnedFd; 2],
+        maps: [OwnedFd; 3],
         sockets: &[BorrowedFd<'_>],
         ports: &[u16],
-    ) -> Result<(Self, FilterCounters), ExitError> {
-        let [hints, counters] = maps;
+    ) -> Result<(Self, FilterCounters, UsedPackets), ExitError> {
+        let [hints, counters, used] = maps;
         let failed = || ExitError::system("taking over the hint filter");
         let hints = Hints::adopt(hints).map_err(failed())?;
         let drops = FilterCounters::adopt(counters).map_err(failed())?;
+        let used = UsedPackets::adopt(used).map_err(failed())?;
         let sockets = sockets.iter().map(|socket| socket.try_clone_to_owned());
         let sockets = sockets.collect::<Result<_, _>>();
         let prefilter = Self {
@@ -36,7 +37,7 @@ impl Prefilter {
             ports: ports.to_vec(),
             is_replaced: false,
         };
-        Ok((prefilter, drops))
+        Ok((prefilter, drops, used))
     }
 
     pub(super) fn load(&mut self, table: &HintTable) -> Result<(), ExitError> {

@@ -84,16 +84,22 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
     let metrics = start.metrics.then(|| descriptors.next()).flatten();
     let attempts = start.nflog_group.and_then(|_| descriptors.next());
+    let mut map = || descriptors.next();
     let maps = start
         .hint_filter
-        .then(|| descriptors.next().zip(descriptors.next()));
-    let adopted = maps.flatten().map(|(hints, counters)| {
+        .then(|| Some([map()?, map()?, map()?]))
+        .flatten();
+    let adopted = maps.map(|maps| {
         let knocks = start.captures.iter().zip(&sockets);
         let knocks = knocks.filter(|(spec, _)| matches!(spec, CaptureSpec::Packet { .. }));
         let sockets: Vec<BorrowedFd<'_>> = knocks.map(|(_, socket)| socket.as_fd()).collect();
-        Prefilter::adopt([hints, counters], &sockets, &ports)
+        Prefilter::adopt(maps, &sockets, &ports)
     });
-    let (mut prefilter, drops) = adopted.transpose()?.unzip();
+    let adopted = adopted.transpose()?;
+    let (mut prefilter, drops, used) = adopted
+        .map_or((None, None, None), |(prefilter, drops, used)| {
+            (Some(prefilter), Some(drops), Some(used))
+        });
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
     let mut gate = gate_of(settings, keys, &old_keys)
         .with_codes(codes)
@@ -123,6 +129,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     core.health().kernel = drops;
+    core.health().used = used;
     core.health().nflog_group = start.nflog_group;
     Ok(Some(EngineParts {
         core,

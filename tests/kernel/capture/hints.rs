@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use postern::adapters::capture::frame;
-use postern::adapters::capture::hint_filter::{Dropped, FilterCounters, HintFilter, Hints};
+use postern::adapters::capture::hint_filter::{
+    Dropped, FilterCounters, HintFilter, Hints, UsedPackets,
+};
 use postern::adapters::capture::packet::{self, PacketCapture};
 use postern::core::gate::{HintKeys, HintTable};
 use postern_harness::packets::{RawLink, Tun, framed, udp4, udp6, with};
@@ -18,6 +20,7 @@ struct Filtered {
     _capture: PacketCapture,
     hints: Hints,
     counters: FilterCounters,
+    used: UsedPackets,
 }
 
 fn filtered(gate: &Namespace, interface: Option<&'static str>, room: u32) -> Filtered {
@@ -34,7 +37,7 @@ fn filtered_for(
         let socket = packet::open(&PORTS).unwrap();
         let filter = HintFilter::load(&PORTS, room, fwknop).unwrap();
         filter.attach(socket.as_fd()).unwrap();
-        let [hints, counters] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
+        let [hints, counters, used] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
         let inside = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         let interface = interface.map(|name| named(&inside, name));
         let duplicate = socket.try_clone().unwrap();
@@ -43,6 +46,7 @@ fn filtered_for(
             _capture: PacketCapture::new(duplicate, interface, PORTS.to_vec()).unwrap(),
             hints: Hints::adopt(hints).unwrap(),
             counters: FilterCounters::adopt(counters).unwrap(),
+            used: UsedPackets::adopt(used).unwrap(),
         }
     })
 }
@@ -127,6 +131,7 @@ pub(crate) fn only_known_hints_of_knock_length_pass() {
     let expected = Dropped {
         length: 16,
         unknown_hint: 7,
+        ..Dropped::default()
     };
     assert_eq!(filtered.counters.count().unwrap(), expected);
 }
@@ -157,6 +162,43 @@ pub(crate) fn look_alikes_of_fwknop_pass_without_a_hint() {
         link.send_ip(&udp4(PORT, &end(hint(&keys, 0, 10))));
         assert_eq!(delivered(&filtered.socket), passed, "{fwknop}");
     }
+}
+
+pub(crate) fn only_copies_of_used_packets_are_dropped() {
+    let (gate, peer) = gate_and_peer();
+    let mut filtered = filtered_for(&gate, Some("gate0"), 64, true);
+    let mut link = RawLink::open(&peer, "peer0");
+    let keys = keys(1);
+    let table = HintTable::build(&keys, 10..=10);
+    filtered.hints.update(&table).unwrap();
+    // What both kinds of packets have in common is where the kernel looks.
+    let packet = |first: [u8; 8], identity: u8| {
+        let mut packet = payload(first, 200);
+        packet[20..36].fill(identity);
+        packet
+    };
+    let known = hint(&keys, 0, 10);
+    for first in [known, [b'8'; 8]] {
+        let [new, recent, old] = [1, 2, 3].map(|n| packet(first, n + first[0]));
+        filtered.used.used_now(&recent).unwrap();
+        filtered.used.used_before(&old).unwrap();
+        for one in [&new, &recent, &old] {
+            link.send_ip(&udp4(PORT, one));
+            link.send_ip(&udp6(PORT, one));
+        }
+        let mut changed = old.clone();
+        changed[35] ^= 1;
+        link.send_ip(&udp4(PORT, &changed));
+        link.send_ip(&udp4(PORT, &end(known)));
+        let passed = [udp4(PORT, &new), udp6(PORT, &new), udp4(PORT, &changed)];
+        assert_eq!(delivered(&filtered.socket), passed);
+    }
+    let mut dropped = filtered.counters.count().unwrap();
+    // A slow machine may send the recent ones late.
+    assert_eq!(dropped.duplicate + dropped.replay, 8, "{dropped:?}");
+    assert!(dropped.replay >= 4, "{dropped:?}");
+    (dropped.duplicate, dropped.replay) = (0, 0);
+    assert_eq!(dropped, Dropped::default());
 }
 
 pub(crate) fn mutated_packets_pass_if_the_gate_would_look_them_up() {

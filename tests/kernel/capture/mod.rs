@@ -45,6 +45,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         hints::only_known_hints_of_knock_length_pass,
         hints::look_alikes_of_fwknop_pass_without_a_hint,
         hints::mutated_packets_pass_if_the_gate_would_look_them_up,
+        hints::only_copies_of_used_packets_are_dropped,
         hints::map_follows_the_hint_table,
         hints::tunnel_and_vlan_packets_pass_the_hint_filter,
         links::link_down_is_reported_once_and_capture_resumes,

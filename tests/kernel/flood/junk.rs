@@ -44,7 +44,7 @@ impl Kind {
 
     /// Whether the hint filter drops it. The classic filter drops another port by itself.
     pub(crate) fn dies_in_the_kernel(self) -> bool {
-        matches!(self, Self::Random | Self::UnknownKey)
+        matches!(self, Self::Random | Self::UnknownKey | Self::Replay)
     }
 }
 

@@ -266,6 +266,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: reload::broken_config_changes_nothing,
     NONE: reload::reload_applies_the_new_config,
     ROOT: prefilter::hint_filter_drops_and_counts_junk,
+    ROOT: prefilter::replays_die_in_the_kernel,
     ROOT: prefilter::hint_filter_reload_loses_no_knock,
     ROOT: prefilter::hint_filter_passes_the_next_step,
     SETPRIV: prefilter::gate_works_without_the_hint_filter,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::reload;
-use postern_harness::{FAMILIES, Family, GateConfig, World, now};
+use postern_harness::{FAMILIES, Family, GateConfig, Status, World, now, wait_until};
 
 const JUNK: u64 = 500;
 /// A step of the wire format, milliseconds.
@@ -37,6 +37,45 @@ pub(crate) fn hint_filter_drops_and_counts_junk(backend: &'static str) {
     assert_eq!(status.admitted, 2);
     let read: u64 = status.captures.iter().map(|capture| capture.received).sum();
     assert_eq!(read, 2, "the engine has read the knocks alone: {status:?}");
+}
+
+/// Admitted and refused packets come back, also to the next engine: it reads one copy, and the kernel counts the others.
+pub(crate) fn replays_die_in_the_kernel(backend: &'static str) {
+    let mut world = World::start(&plan(backend));
+    let refused = world.first.packet("alice", Family::V4, &["-s", "tcp/9"]);
+    let [four, six] = FAMILIES.map(|family| world.first.packet("alice", family, &[]));
+    let packets = [(Family::V4, four), (Family::V6, six), (Family::V4, refused)];
+    for is_first in [true, false] {
+        if is_first {
+            for (family, packet) in &packets {
+                world.first.send(*family, packet);
+            }
+            wait_until("the verdicts", || world.daemon.status().judged() == 3);
+        } else {
+            world.restart();
+            for (family, packet) in &packets {
+                wait_until("a replay", || {
+                    let before = world.daemon.status().count("drop replay");
+                    world.first.send(*family, packet);
+                    world.daemon.status().count("drop replay") > before
+                });
+            }
+        }
+        let before = world.daemon.status();
+        for (family, packet) in packets.iter().cycle().take(300) {
+            world.first.send(*family, packet);
+        }
+        // A changed copy is judged.
+        let mut changed = packets[0].1.clone();
+        changed[21] ^= 1;
+        world.first.send(Family::V4, &changed);
+        let after = world.daemon.wait_for_count("drop bad-mac", 1);
+        let copies = |status: &Status| status.count("drop replay") + status.count("drop duplicate");
+        let read = |status: &Status| status.captures.iter().map(|one| one.received).sum::<u64>();
+        assert_eq!(copies(&after) - copies(&before), 300, "{after:?}");
+        assert_eq!(read(&after) - read(&before), 1, "{after:?}");
+        assert_eq!(after.admitted, before.admitted);
+    }
 }
 
 pub(crate) fn hint_filter_reload_loses_no_knock(backend: &'static str) {

@@ -29,6 +29,8 @@ pub(super) enum MapKind {
     /// Any eight bytes. An element takes memory only while it exists.
     Hash,
     Array,
+    /// Any 16 bytes. If it is full, the least recently used element is replaced.
+    LruHash,
 }
 
 impl MapKind {
@@ -37,16 +39,19 @@ impl MapKind {
         match self {
             Self::Hash => (1, 8, 1),
             Self::Array => (2, 4, 0),
+            Self::LruHash => (9, 16, 0),
         }
     }
 }
 
 /// A key. A map reads as many of its bytes as it needs.
-pub(super) type Key = [u8; 8];
+pub(super) type Key = [u8; 16];
 
-pub(super) fn index(index: u32) -> Key {
-    let [a, b, c, d] = index.to_ne_bytes();
-    [a, b, c, d, 0, 0, 0, 0]
+/// A shorter key, with zeros after it that its map does not read.
+pub(super) fn short<const N: usize>(bytes: [u8; N]) -> Key {
+    let mut key = Key::default();
+    key.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    key
 }
 
 // The first members of `union bpf_attr` for each command. The kernel requires zeros after them.
@@ -161,7 +166,7 @@ impl Map {
             value: value.map_or(0, |value| (&raw mut *value) as u64),
             ..MapElement::default()
         };
-        // SAFETY: the kernel reads at most eight bytes of the key, and reads or writes eight bytes of the value
+        // SAFETY: the kernel reads at most 16 bytes of the key, and reads or writes eight bytes of the value
         // (`numbers`, `VALUE_SIZE`, both checked when a map is made or adopted); both outlive the call.
         unsafe { bpf(command, &attributes) }.map(|_| ())
     }

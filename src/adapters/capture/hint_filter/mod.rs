@@ -1,27 +1,33 @@
-//! The hint filter: the kernel drops datagrams with a wrong length or an unknown hint, before user space sees them.
+//! The hint filter: the kernel drops datagrams with a wrong length or an unknown hint, and copies of used packets, before
+//! user space sees them.
 //!
-//! It is an eBPF program on the packet sockets with a map of hints. The monitor loads and attaches it, which needs
-//! CAP_BPF. The engine has the keys and updates the map. Without the hint filter the classic filter remains, and the
-//! gate does the same checks (`proto/README.md`, section 6, steps 1 and 2).
+//! It is an eBPF program on the packet sockets with a map of hints and one of used packets. The monitor loads and
+//! attaches it, which needs CAP_BPF. The engine has the keys and updates the maps. Each engine has its own maps. Without the hint filter the classic filter remains, and the
+//! gate does the same checks (`proto/README.md`, section 6, steps 1, 2 and 8).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use postern_proto::Step;
 
+use crate::adapters::clock;
 use crate::core::gate::HintTable;
 
 mod kernel;
 mod program;
 
-use kernel::{Map, MapKind};
+use kernel::{Map, MapKind, short};
 
-/// The monitor's half: a loaded program and its two maps.
+/// Used packets whose copies the kernel drops. Later copies have a hint of the past. If there are more, the gate drops the copies.
+const USED_PACKETS: u32 = 16_384;
+
+/// The monitor's half: a loaded program and its maps.
 #[derive(Debug)]
 pub struct HintFilter {
     program: OwnedFd,
     hints: Map,
     counters: Map,
+    used: Map,
 }
 
 impl HintFilter {
@@ -30,11 +36,22 @@ impl HintFilter {
     pub fn load(ports: &[u16], hints: u32, fwknop: bool) -> io::Result<Self> {
         let hints = Map::new(MapKind::Hash, hints)?;
         let counters = Map::new(MapKind::Array, program::COUNTERS)?;
-        let program = program::program(ports, hints.descriptor(), counters.descriptor(), fwknop);
+        let used = Map::new(MapKind::LruHash, USED_PACKETS)?;
+        let load = |used| {
+            let maps = program::Maps {
+                hints: hints.descriptor(),
+                counters: counters.descriptor(),
+                used,
+            };
+            kernel::load(&program::program(ports, &maps, fwknop))
+        };
+        // A kernel before 5.8 gives the time only to programs under the GPL.
+        let program = load(Some(used.descriptor())).or_else(|_| load(None))?;
         Ok(Self {
-            program: kernel::load(&program)?,
+            program,
             hints,
             counters,
+            used,
         })
     }
 
@@ -43,9 +60,9 @@ impl HintFilter {
         kernel::attach(socket, self.program.as_fd())
     }
 
-    /// The maps for the engine: for [`Hints::adopt`] and [`FilterCounters::adopt`].
-    pub fn maps(&self) -> [BorrowedFd<'_>; 2] {
-        [self.hints.descriptor(), self.counters.descriptor()]
+    /// The maps for the engine: for [`Hints::adopt`], [`FilterCounters::adopt`] and [`UsedPackets::adopt`].
+    pub fn maps(&self) -> [BorrowedFd<'_>; 3] {
+        [&self.hints, &self.counters, &self.used].map(Map::descriptor)
     }
 }
 
@@ -68,7 +85,16 @@ pub struct Dropped {
     pub length: u64,
     /// Step 2: a hint of no user.
     pub unknown_hint: u64,
+    /// Step 8: a copy of a used packet within a second.
+    pub duplicate: u64,
+    /// Step 8: a later copy.
+    pub replay: u64,
 }
+
+/// Packets that can never open again: every copy has the same bytes at one place ([`program::IDENTITY_AT`]). In a knock
+/// these are the mark. Only who knows a user's keys can make a packet that the gate uses, and no other packet has its bytes.
+#[derive(Debug)]
+pub struct UsedPackets(Map);
 
 impl Hints {
     /// Adopts the first of [`HintFilter::maps`].
@@ -91,7 +117,7 @@ impl Hints {
             }
             let hints: Vec<[u8; 8]> = hints.collect();
             for hint in &hints {
-                self.map.insert(*hint, step.0)?;
+                self.map.insert(short(*hint), step.0)?;
             }
             self.steps.push((step, hints));
         }
@@ -102,8 +128,8 @@ impl Hints {
         for (step, hints) in over {
             for hint in hints {
                 // the same hint of another user at a later step stays
-                if self.map.get(hint)? == Some(step.0) {
-                    self.map.remove(hint)?;
+                if self.map.get(short(hint))? == Some(step.0) {
+                    self.map.remove(short(hint))?;
                 }
             }
         }
@@ -119,10 +145,38 @@ impl FilterCounters {
 
     /// What was dropped so far.
     pub fn count(&self) -> io::Result<Dropped> {
-        let count = |index| io::Result::Ok(self.0.get(kernel::index(index))?.unwrap_or_default());
+        let count = |index: u32| {
+            io::Result::Ok(self.0.get(short(index.to_ne_bytes()))?.unwrap_or_default())
+        };
         Ok(Dropped {
             length: count(program::WRONG_LENGTH)?,
             unknown_hint: count(program::UNKNOWN_HINT)?,
+            duplicate: count(program::DUPLICATE)?,
+            replay: count(program::REPLAY)?,
         })
+    }
+}
+
+impl UsedPackets {
+    /// Adopts the third of [`HintFilter::maps`].
+    pub fn adopt(map: OwnedFd) -> io::Result<Self> {
+        Map::adopt(map, MapKind::LruHash).map(Self)
+    }
+
+    /// The gate has just used this packet: it remembers its mark. The kernel counts copies of it.
+    pub fn used_now(&self, payload: &[u8]) -> io::Result<()> {
+        let now = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
+        self.insert(payload, now)
+    }
+
+    /// The gate had used this packet before: copies of it are replays.
+    pub fn used_before(&self, payload: &[u8]) -> io::Result<()> {
+        self.insert(payload, 0)
+    }
+
+    fn insert(&self, payload: &[u8], time: u64) -> io::Result<()> {
+        let identity = payload.get(program::IDENTITY_AT..);
+        let identity = identity.and_then(|rest| rest.first_chunk());
+        identity.map_or(Ok(()), |identity| self.0.insert(*identity, time))
     }
 }

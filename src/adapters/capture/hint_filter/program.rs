@@ -1,14 +1,14 @@
-//! The eBPF program that drops datagrams with a wrong length or an unknown hint in the kernel.
+//! The eBPF program that drops datagrams with a wrong length or an unknown hint, and copies of used packets, in the kernel.
 //!
 //! It is for cooked packet sockets, whose packets begin with the network header. It lets through what the classic
-//! filter lets through if the packet also has a knock's length and a hint in the map. It counts packets that fail
-//! these two checks, so that no reason goes uncounted (`proto/README.md`, section 6, steps 1 and 2). If some user knocks
-//! with a client of fwknop, packets with the length and the first byte of fwknop's pass as well.
+//! filter lets through if the packet also has a knock's length, a hint in the map, and is no used packet. It counts
+//! packets that fail these checks, so that no reason goes uncounted (`proto/README.md`, section 6, steps 1, 2 and 8). If
+//! some user knocks with a client of fwknop, packets with the length and the first byte of fwknop's need no hint.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use postern_fwknop::limits::{FIRST_BYTES, PAYLOAD_MIN};
-use postern_proto::limits::{HINT_LEN, PACKET_MAX, PACKET_MIN};
+use postern_proto::limits::{HINT_LEN, MARK_LEN, NONCE_LEN, PACKET_MAX, PACKET_MIN};
 
 use super::super::assembler::{self, Label, assemble};
 use super::super::filter::SNAP;
@@ -16,7 +16,16 @@ use crate::model::datagram::PACKET_MAX as FWKNOP_MAX;
 
 pub(super) const WRONG_LENGTH: u32 = 0;
 pub(super) const UNKNOWN_HINT: u32 = 1;
-pub(super) const COUNTERS: u32 = 2;
+pub(super) const DUPLICATE: u32 = 2;
+pub(super) const REPLAY: u32 = 3;
+pub(super) const COUNTERS: u32 = 4;
+
+/// Where the bytes of a payload are that no other used packet has: a knock's mark. In a packet of fwknop these are 12
+/// bytes of ciphertext under a random salt.
+pub(super) const IDENTITY_AT: usize = HINT_LEN + NONCE_LEN;
+
+/// Nanoseconds. As long as for the gate: `again` in `core::gate::replay`.
+const DUPLICATE_WITHIN: i32 = 1_000_000_000;
 
 const UDP_HEADER: i32 = 8;
 
@@ -36,12 +45,14 @@ const FRAME: u8 = 10;
 const LOAD_WORD: u8 = 0x61;
 const LOAD_HALF: u8 = 0x69;
 const LOAD_BYTE: u8 = 0x71;
+const LOAD_DOUBLE: u8 = 0x79;
 const LOAD_MAP: u8 = 0x18;
 const STORE_WORD: u8 = 0x63;
 const ATOMIC_ADD: u8 = 0xdb;
 const SET: u8 = 0xb7;
 const COPY: u8 = 0xbf;
 const ADD: u8 = 0x07;
+const SUBTRACT_REGISTER: u8 = 0x1f;
 const AND: u8 = 0x57;
 const SHIFT_LEFT: u8 = 0x67;
 const BIG_ENDIAN: u8 = 0xdc;
@@ -56,6 +67,7 @@ const IF_ANY_BIT: u8 = 0x45;
 
 // linux/bpf.h: helpers, the source register that makes a constant a map's descriptor, fields of __sk_buff
 const MAP_LOOKUP: i32 = 1;
+const MONOTONIC_TIME: i32 = 5;
 const LOAD_BYTES: i32 = 26;
 const MAP_DESCRIPTOR: u8 = 1;
 const PACKET_TYPE: i16 = 4;
@@ -74,6 +86,7 @@ const IPV6_HEADER: i32 = 40;
 const HEADERS: i16 = -40;
 const HINT: i16 = -48;
 const COUNTER_INDEX: i16 = -56;
+const IDENTITY: i16 = -72;
 
 /// An eBPF instruction. A jump has a label in place of an offset.
 #[derive(Default)]
@@ -88,14 +101,16 @@ struct Instruction {
 
 type Line = assembler::Line<Instruction>;
 
+/// The program's maps. Without the last one, copies of used packets pass.
+pub(super) struct Maps<'a> {
+    pub(super) hints: BorrowedFd<'a>,
+    pub(super) counters: BorrowedFd<'a>,
+    pub(super) used: Option<BorrowedFd<'a>>,
+}
+
 /// The program for these knock ports, at least one, in the kernel's form: eight bytes an instruction.
-pub(super) fn program(
-    ports: &[u16],
-    hints: BorrowedFd<'_>,
-    counters: BorrowedFd<'_>,
-    fwknop: bool,
-) -> Vec<u64> {
-    let lines = lines(ports, hints.as_raw_fd(), counters.as_raw_fd(), fwknop);
+pub(super) fn program(ports: &[u16], maps: &Maps<'_>, fwknop: bool) -> Vec<u64> {
+    let lines = lines(ports, maps, fwknop);
     assemble(&lines, |instruction, distance| {
         let offset = instruction.jump.map_or(instruction.offset, |label| {
             i16::try_from(distance(label)).unwrap_or(i16::MAX)
@@ -111,7 +126,8 @@ pub(super) fn program(
     })
 }
 
-fn lines(ports: &[u16], hints: i32, counters: i32, fwknop: bool) -> Vec<Line> {
+fn lines(ports: &[u16], maps: &Maps<'_>, fwknop: bool) -> Vec<Line> {
+    let (hints, counters) = (maps.hints.as_raw_fd(), maps.counters.as_raw_fd());
     let int = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let passed = i32::try_from(SNAP).unwrap_or(i32::MAX);
     let shortest = int(PACKET_MIN).saturating_add(UDP_HEADER);
@@ -164,7 +180,11 @@ fn lines(ports: &[u16], hints: i32, counters: i32, fwknop: bool) -> Vec<Line> {
     for port in ports {
         lines.push(branch(IF_EQUAL, RESULT, i32::from(*port), Label::Hint));
     }
-    lines.extend([branch(JUMP, 0, 0, Label::Drop), Line::Label(Label::Hint)]);
+    lines.extend([
+        branch(JUMP, 0, 0, Label::Drop),
+        Line::Label(Label::Hint),
+        with_number(ADD, UDP_AT, UDP_HEADER),
+    ]);
     if fwknop {
         lines.extend([
             branch(
@@ -180,24 +200,43 @@ fn lines(ports: &[u16], hints: i32, counters: i32, fwknop: bool) -> Vec<Line> {
                 Label::Knock,
             ),
             copy(SECOND, UDP_AT),
-            with_number(ADD, SECOND, UDP_HEADER),
         ]);
         lines.extend(load_bytes(HINT, 1, Label::CountLength));
         lines.push(load(LOAD_BYTE, RESULT, FRAME, HINT));
-        let first = FIRST_BYTES.map(|byte| branch(IF_EQUAL, RESULT, i32::from(byte), Label::Pass));
+        let first = FIRST_BYTES.map(|byte| branch(IF_EQUAL, RESULT, i32::from(byte), Label::Copy));
         lines.extend(first);
     }
     lines.extend([
         Line::Label(Label::Knock),
         branch(IF_LESS, LENGTH, shortest, Label::CountLength),
         branch(IF_GREATER, LENGTH, longest, Label::CountLength),
-        with_number(ADD, UDP_AT, UDP_HEADER),
         copy(SECOND, UDP_AT),
     ]);
     lines.extend(load_bytes(HINT, int(HINT_LEN), Label::CountLength));
     lines.extend(look_up(hints, HINT));
     lines.extend([
         branch(IF_EQUAL, RESULT, 0, Label::CountHint),
+        Line::Label(Label::Copy),
+    ]);
+    if let Some(used) = maps.used {
+        lines.extend([
+            copy(SECOND, UDP_AT),
+            with_number(ADD, SECOND, int(IDENTITY_AT)),
+        ]);
+        lines.extend(load_bytes(IDENTITY, int(MARK_LEN), Label::Pass));
+        lines.extend(look_up(used.as_raw_fd(), IDENTITY));
+        lines.extend([
+            branch(IF_EQUAL, RESULT, 0, Label::Pass),
+            load(LOAD_DOUBLE, LENGTH, RESULT, 0),
+            with_number(CALL, 0, MONOTONIC_TIME),
+            instruction(SUBTRACT_REGISTER, RESULT, LENGTH, 0, 0),
+            with_number(SET, COUNTER, REPLAY.cast_signed()),
+            branch(IF_GREATER, RESULT, DUPLICATE_WITHIN, Label::Count),
+            with_number(SET, COUNTER, DUPLICATE.cast_signed()),
+            branch(JUMP, 0, 0, Label::Count),
+        ]);
+    }
+    lines.extend([
         Line::Label(Label::Pass),
         with_number(SET, RESULT, passed),
         with_number(EXIT, 0, 0),

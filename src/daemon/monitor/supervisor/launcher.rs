@@ -119,7 +119,8 @@ impl Launcher {
 
     fn log_prefilter(&mut self, missing: Option<&NoPrefilter>) {
         let line = match missing {
-            None => "the kernel drops datagrams with a wrong length or an unknown hint".to_owned(),
+            None => "the kernel drops copies, and datagrams with a wrong length or an unknown hint"
+                .to_owned(),
             Some(why) => format!("the kernel does not check hints: {why}"),
         };
         if self.prefilter_line.as_ref() == Some(&line) {
