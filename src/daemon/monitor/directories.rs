@@ -3,6 +3,8 @@
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::geteuid;
 
@@ -67,6 +69,10 @@ pub(crate) fn check_control(control_socket: &Path) -> Result<(), ExitError> {
     Err(ExitError::new(CONFIG, format!("{what}; {cure}")))
 }
 
+/// A killed daemon's child that was about to run a program keeps the lock until it does.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
 /// Locks the control socket's path for one daemon, as long as the returned file is open.
 pub(crate) fn lock(control_socket: &Path) -> Result<File, ExitError> {
     if let Some(folder) = control_socket.parent() {
@@ -77,7 +83,15 @@ pub(crate) fn lock(control_socket: &Path) -> Result<File, ExitError> {
     let path = PathBuf::from(path);
     let file = files::open_lock(&path)
         .map_err(ExitError::system(format!("opening {}", path.display())))?;
-    match file.try_lock() {
+    let mut tried = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(tried, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        sleep(LOCK_PAUSE);
+        tried = file.try_lock();
+    }
+    match tried {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let what = format!("another posternd is running ({} is locked)", path.display());

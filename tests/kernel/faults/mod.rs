@@ -13,6 +13,7 @@ mod hostile_engine;
 mod inject;
 mod kills;
 mod memory;
+mod random_kills;
 mod suspend;
 
 use postern_harness::Requirement::{self, Program, Root};
@@ -40,6 +41,7 @@ const EVERY: &[Test] = table![
     STRACE: kills::monitor_killed_before_opening_opens_nothing,
     STRACE: kills::kernel_ends_grant_of_a_killed_monitor,
     ROOT: kills::kernel_ends_grant_when_both_are_killed,
+    ROOT: random_kills::no_kill_opens_a_knock_twice,
     ROOT: suspend::grant_that_ended_during_suspend_is_closed,
     STRACE: memory::monitor_without_memory_leaves_protection,
     ROOT: hostile_engine::forbidden_orders_are_refused_by_rule,
