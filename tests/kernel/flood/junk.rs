@@ -1,5 +1,6 @@
-//! The five kinds of junk, and a thread that sends one of them as fast as it can.
+//! The kinds of junk, and a thread that sends one of them as fast as it can.
 
+use std::io::IoSlice;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,13 +11,17 @@ use postern_proto::limits::{PACKET_MAX, PACKET_MIN};
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 
 use postern_harness::{
-    Client, Family, GATE_NAME, KNOCK, KnockMaker, Random, SERVICE, key, now, socket_for,
+    Client, Family, GATE_NAME, KNOCK, KnockMaker, Random, SERVICE, key, now, number, socket_for,
 };
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 /// Packets between two looks at the clock.
 const BURST: usize = 64;
-/// Packets a second of a flood upon a debug build, which is some ten times as slow.
-const DEBUG_PACE: u32 = 20_000;
+/// Packets a second of a flood upon a debug build, which is some ten times as slow. 0 is as many as can be sent.
+const PACE: u32 = if cfg!(debug_assertions) { 20_000 } else { 0 };
+/// A port of a sequence.
+pub(crate) const HIT: u16 = 7000;
+const GIANT: usize = 20_000;
 
 /// A kind of junk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,20 +36,32 @@ pub(crate) enum Kind {
     Replay,
     /// Knocks of an unknown user.
     UnknownKey,
+    /// Alice's present hint and a length that no knock has.
+    Length,
+    /// Datagrams of 20,000 bytes, which come as fragments.
+    Giant,
+    /// To a port of a sequence, out of turn.
+    Hit,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::OtherPort,
         Self::Random,
         Self::WrongMac,
         Self::Replay,
         Self::UnknownKey,
+        Self::Length,
+        Self::Giant,
     ];
 
-    /// Whether the hint filter drops it. The classic filter drops another port by itself.
-    pub(crate) fn dies_in_the_kernel(self) -> bool {
-        matches!(self, Self::Random | Self::UnknownKey | Self::Replay)
+    /// Whether the hint filter drops it. The classic filter drops another port and fragments by itself.
+    pub(crate) fn dies_in_the_kernel(self, has_hint_filter: bool) -> bool {
+        match self {
+            Self::OtherPort | Self::Giant => true,
+            Self::WrongMac | Self::Hit => false,
+            Self::Random | Self::UnknownKey | Self::Replay | Self::Length => has_hint_filter,
+        }
     }
 }
 
@@ -56,35 +73,36 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// From this client, over IPv4.
-    pub(crate) fn start(from: &Client, kind: Kind) -> Self {
+    /// From this client. `POSTERN_PACE` says how many packets a second.
+    pub(crate) fn start(from: &Client, family: Family, kind: Kind) -> Self {
         let (over, sent) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
-        let mut junk = Junk::of(from, kind);
-        let to = SocketAddr::new(
-            Family::V4.address(1),
-            if kind == Kind::OtherPort {
-                KNOCK - 1
-            } else {
-                KNOCK
-            },
-        );
+        let mut junk = Junk::of(from, family, kind);
+        let port = match kind {
+            Kind::OtherPort => KNOCK - 1,
+            Kind::Hit => HIT,
+            _ => KNOCK,
+        };
+        let to = SocketAddr::new(family.address(1), port);
+        let pace = number("POSTERN_PACE", PACE);
         let socket: UdpSocket = from.space.run(move || socket_for(to));
         socket.connect(to).unwrap();
         let (is_over, count) = (Arc::clone(&over), Arc::clone(&sent));
         let began = Instant::now();
         let thread = thread::spawn(move || {
+            let mut burst = vec![Vec::new(); BURST];
             while !is_over.load(Ordering::Relaxed) {
                 junk.turn();
-                // The kernel answers for a closed port, which the next packet reports as an error.
-                let gone = (0..BURST)
-                    .filter(|_| socket.send(junk.next()).is_ok())
-                    .count();
-                let all = count.fetch_add(gone as u64, Ordering::Relaxed) + gone as u64;
-                if cfg!(debug_assertions) {
-                    let due = Duration::from_secs_f64(all as f64 / f64::from(DEBUG_PACE));
+                for packet in &mut burst {
+                    packet.clear();
+                    packet.extend_from_slice(junk.next());
+                }
+                let gone = send(&socket, &burst) as u64;
+                let all = count.fetch_add(gone, Ordering::Relaxed) + gone;
+                if pace > 0 {
+                    let due = Duration::from_secs_f64(all as f64 / f64::from(pace));
                     thread::sleep(due.saturating_sub(began.elapsed()));
                 }
             }
@@ -122,29 +140,43 @@ impl Drop for Flood {
     }
 }
 
+/// Sends these in one system call. How many went: the kernel answers for a closed port, which the next packet reports as an error.
+fn send(socket: &UdpSocket, packets: &[Vec<u8>]) -> usize {
+    let slices: Vec<_> = packets.iter().map(|one| [IoSlice::new(one)]).collect();
+    let mut nothing: Vec<_> = packets
+        .iter()
+        .map(|_| SendAncillaryBuffer::default())
+        .collect();
+    let headers = slices.iter().zip(&mut nothing);
+    let mut headers: Vec<_> = headers
+        .map(|(slice, nothing)| MMsgHdr::new(slice, nothing))
+        .collect();
+    sendmmsg(socket, &mut headers, SendFlags::empty()).unwrap_or_default()
+}
+
 /// Makes one packet after another without a system call.
 struct Junk {
     kind: Kind,
     alice: UserKeys,
     hint: [u8; 8],
     made: Vec<Vec<u8>>,
-    random: [u8; PACKET_MAX],
+    random: [u8; GIANT],
     dice: Random,
     at: usize,
 }
 
 impl Junk {
-    fn of(from: &Client, kind: Kind) -> Self {
+    fn of(from: &Client, family: Family, kind: Kind) -> Self {
         let made = match kind {
             Kind::Replay => {
-                let packet = KnockMaker::new("alice").open(from.address(Family::V4), SERVICE, 1);
-                from.send(Family::V4, &packet);
+                let packet = KnockMaker::new("alice").open(from.address(family), SERVICE, 1);
+                from.send(family, &packet);
                 vec![packet]
             }
             Kind::UnknownKey => (0..512)
-                .map(|_| KnockMaker::new("mallory").open(from.address(Family::V4), SERVICE, 60))
+                .map(|_| KnockMaker::new("mallory").open(from.address(family), SERVICE, 60))
                 .collect(),
-            Kind::OtherPort | Kind::Random | Kind::WrongMac => Vec::new(),
+            _ => Vec::new(),
         };
         let shared = SharedKey::from_base64(&key("alice")).unwrap();
         let alice = UserKeys::derive(
@@ -156,11 +188,11 @@ impl Junk {
             alice,
             hint: [0; 8],
             made,
-            random: [0; PACKET_MAX],
+            random: [0; GIANT],
             dice: Random(1),
             at: 0,
         };
-        for at in (0..PACKET_MAX - 8).step_by(8) {
+        for at in (0..GIANT - 8).step_by(8) {
             junk.random[at..at + 8].copy_from_slice(&junk.dice.below(u64::MAX).to_le_bytes());
         }
         junk
@@ -177,12 +209,16 @@ impl Junk {
             self.at = (self.at + 1) % self.made.len();
             return packet;
         }
-        let len =
-            PACKET_MIN + usize::try_from(random >> 32).unwrap() % (PACKET_MAX - PACKET_MIN + 1);
-        let first = if self.kind == Kind::WrongMac {
-            self.hint
-        } else {
-            random.to_le_bytes()
+        let any = usize::try_from(random >> 32).unwrap();
+        let len = match self.kind {
+            Kind::Length if any % 2 == 0 => 8 + any % (PACKET_MIN - 8),
+            Kind::Length => PACKET_MAX + 1 + any % 900,
+            Kind::Giant => GIANT,
+            _ => PACKET_MIN + any % (PACKET_MAX - PACKET_MIN + 1),
+        };
+        let first = match self.kind {
+            Kind::WrongMac | Kind::Length | Kind::Giant => self.hint,
+            _ => random.to_le_bytes(),
         };
         self.random[..8].copy_from_slice(&first);
         self.random[8..16].copy_from_slice(&random.to_be_bytes());

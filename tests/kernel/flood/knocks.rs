@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::junk::{Flood, Kind};
+use super::junk::{Flood, HIT, Kind};
 use postern_harness::process::memory;
 use postern_harness::{Family, GateConfig, World, number, say};
 
@@ -35,10 +35,16 @@ pub(crate) fn plan(backend: &str) -> GateConfig {
     )
 }
 
-pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {
+/// With a sequence, too.
+fn plan_with_hits(backend: &str) -> GateConfig {
+    let sequence = format!("sequence = [\"udp/{HIT}\", \"udp/8000\"]\nservices = [\"tcp/80\"]");
+    plan(backend).user_with("carol", &sequence)
+}
+
+pub(crate) fn start(plan: GateConfig, prefilter: Prefilter) -> World {
     let plan = match prefilter {
-        Prefilter::Nflog => plan(backend).gate("capture = { nflog = 5 }"),
-        Prefilter::Hints | Prefilter::Classic => plan(backend),
+        Prefilter::Nflog => plan.gate("capture = { nflog = 5 }"),
+        Prefilter::Hints | Prefilter::Classic => plan,
     };
     let mut world = World::prepare(&plan);
     if prefilter == Prefilter::Classic {
@@ -55,19 +61,30 @@ pub(crate) fn start(backend: &str, prefilter: Prefilter) -> World {
     world
 }
 
-pub(crate) fn open(backend: &'static str, kind: Kind, prefilter: Prefilter) {
-    let world = start(backend, prefilter);
+pub(crate) fn open(backend: &'static str, family: Family, kind: Kind, prefilter: Prefilter) {
+    let plan = if kind == Kind::Hit {
+        plan_with_hits(backend)
+    } else {
+        plan(backend)
+    };
+    let world = start(plan, prefilter);
     // Allocate everything that is needed once before the measurement.
     world.first.open("alice", Family::V4, &["--for", "1s"]);
     world.wait_until_closed();
     for round in 0..number("POSTERN_FLOODS", 1) {
-        one(&world, backend, kind, prefilter, round);
+        one(&world, backend, (family, kind), prefilter, round);
     }
 }
 
-fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u32) {
+fn one(
+    world: &World,
+    backend: &str,
+    (family, kind): (Family, Kind),
+    prefilter: Prefilter,
+    round: u32,
+) {
     let engine = world.daemon.engine();
-    let flood = Flood::start(&world.second, kind);
+    let flood = Flood::start(&world.second, family, kind);
     // The flood has filled what it can fill.
     thread::sleep(Duration::from_millis(300));
     let before = Moment::of(world, engine, &flood);
@@ -109,7 +126,7 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
         .collect();
     let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
     say(&format!(
-        "{backend}, {prefilter:?}, {kind:?}: {:.0} packets/s, {received} read, {} lost; {} to {} kB; log {growth:.0} B/s",
+        "{backend}, {prefilter:?}, {family:?}, {kind:?}: {:.0} packets/s, {received} read, {} lost; {} to {} kB; log {growth:.0} B/s",
         sent as f64 / took,
         after.lost - before.lost,
         before.held,
@@ -128,7 +145,7 @@ fn one(world: &World, backend: &str, kind: Kind, prefilter: Prefilter, round: u3
         before.held,
         after.held
     );
-    if prefilter == Prefilter::Hints && kind.dies_in_the_kernel() || kind == Kind::OtherPort {
+    if kind.dies_in_the_kernel(prefilter == Prefilter::Hints) {
         assert_eq!(received, u64::from(KNOCKS), "junk reached the engine");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::junk::{Flood, Kind};
-use super::knocks::{Prefilter, start};
+use super::knocks::{Prefilter, plan, start};
 use postern_harness::process::{descriptors, memory};
 use postern_harness::{FAMILIES, Family, World, number, say, wait_for, wait_until};
 
@@ -26,7 +26,7 @@ struct Held {
 }
 
 pub(crate) fn nothing_grows(backend: &'static str) {
-    let world = start(backend, Prefilter::Hints);
+    let world = start(plan(backend), Prefilter::Hints);
     let monitor = world.daemon.pid();
     let all = Duration::from_secs(number("POSTERN_SOAK", SECONDS).into());
     let (began, mut turns, mut sent) = (Instant::now(), 0_u32, 0);
@@ -89,7 +89,7 @@ fn descriptors_at_rest(pid: u32) -> usize {
 
 /// A flood of one kind, with knocks that open, are listed, and let a connection in meanwhile.
 fn turn(world: &World, kind: Kind, turn: u32) -> u64 {
-    let flood = Flood::start(&world.second, kind);
+    let flood = Flood::start(&world.second, Family::V4, kind);
     let began = Instant::now();
     let mut knocks = 0;
     while began.elapsed() < TURN {

@@ -39,8 +39,8 @@ const END_WITHIN: Duration = Duration::from_millis(300);
 /// may have slept and the monitor may have been busy.
 const UNANSWERED_MAX: u32 = 3;
 
-/// Descriptors besides the captures: config, control socket, metrics listener, two maps of the hint filter.
-const OTHER_DESCRIPTORS: usize = 5;
+/// Descriptors besides the captures: config, control socket, metrics listener, attempts, three maps of the hint filter.
+const OTHER_DESCRIPTORS: usize = 7;
 // Every config that is accepted can be started.
 const _: () = assert!(
     INTERFACES_MAX + OTHER_DESCRIPTORS <= ipc::DESCRIPTORS_MAX
