@@ -1,22 +1,22 @@
 //! The driver itself: the kernel's table, what the driver last installed in it, and how both stay equal.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use rustix::io::Errno;
 
-use super::elements::{Action, ElementChange};
+use super::elements::ElementChange;
+use super::grant_sets::{self, ChangeError};
 use super::installed::{self, Installed};
 use super::kernel::Kernel;
 use super::nat::Nat;
 use super::open_grants::{OpenGrants, Undo};
-use super::record::{Parts, RecordError};
+use super::record::RecordError;
 use super::rule::Chain;
 use super::sets::Set;
 use super::table::{self, TABLE};
 use super::{errors, messages};
 use crate::adapters::firewall::{Change, FirewallDriver, FirewallError};
-use crate::adapters::netlink::{Message, NetlinkError, Refusal, RulesetEvents};
+use crate::adapters::netlink::{Message, NetlinkError, RulesetEvents};
 use crate::model::grant::Grant;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
@@ -33,12 +33,6 @@ pub struct Nftables {
     events: Option<RulesetEvents>,
     /// The table was intact, and nobody else has touched it since.
     is_intact: bool,
-}
-
-enum ChangeError {
-    /// The table is not as the driver left it, or may not be.
-    Diverged(FirewallError),
-    Refused(FirewallError),
 }
 
 impl Nftables {
@@ -77,53 +71,15 @@ impl Nftables {
     }
 
     fn send_or_reinstall(&mut self, changes: Vec<ElementChange>) -> Result<(), FirewallError> {
-        match self.send(changes) {
+        let sent = grant_sets::send(&mut self.kernel, TABLE, self.now, changes);
+        self.is_doubtful |= matches!(sent, Err(ChangeError::Lost(_)));
+        match sent {
             Ok(()) => Ok(()),
             Err(ChangeError::Refused(error)) => Err(error),
-            Err(ChangeError::Diverged(error)) => {
+            Err(ChangeError::Diverged(error) | ChangeError::Lost(error)) => {
                 tracing::warn!(%error, "nftables: table inet {TABLE} was changed; installing it again");
                 self.reinstall().map_err(|again| error.and(again))
             }
-        }
-    }
-
-    /// Sends the changes as one transaction. If elements are absent that may have expired, sends the others again.
-    fn send(&mut self, mut changes: Vec<ElementChange>) -> Result<(), ChangeError> {
-        loop {
-            let now = self.now;
-            let messages = changes
-                .iter()
-                .map(|change| messages::change_element(change, now));
-            let refusals = match self.kernel.transaction(messages) {
-                Ok(()) => {
-                    return Ok(());
-                }
-                Err(NetlinkError::Refused(refusals)) => refusals,
-                Err(error) => {
-                    self.is_doubtful = true;
-                    let error = errors::failed(&"changing grants", &error);
-                    return Err(ChangeError::Diverged(error));
-                }
-            };
-            let change_of = |refusal: &Refusal| changes.get(refusal.index?);
-            let may_be_absent = |refusal: &Refusal| {
-                let action = change_of(refusal).map(|change| &change.action);
-                refusal.errno == Errno::NOENT && action == Some(&Action::DeleteIfPresent)
-            };
-            if let Some(refusal) = refusals.iter().find(|refusal| !may_be_absent(refusal)) {
-                let error = match change_of(refusal) {
-                    Some(change) => errors::refused(change, refusal),
-                    None => errors::refused(&"changing grants", refusal),
-                };
-                return Err(match refusal.errno {
-                    Errno::NOENT | Errno::EXIST => ChangeError::Diverged(error),
-                    _ => ChangeError::Refused(error),
-                });
-            }
-            let absent = refusals.iter().filter_map(|refusal| refusal.index);
-            let absent: BTreeSet<usize> = absent.collect();
-            let mut index = 0_usize..;
-            changes.retain(|_| index.next().is_none_or(|index| !absent.contains(&index)));
         }
     }
 
@@ -156,7 +112,7 @@ impl Nftables {
         names.extend(elements.iter().map(|change| change as &dyn Display));
         let now = self.now;
         let changes = elements.iter();
-        let changes = changes.map(|change| messages::change_element(change, now));
+        let changes = changes.map(|change| messages::change_element(TABLE, change, now));
         let messages = table.iter().map(|(_, message)| message.clone());
         let done = self.kernel.transaction(messages.chain(changes));
         done.map_err(|error| {
@@ -197,7 +153,7 @@ fn collect(
     Ok(elements)
 }
 
-fn not_recorded(error: RecordError) -> FirewallError {
+pub(super) fn not_recorded(error: RecordError) -> FirewallError {
     FirewallError::Unsupported(format!("nftables: {error}"))
 }
 
@@ -286,27 +242,7 @@ impl FirewallDriver for Nftables {
     }
 
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
-        let elements = match self.kernel.elements(TABLE, Set::RECORD) {
-            Ok(elements) => elements,
-            Err(error) if error.is_all(Errno::NOENT) => return Ok(Vec::new()),
-            Err(error) => {
-                let what = format_args!("reading set record of table inet {TABLE}");
-                return Err(errors::failed(&what, &error));
-            }
-        };
-        let mut parts = Parts::default();
-        let now = Some(self.now).filter(|now| *now != Timestamp::default());
-        // Others wrote what is not readable: a listing that was loaded, for example. The installation removes it.
-        let mut unreadable = None;
-        for element in &elements {
-            let added = parts.add(&element.key, &element.userdata, element.remaining_ms);
-            unreadable = added.err().or(unreadable);
-        }
-        let (grants, incomplete) = parts.grants(now);
-        if let Some(error) = unreadable.or(incomplete) {
-            tracing::warn!(%error, "nftables: another program wrote to table inet {TABLE}; what is not readable counts as closed");
-        }
-        Ok(grants)
+        grant_sets::read(&mut self.kernel, TABLE, self.now)
     }
 
     fn verify(&mut self) -> Result<bool, FirewallError> {
@@ -319,12 +255,7 @@ impl FirewallDriver for Nftables {
         }
         // Before the table is read, so that a later change is found the next time.
         let port = self.kernel.port();
-        let is_touched = self.events.as_mut().is_none_or(|events| {
-            let mut is_touched = false;
-            events.each(|event| {
-                is_touched |= event.port != port && event.is_of(messages::NFPROTO_INET, TABLE);
-            }) || is_touched
-        });
+        let is_touched = grant_sets::is_touched(self.events.as_mut(), port, TABLE);
         if self.is_intact && !is_touched {
             return Ok(true);
         }

@@ -5,7 +5,6 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::table::TABLE;
 use crate::adapters::firewall::FirewallError;
 use crate::adapters::netlink::{NetlinkError, Refusal};
 
@@ -57,13 +56,9 @@ fn advice(errno: Errno) -> String {
             "; the set is full: close grants (posternd close) or wait until some end"
         }
         Errno::NOENT => {
-            return format!(
-                "; something in table inet {TABLE} is gone: did another program change or flush it?"
-            );
+            "; something in Postern's table is gone: did another program change or flush it?"
         }
-        Errno::EXIST => {
-            return format!("; did another program add to table inet {TABLE}?");
-        }
+        Errno::EXIST => "; did another program add to Postern's table?",
         Errno::OPNOTSUPP | Errno::INVAL => {
             "; this kernel's nf_tables may lack what is needed: it takes Linux 5.6 or later"
         }

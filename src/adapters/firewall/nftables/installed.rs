@@ -1,10 +1,10 @@
 //! What the driver has installed, and whether the kernel still has exactly that.
 
-use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use rustix::io::Errno;
 
+use super::grant_sets;
 use super::kernel::{Kernel, Rules};
 use super::nat::Nat;
 use super::open_grants::OpenGrants;
@@ -14,9 +14,6 @@ use super::table::TABLE;
 use crate::adapters::netlink::NetlinkError;
 use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
-
-/// An element that ends this soon may be gone already.
-const SOON: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Installed {
@@ -58,25 +55,6 @@ impl Installed {
         if kernel.is_dormant(TABLE)? || kernel.rules(TABLE)? != self.rules {
             return Ok(false);
         }
-        let keys_after = |after| {
-            let mut keys: BTreeMap<Set, HashSet<Vec<u8>>> = BTreeMap::new();
-            for element in self.grants.elements_after(after) {
-                keys.entry(element.set).or_default().insert(element.key);
-            }
-            keys
-        };
-        let mut required = keys_after(now.plus(SOON));
-        let mut known = keys_after(Timestamp::default());
-        for set in Set::all() {
-            let listed = kernel.elements(TABLE, set)?.into_iter();
-            let listed: HashSet<Vec<u8>> = listed.map(|element| element.key).collect();
-            let required = required.remove(&set).unwrap_or_default();
-            let known = known.remove(&set).unwrap_or_default();
-            // another program added an unknown element
-            if !required.is_subset(&listed) || !listed.is_subset(&known) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        grant_sets::are_whole(kernel, TABLE, Set::all(), &self.grants, now)
     }
 }

@@ -6,7 +6,6 @@ use super::elements::{Action, ElementChange};
 use super::expressions::{self, Expression};
 use super::rule::{Chain, Hook};
 use super::sets::Set;
-use super::table::TABLE;
 use crate::adapters::netlink::Message;
 use crate::adapters::netlink::attributes::Attributes;
 use crate::model::address::Family;
@@ -229,7 +228,7 @@ pub(super) fn delete_foreign_rule(family: u8, table: &str, chain: &str, handle: 
     message_for(family, DELETE_RULE, 0, &attributes)
 }
 
-pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message {
+pub(super) fn change_element(table: &str, change: &ElementChange, now: Timestamp) -> Message {
     let value = |bytes: &[u8]| Attributes::new().bytes(1, bytes);
     let ElementChange { element, action } = change;
     let timeout = |millis: u64| millis.max(SHORTEST_MS).to_be_bytes();
@@ -254,7 +253,7 @@ pub(super) fn change_element(change: &ElementChange, now: Timestamp) -> Message 
         Action::Delete | Action::DeleteIfPresent => (DELETE_ELEMENT, 0),
     };
     let elements = Attributes::new().nested(LIST_ELEMENT, &attributes);
-    let set = of_table(TABLE).text(2, &element.set.name());
+    let set = of_table(table).text(2, &element.set.name());
     message(kind, flags, &set.nested(3, &elements))
 }
 
@@ -357,6 +356,7 @@ mod tests {
         let has_timeout = |action, millis: u64| {
             let element = Element::record(1, 0);
             let message = change_element(
+                "t",
                 &ElementChange { element, action },
                 Timestamp::from_millis(1_000),
             );

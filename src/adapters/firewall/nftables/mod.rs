@@ -8,6 +8,7 @@ mod driver;
 mod elements;
 mod errors;
 mod expressions;
+mod grant_sets;
 mod host_sets;
 mod installed;
 pub(crate) mod iptables_tables;
