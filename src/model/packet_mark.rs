@@ -24,12 +24,30 @@ impl PacketMark {
     /// Another value of the same bits: all but one of those of a granted packet. It says that grants count.
     #[must_use]
     pub fn live(self) -> Self {
-        let lowest = self.value & self.value.wrapping_neg();
+        self.without(lowest_bit(self.value))
+    }
+
+    /// A third value, if possible with all bits of a granted packet. It says that a set holds the packet's grant.
+    #[must_use]
+    pub fn in_set(self) -> Self {
+        let others = self.mask & !self.value;
+        let lowest = lowest_bit(others);
+        if lowest == others {
+            return self.without(lowest_bit(self.value & !lowest_bit(self.value)));
+        }
+        self.without(lowest)
+    }
+
+    fn without(self, bit: u32) -> Self {
         Self {
-            value: self.mask & !lowest,
+            value: self.mask & !bit,
             ..self
         }
     }
+}
+
+fn lowest_bit(bits: u32) -> u32 {
+    bits & bits.wrapping_neg()
 }
 
 impl Default for PacketMark {
@@ -99,15 +117,18 @@ mod tests {
     }
 
     #[test]
-    fn live_mark_is_never_that_of_grants() {
+    fn other_marks_are_never_that_of_grants() {
         for mask in 0_u32..64 {
             for value in 0..=mask {
                 let text = format!("{value:#x}/{mask:#x}");
                 let Ok(mark) = text.parse::<PacketMark>() else {
                     continue;
                 };
-                assert_ne!(mark.live(), mark, "{text}");
-                assert_eq!(mark.live().to_string().parse(), Ok(mark.live()), "{text}");
+                assert_ne!(mark.live(), mark.in_set(), "{text}");
+                for other in [mark.live(), mark.in_set()] {
+                    assert_ne!(other, mark, "{text}");
+                    assert_eq!(other.to_string().parse(), Ok(other), "{text}");
+                }
             }
         }
     }

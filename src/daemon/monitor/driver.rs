@@ -134,12 +134,8 @@ fn own_iptables() -> Result<Paths, FirewallError> {
 }
 
 fn iptables_at(paths: Paths) -> Iptables {
-    let driver = Iptables::new(Box::new(Programs::default()), paths).with_nft_tables(NFT_TABLES);
-    // A kernel without nf_tables has the legacy variant of the programs.
-    match (nftables::number_of_ruleset(), LiveTable::open()) {
-        (Ok(number), Ok(table)) => driver.with_generation_id(number).with_live_table(table),
-        _ => driver,
-    }
+    let driver = Iptables::new(Box::new(Programs::default()), paths);
+    driver.with_nft_tables(NFT_TABLES).with_live_table()
 }
 
 /// Refuses sets of the host that cannot hold grants. A missing one may come later in the boot.

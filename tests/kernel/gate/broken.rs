@@ -5,7 +5,7 @@
 use std::fs;
 
 use postern_harness::world::replaced_programs::replace_iptables;
-use postern_harness::{FAMILIES, Family, GateConfig, World, wait_until};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, wait_until};
 
 /// Replaces iptables-restore and ip6tables-restore as the file `mode` says; runs the real program otherwise.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -23,9 +23,10 @@ esac
 exec REAL "$name" "$@"
 "#;
 
-/// A gate whose firewall programs do what the file `mode` says.
+/// A gate whose firewall programs do what the file `mode` says. Only a range of ports needs them.
 fn world() -> World {
-    let mut world = World::prepare(&GateConfig::new("iptables"));
+    let config = GateConfig::empty("iptables").service("wide", &format!("tcp/{SERVICE}-2300"));
+    let mut world = World::prepare(&config.user("alice", "services = [\"wide\"]"));
     tell(&world, "works");
     replace_iptables(&world, SCRIPT);
     world.start_again();
@@ -44,7 +45,9 @@ pub(crate) fn failed_opening_leaves_nothing_open(_: &'static str) {
     ]) {
         let family = FAMILIES[usize::from(count % 2 == 0)];
         tell(&world, mode);
-        world.first.knock("alice", family, &["--for", "10m"]);
+        world
+            .first
+            .knock("alice", family, &["-s", "wide", "--for", "10m"]);
         world.daemon.wait_for_count("refuse firewall", count);
         tell(&world, "works");
         world.expect_nothing_open();
@@ -61,7 +64,9 @@ pub(crate) fn failed_opening_leaves_nothing_open(_: &'static str) {
             "{mode}: {line}"
         );
         assert!(!line.contains('\u{1b}') && line.len() < 1000, "{line}");
-        world.first.open("alice", family, &["--for", "10m"]);
+        world
+            .first
+            .open("alice", family, &["-s", "wide", "--for", "10m"]);
         world.daemon.asked(&["close", "--all"]);
         world.expect_nothing_open();
     }
@@ -71,7 +76,9 @@ pub(crate) fn failed_opening_leaves_nothing_open(_: &'static str) {
 pub(crate) fn failed_closing_is_retried(_: &'static str) {
     let world = world();
     for family in FAMILIES {
-        world.first.open("alice", family, &["--for", "2s"]);
+        world
+            .first
+            .open("alice", family, &["-s", "wide", "--for", "2s"]);
         tell(&world, "fails");
         let address = world.first.address(family).to_string();
         let said = ["WARN", "not closed, trying again", &address];
@@ -89,7 +96,9 @@ pub(crate) fn failed_closing_is_retried(_: &'static str) {
 pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
     let mut world = world();
     tell(&world, "slow");
-    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    world
+        .first
+        .knock("alice", Family::V4, &["-s", "wide", "--for", "10m"]);
     wait_until("the program to be at it", || {
         world.folder().join("asleep").exists()
     });
@@ -109,10 +118,14 @@ pub(crate) fn opening_by_an_orphan_is_closed(_: &'static str) {
 
 pub(crate) fn failed_renewal_keeps_the_old_end(_: &'static str) {
     let world = world();
-    world.first.knock("alice", Family::V4, &["--for", "5m"]);
+    world
+        .first
+        .knock("alice", Family::V4, &["-s", "wide", "--for", "5m"]);
     let before = world.wait_for_grants(1);
     tell(&world, "fails");
-    world.first.knock("alice", Family::V4, &["--for", "30m"]);
+    world
+        .first
+        .knock("alice", Family::V4, &["-s", "wide", "--for", "30m"]);
     world.daemon.wait_for_count("refuse firewall", 1);
     assert_eq!(world.daemon.grants(), before);
     tell(&world, "works");
@@ -123,7 +136,9 @@ pub(crate) fn failed_renewal_keeps_the_old_end(_: &'static str) {
 /// A service that the new config does not name is not open to everyone over the family that took the config.
 pub(crate) fn half_done_reload_stays_hidden(_: &'static str) {
     let world = world();
-    world.first.open("alice", Family::V4, &["--for", "10m"]);
+    world
+        .first
+        .open("alice", Family::V4, &["-s", "wide", "--for", "10m"]);
     world.rewrite(&GateConfig::empty("iptables").user("alice", "services = [\"tcp/1\"]"));
     tell(&world, "six");
     let refused = world.daemon.at_gate(&world.gate, &["reload"]);

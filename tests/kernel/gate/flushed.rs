@@ -12,7 +12,7 @@ const BY_IPTABLES: &[&[&str]] = &[
     &["-F"],
     &["-F", "-X"],
     &["-D INPUT -j POSTERN"],
-    &["-F POSTERN-GRANTS"],
+    &["-A POSTERN-GRANTS -j ACCEPT"],
     &["-F POSTERN"],
     &["-D POSTERN 1"],
     &["-A POSTERN -j ACCEPT"],
@@ -35,21 +35,34 @@ const BY_NFT: &[&[&str]] = &[
     &["add table inet postern '{ flags dormant; }'"],
 ];
 
+/// What the iptables driver has in nf_tables.
+const LIVE_BY_NFT: &[&[&str]] = &[
+    &["delete table inet postern_live"],
+    &["flush chain inet postern_live grants"],
+    &["flush set inet postern_live grants4"],
+    &["flush set inet postern_live record"],
+    &["flush set inet postern_live live"],
+    &["add element inet postern_live grants4 '{ 198.51.100.9 . tcp . 22 }'"],
+];
+
 pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
     let world = World::start(&GateConfig::new(backend));
     world.open_both("10m");
     let grants = world.daemon.grants();
-    let (programs, ways): (&[&str], _) = if backend == "iptables" {
-        (&["iptables", "ip6tables"], BY_IPTABLES)
+    let both: &[&str] = &["iptables", "ip6tables"];
+    let ways: &[(&[&str], &[&[&str]])] = if backend == "iptables" {
+        &[(both, BY_IPTABLES), (&["nft"], LIVE_BY_NFT)]
     } else {
-        (&["nft"], BY_NFT)
+        &[(&["nft"], BY_NFT)]
     };
+    let each = ways.iter();
+    let each = each.flat_map(|(programs, ways)| ways.iter().map(move |way| (*programs, *way)));
     let said = "another program changed the firewall; protection and 2 grants were restored";
     let lines = || world.daemon.logged(&["WARN", said]).len();
-    let state = || (rules(&world, backend), world.rules().len());
+    let state = || (rules(&world), world.rules().len());
     let (before, mut told) = (state(), 0);
-    for commands in ways {
-        for command in *commands {
+    for (programs, commands) in each {
+        for command in commands {
             for program in programs {
                 // Postern may have restored a chain before the second command deletes it.
                 let _ = world.gate.try_sh(&format!("{program} {command}"));
@@ -71,11 +84,8 @@ pub(crate) fn flushed_rules_are_restored(backend: &'static str) {
 }
 
 /// All rules without the elements of sets, whose times differ after they are restored.
-fn rules(world: &World, backend: &'static str) -> String {
+fn rules(world: &World) -> String {
     let all = world.firewall();
-    if backend == "iptables" {
-        return all;
-    }
     all.split("elements = {")
         .map(|part| part.split_once('}').map_or(part, |(_, rest)| rest))
         .collect()

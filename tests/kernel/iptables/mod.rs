@@ -42,6 +42,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         machine, &needs, iptables_variants(machine);
         removal_restores_the_rules,
         grants_are_read_back_from_the_kernel,
+        scale::single_ports_need_no_program,
         scale::ten_thousand_grants_take_one_run_each,
         executor::grant_keeps_its_length_after_a_clock_change,
         executor::grants_of_the_last_run_are_adopted,

@@ -65,6 +65,14 @@ impl World {
         }
     }
 
+    /// With grants of single ports in sets, as in posternd.
+    pub(crate) fn with_live_table(variant: &'static str) -> Self {
+        let world = Self::new(variant);
+        let driver = world.another_driver();
+        let driver = world.gate.run(move || driver.with_live_table());
+        Self { driver, ..world }
+    }
+
     /// Another driver of the same firewall.
     pub(crate) fn another_driver(&self) -> Iptables {
         driver(self.variant, &self.gate, &self.count)

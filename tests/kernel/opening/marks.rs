@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use postern::model::packet_mark::PacketMark;
 use postern_harness::Requirement::Program;
 use postern_harness::{FAMILIES, Family, GateConfig, Machine, SERVICE, World};
 use socket2::{Domain, Socket, Type};
@@ -24,23 +25,38 @@ pub(super) fn tests(machine: &Machine) -> Vec<Trial> {
     let iptables = "for v in iptables-VARIANT ip6tables-VARIANT; do $v -P INPUT DROP; $v -A INPUT -p ipv6-icmp -j ACCEPT; \
         $v -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; done";
     let hosts = [
-        ("nft", nft),
-        ("iptables_nft", iptables.replace("VARIANT", "nft")),
-        ("iptables_legacy", iptables.replace("VARIANT", "legacy")),
+        ("nft", "auto", nft),
+        ("iptables_nft", "auto", iptables.replace("VARIANT", "nft")),
+        (
+            "iptables_legacy",
+            "auto",
+            iptables.replace("VARIANT", "legacy"),
+        ),
+        (
+            "iptables_driver",
+            "iptables",
+            iptables.replace("-VARIANT", ""),
+        ),
     ];
-    let trials = hosts.into_iter().map(|(name, host)| {
+    let trials = hosts.into_iter().map(|(name, backend, host)| {
         let name = format!("foreign_marks_open_nothing::{name}");
-        machine.trial(name, &needs, move || foreign_marks_open_nothing(&host))
+        machine.trial(name, &needs, move || {
+            foreign_marks_open_nothing(backend, &host)
+        })
     });
     trials.collect()
 }
 
-fn foreign_marks_open_nothing(host: &str) {
-    let mut world = World::prepare(&GateConfig::new("auto"));
+fn foreign_marks_open_nothing(backend: &str, host: &str) {
+    let mut world = World::prepare(&GateConfig::new(backend));
+    let (table, value) = match backend {
+        "iptables" => ("postern_live", PacketMark::DEFAULT.in_set().value),
+        _ => ("postern", PacketMark::DEFAULT.value),
+    };
     world.gate.sh(host);
     world.start_again();
     let bits = (0..32).map(|bit| 1_u32 << bit);
-    let marks: Vec<u32> = bits.chain([u32::MAX, 0x2400]).collect();
+    let marks: Vec<u32> = bits.chain([u32::MAX, value]).collect();
     assert_eq!(marks.len(), MARKS);
     let map = |first: u16| {
         let pairs = (first..).zip(&marks);
@@ -58,7 +74,7 @@ fn foreign_marks_open_nothing(host: &str) {
         assert_eq!(let_in(&world, family), [0; 0], "Postern clears its bits");
     }
     world.daemon.stop();
-    world.gate.sh("nft delete table inet postern");
+    world.gate.sh(&format!("nft delete table inet {table}"));
     for family in FAMILIES {
         let own = PORTS.map(|first| first + u16::try_from(MARKS).unwrap() - 1);
         assert_eq!(let_in(&world, family), own, "its value alone");

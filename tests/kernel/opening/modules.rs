@@ -80,13 +80,17 @@ fn missing_module_is_named() {
 }
 
 fn lost_module_is_told() {
-    let mut world = World::prepare(&GateConfig::new("iptables"));
+    // Only a range of ports needs the program.
+    let config = GateConfig::empty("iptables").service("wide", "tcp/2222-2300");
+    let config = config.user("alice", "services = [\"wide\", \"tcp/2222\"]");
+    let mut world = World::prepare(&config);
     let modules = copy(&mut world);
     world.daemon.start(&world.gate);
     let module = modules.join("libxt_comment.so");
     let whole = fs::read(&module).unwrap();
     fs::remove_file(&module).unwrap();
-    world.first.knock("alice", Family::V4, &["--for", "10m"]);
+    let wide = ["-s", "wide", "--for", "10m"];
+    world.first.knock("alice", Family::V4, &wide);
     let is_told = || {
         world
             .at_gate(&["status"])
@@ -96,6 +100,6 @@ fn lost_module_is_told() {
     assert!(world.daemon.grants().is_empty());
     world.first.expect_shut_out(Family::V4);
     fs::write(&module, whole).unwrap();
-    world.open_both("10m");
+    world.first.open("alice", Family::V4, &wide);
     assert!(!is_told());
 }

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use postern_harness::Requirement::Program;
-use postern_harness::{GateConfig, Machine, World, text, wait_until};
+use postern_harness::{FAMILIES, GateConfig, Machine, World, text, wait_until};
 
 use super::hosts::NFT_BASICS;
 
@@ -103,17 +103,25 @@ fn bans_beat_grants() {
     world.first.expect_shut_out(postern_harness::Family::V4);
 }
 
-/// Before there was a mark, the iptables driver accepted.
+/// Before there was a mark, the iptables driver accepted, and each grant had rules.
 fn grants_of_older_rules_live_on() {
-    let mut world = World::start(&GateConfig::new("iptables"));
-    world.open_both("10m");
-    let grants = world.daemon.grants();
+    let config = GateConfig::empty("iptables").service("wide", "tcp/2222-2300");
+    let config = config.user("alice", "services = [\"wide\", \"tcp/2222\"]");
+    let mut world = World::start(&config);
+    for family in FAMILIES {
+        let wide = ["-s", "wide", "--for", "10m"];
+        world.first.open("alice", family, &wide);
+    }
     world.daemon.stop();
     world.gate.sh(
-        "for v in iptables ip6tables; do $v-save | sed 's/-g POSTERN-MARK/-j ACCEPT/; /MARK/d' | $v-restore; done; nft delete table inet postern_live",
+        "for v in iptables ip6tables; do $v-save | sed 's/2222:2300/2222/; s/-g POSTERN-MARK/-j ACCEPT/; /MARK/d' | $v-restore; done; \
+         nft delete table inet postern_live",
     );
     world.start_again();
-    assert_eq!(world.daemon.grants(), grants);
+    let grants = world.daemon.grants();
+    let services = grants.iter().flat_map(|grant| &grant.services);
+    let services: Vec<String> = services.map(ToString::to_string).collect();
+    assert_eq!(services, ["tcp/2222"; 2]);
     world.first.expect_both_let_in();
     world.second.expect_both_shut_out();
 }

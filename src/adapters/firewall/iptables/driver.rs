@@ -1,19 +1,20 @@
 //! The driver: both address families, and the runs that they share.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 
-use super::generation::{Generation, GenerationId};
+use super::busy::{busy_ports, busy_sequence_ports};
+use super::generation::Generation;
+#[cfg(test)]
+use super::generation::GenerationId;
 use super::programs::{NftTables, Paths};
 use super::runner::Runner;
 use super::side::{Side, State, TimeMatch, unavailable};
-use crate::adapters::firewall::host::{tcp_sockets, udp_sockets};
-use crate::adapters::firewall::nftables::LiveTable;
+use crate::adapters::firewall::nftables::{self, LiveTable};
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::model::address::Family;
-use crate::model::grant::{Change, Grant};
+use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::run::Run;
-use crate::model::service::{self, Ports};
-use crate::model::settings::{BusyPort, Protection};
+use crate::model::settings::Protection;
 use crate::model::time::Timestamp;
 
 const NO_IP6TABLES: &str =
@@ -61,9 +62,14 @@ impl Iptables {
         }
     }
 
-    /// Rules of grants count only while this table is installed.
-    pub(crate) fn with_live_table(mut self, table: LiveTable) -> Self {
-        self.live = Live::Installed(table);
+    /// Grants count only while a table of nf_tables is installed, which holds those of single ports. The kernel tells
+    /// whether the firewall changed. Both need nf_tables, in the network namespace of the calling thread. A kernel
+    /// without it has the legacy variant of the programs.
+    pub fn with_live_table(mut self) -> Self {
+        if let (Ok(number), Ok(table)) = (nftables::number_of_ruleset(), LiveTable::open()) {
+            self.run.generation = Generation::new(number);
+            self.live = Live::Installed(table);
+        }
         self
     }
 
@@ -82,8 +88,8 @@ impl Iptables {
         self
     }
 
-    /// Adds a function that reads the kernel's generation ID. Without it, each check of the firewall runs programs.
-    pub(crate) fn with_generation_id(mut self, ask: Box<GenerationId>) -> Self {
+    #[cfg(test)]
+    pub(super) fn with_generation_id(mut self, ask: Box<GenerationId>) -> Self {
         self.run.generation = Generation::new(ask);
         self
     }
@@ -106,98 +112,55 @@ impl Iptables {
         }
     }
 
-    /// The generation ID counts only the rules of the nft variant.
-    fn check_generation(&mut self) {
-        if self.run.generation.is_unchecked() {
-            let pairs: Vec<_> = self.sides().map(|side| side.programs.clone()).collect();
-            let is_nft = pairs.iter().all(|pair| self.run.is_nft(pair));
-            self.run.generation.check(is_nft);
-        }
-    }
-}
-
-/// The knock ports that sockets of this host use. nft cannot load what it lists of the match for sockets, so a saved
-/// rule set must not have it.
-fn busy_ports(protection: &Protection) -> Vec<BusyPort> {
-    let ports: Vec<u16> = protection.socket_ports().collect();
-    if ports.is_empty() {
-        return Vec::new();
-    }
-    let sockets = udp_sockets();
-    let busy = ports.into_iter().filter_map(|port| {
-        let mut uses = sockets
-            .iter()
-            .filter(|socket| socket.port() == port)
-            .peekable();
-        uses.peek()?;
-        let is_local = uses.all(|socket| socket.ip().is_loopback());
-        Some(BusyPort { port, is_local })
-    });
-    busy.collect()
-}
-
-/// The ports of sequences that sockets of this host use.
-fn busy_sequence_ports(protection: &Protection) -> Vec<Ports> {
-    if protection.sequence_ports.is_empty() {
-        return Vec::new();
-    }
-    let of = |protocol: u8, sockets: Vec<SocketAddr>| {
-        let ports = sockets.into_iter().map(|socket| socket.port());
-        ports.filter_map(move |port| Ports::of_packet(protocol, port))
-    };
-    let used = of(6, tcp_sockets()).chain(of(17, udp_sockets()));
-    let is_hit = |used: &Ports| {
-        let mut sequences = protection.sequence_ports.iter();
-        sequences.any(|ports| ports.overlap(*used).is_some())
-    };
-    service::joined(used.filter(is_hit).collect())
-}
-
-impl FirewallDriver for Iptables {
-    fn name(&self) -> &'static str {
-        "iptables"
-    }
-
-    fn probe(&mut self) -> Result<(), FirewallError> {
-        self.for_both(Side::try_out)
-    }
-
-    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
-        let of = |family: Family| -> Vec<&Grant> {
-            let is_own = |grant: &&Grant| Family::of_network(grant.allow) == family;
-            live.iter().filter(is_own).collect()
+    /// Whether each change is one of the sets. A grant is in the sets or has rules, never both.
+    fn which_in_sets(&self, changes: &[Change]) -> Vec<bool> {
+        let Live::Installed(table) = &self.live else {
+            return vec![false; changes.len()];
         };
-        let protection = Protection {
-            busy_ports: busy_ports(protection),
-            busy_sequence_ports: busy_sequence_ports(protection),
-            ..protection.clone()
+        // Grants of earlier changes of the batch.
+        let mut opened: BTreeMap<GrantId, bool> = BTreeMap::new();
+        let which = |change: &Change| {
+            let (old, new) = change.grants();
+            let takes = |grant: &Grant| LiveTable::takes(grant) && self.has_chains_for(grant);
+            let in_set = match (change, opened.get(&old.id)) {
+                (Change::Open(grant), _) => takes(grant),
+                (_, Some(in_set)) => *in_set,
+                (_, None) => table.has(old.id),
+            };
+            opened.insert(old.id, in_set);
+            opened.extend(new.map(|grant| (grant.id, in_set)));
+            in_set
         };
-        let live_mark = match self.live {
-            Live::Always => None,
-            _ => Some(protection.packet_mark.live()),
-        };
-        let installed = self.for_both(|side, run| {
-            side.live_mark = live_mark;
-            side.install(run, &protection, &of(side.family))
-        });
-        // Afterwards, because until then rules from a file may be in the chains.
-        if let (Ok(()), Live::Installed(table)) = (&installed, &mut self.live) {
-            let of_live = live.iter().flat_map(|grant| &grant.forwards);
-            let nat = of_live.chain(&protection.forwards).next().is_some();
-            if !table.install(&protection, nat)? {
-                self.live = Live::Always;
-                return self.install(&protection, live);
-            }
-        }
-        self.protection = Some(protection);
-        self.run.generation.set_verified(None);
-        if self.v6.is_none() && !of(Family::V6).is_empty() {
-            return installed.and(Err(unavailable(Family::V6, NO_IP6TABLES)));
-        }
-        installed
+        changes.iter().map(which).collect()
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
+    fn has_chains_for(&self, grant: &Grant) -> bool {
+        let family = Family::of_network(grant.allow);
+        let side = self.sides().find(|side| side.family == family);
+        let installed = side.and_then(|side| side.state.installed());
+        installed.is_some_and(|installed| installed.missing_part(grant).is_none())
+    }
+
+    fn change_sets(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
+        let Live::Installed(table) = &mut self.live else {
+            return Vec::new();
+        };
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let generation = &mut self.run.generation;
+        let before = generation.now();
+        let results = table.apply(changes);
+        let after = generation.now();
+        if results.iter().all(Result::is_ok) {
+            generation.advance(before, after, 1);
+        } else {
+            generation.set_verified(None);
+        }
+        results
+    }
+
+    fn change_rules(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
         // Both grants of an extension have the same family.
         let family = |change: &Change| Family::of_network(change.grants().0.allow);
         let missing = || Err(unavailable(Family::V6, NO_IP6TABLES));
@@ -224,11 +187,101 @@ impl FirewallDriver for Iptables {
             .collect()
     }
 
+    /// The generation ID counts only the rules of the nft variant.
+    fn check_generation(&mut self) {
+        if self.run.generation.is_unchecked() {
+            let pairs: Vec<_> = self.sides().map(|side| side.programs.clone()).collect();
+            let is_nft = pairs.iter().all(|pair| self.run.is_nft(pair));
+            self.run.generation.check(is_nft);
+        }
+    }
+}
+
+impl FirewallDriver for Iptables {
+    fn name(&self) -> &'static str {
+        "iptables"
+    }
+
+    fn probe(&mut self) -> Result<(), FirewallError> {
+        self.for_both(Side::try_out)
+    }
+
+    fn install(&mut self, protection: &Protection, live: &[Grant]) -> Result<(), FirewallError> {
+        let of = |family: Family| -> Vec<&Grant> {
+            let is_own = |grant: &&Grant| Family::of_network(grant.allow) == family;
+            live.iter().filter(is_own).collect()
+        };
+        let protection = Protection {
+            busy_ports: busy_ports(protection),
+            busy_sequence_ports: busy_sequence_ports(protection),
+            ..protection.clone()
+        };
+        let live_mark = match self.live {
+            Live::Always => None,
+            _ => Some(protection.packet_mark.live()),
+        };
+        let in_sets = matches!(self.live, Live::Installed(_));
+        // Without an address behind the gate there is no chain for its grants.
+        let in_set = |grant: &&Grant| {
+            let has_chain = grant.target.is_none() || !protection.behind.is_empty();
+            in_sets && has_chain && LiveTable::takes(grant)
+        };
+        let installed = self.for_both(|side, run| {
+            side.live_mark = live_mark;
+            side.in_sets = in_sets;
+            let mut by_rules = of(side.family);
+            by_rules.retain(|grant| !in_set(grant));
+            side.install(run, &protection, &by_rules)
+        });
+        // Afterwards, because until then rules from a file may be in the chains.
+        if let (Ok(()), Live::Installed(table)) = (&installed, &mut self.live) {
+            let of_live = live.iter().flat_map(|grant| &grant.forwards);
+            let nat = of_live.chain(&protection.forwards).next().is_some();
+            let by_sets: Vec<&Grant> = live.iter().filter(in_set).collect();
+            if !table.install(&protection, nat, &by_sets)? {
+                self.live = Live::Always;
+                return self.install(&protection, live);
+            }
+        }
+        self.protection = Some(protection);
+        self.run.generation.set_verified(None);
+        if self.v6.is_none() && !of(Family::V6).is_empty() {
+            return installed.and(Err(unavailable(Family::V6, NO_IP6TABLES)));
+        }
+        installed
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
+        let in_sets = self.which_in_sets(changes);
+        let those = |wanted: bool| -> Vec<Change> {
+            let own = changes.iter().zip(&in_sets);
+            let own = own.filter(|(_, in_set)| **in_set == wanted);
+            own.map(|(change, _)| change.clone()).collect()
+        };
+        let mut by_sets = self.change_sets(&those(true)).into_iter();
+        let mut by_rules = self.change_rules(&those(false)).into_iter();
+        let unanswered = || Err(FirewallError::Unanswered("no result".to_owned()));
+        let mut result = |in_set| {
+            if in_set {
+                by_sets.next()
+            } else {
+                by_rules.next()
+            }
+        };
+        let results = in_sets.into_iter();
+        results
+            .map(|in_set| result(in_set).unwrap_or_else(unanswered))
+            .collect()
+    }
+
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
         let is_live = self.live.table().map_or(Ok(true), LiveTable::is_live)?;
         let mut grants = self.v4.list(&mut self.run, is_live)?;
         if let Some(v6) = &self.v6 {
             grants.extend(v6.list(&mut self.run, is_live)?);
+        }
+        if let Some(table) = self.live.table().filter(|_| is_live) {
+            grants.extend(table.list()?);
         }
         Ok(grants)
     }
@@ -298,7 +351,11 @@ impl FirewallDriver for Iptables {
         }
     }
 
-    fn tick(&mut self, _now: Timestamp) {}
+    fn tick(&mut self, now: Timestamp) {
+        if let Some(table) = self.live.table() {
+            table.tick(now);
+        }
+    }
 
     /// The next whole second: the kernel counts in seconds. One run for each family then closes all grants of a second.
     fn end(&self, until: Timestamp) -> Timestamp {

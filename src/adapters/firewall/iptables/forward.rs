@@ -15,13 +15,17 @@ use crate::model::service::Ports;
 use crate::model::settings::Protection;
 
 /// The rules of [`FORWARD`], in order: grants, replies, protection.
-pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<String> {
+pub(super) fn protection_rules(
+    family: Family,
+    protection: &Protection,
+    in_sets: bool,
+) -> Vec<String> {
     let own = protection.behind.iter().filter(|(network, ports)| {
         Family::of_network(*network) == family && has_protocol(family, *ports)
     });
     let marked = Marked::where_host_cuts_established(protection.marking.established_behind);
     let mark = protection.packet_mark;
-    let mut rules: Vec<String> = granted(FORWARD, FORWARD_GRANTS, mark, marked).collect();
+    let mut rules: Vec<String> = granted(FORWARD, FORWARD_GRANTS, mark, marked, in_sets).collect();
     let known = own.clone();
     if protection.hide_behind {
         rules.extend(own.clone().filter_map(|(network, ports)| {

@@ -364,7 +364,7 @@ mod tests {
             let range = format!("udp/{first}-{}", first.saturating_add(more));
             let source = format!("{}/{prefix}", std::net::Ipv4Addr::from(address));
             let grant = sample(id, &user, &source, &[&range, "tcp/22", "sctp/9"]);
-            let rules = grant_rules(&grant, Form { ends, live }).unwrap();
+            let rules = grant_rules(&grant, Form { ends, live, in_sets: false }).unwrap();
             let expected = Grant { allow: grant.allow.trunc(), ..grant };
             prop_assert_eq!(read(Family::V4, &table(&rules)), Ok(vec![expected]));
         }

@@ -96,9 +96,9 @@ pub(super) fn installation(
     let mut input = Input::default();
     chains.iter().for_each(|chain| input.push(declare(chain)));
     input.append(&[marking(protection.packet_mark, form.live)]);
-    input.append(&protection_rules(family, protection));
+    input.append(&protection_rules(family, protection, form));
     if needed.forward {
-        input.append(&forward::protection_rules(family, protection));
+        input.append(&forward::protection_rules(family, protection, form.in_sets));
     }
     input.append(&sensor::rules(protection));
     for grant in live {

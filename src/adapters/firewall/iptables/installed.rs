@@ -37,8 +37,8 @@ impl Installed {
     ) -> Self {
         let [sensor, sensed] = sensor::rules_of_chains(protection);
         let targets = [
-            rules::protection_rules(family, protection),
-            forward::protection_rules(family, protection),
+            rules::protection_rules(family, protection, form),
+            forward::protection_rules(family, protection, form.in_sets),
             vec![marks::marking(protection.packet_mark, form.live)],
             sensor,
             sensed,

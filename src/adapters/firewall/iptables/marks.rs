@@ -19,12 +19,14 @@ impl Marked {
 }
 
 /// The first rules of `chain`: they leave granted packets to the host, with the mark, and all others go on without it.
-/// Other values stay: netavark has a bit of its own there.
+/// Other values stay: netavark has a bit of its own there. If `in_sets`, the mark of a packet whose grant a set holds
+/// counts; see `nftables::LiveTable`.
 pub(super) fn granted(
     chain: &str,
     grants: &str,
     mark: PacketMark,
     marked: Marked,
+    in_sets: bool,
 ) -> impl Iterator<Item = String> {
     let matches: &[&str] = match marked {
         Marked::All => &[""],
@@ -38,11 +40,17 @@ pub(super) fn granted(
         "{chain} -m mark --mark {mark} -j MARK --set-xmark 0x0/{:#x}",
         mark.mask
     );
+    let in_set = mark.in_set();
+    let in_set =
+        in_sets.then(|| format!("{chain} -m mark --mark {in_set} -j MARK --set-xmark {mark}"));
     let compare = matches
         .iter()
         .map(move |matches| format!("{chain}{matches} -j {grants}"));
     let leave = format!("{chain} -m mark --mark {mark} -j RETURN");
-    std::iter::once(clear).chain(compare).chain([leave])
+    std::iter::once(clear)
+        .chain(in_set)
+        .chain(compare)
+        .chain([leave])
 }
 
 /// The rule of chain [`MARK`].

@@ -4,6 +4,7 @@
 //! nft and legacy, are supported. Invariants 4 (a rule ends by itself, `-m time`), 6 and 10.
 
 mod batch;
+mod busy;
 mod chains;
 mod comment;
 mod driver;

@@ -20,6 +20,8 @@ pub(super) struct Form {
     pub(super) ends: bool,
     /// The grant counts for packets with this mark only.
     pub(super) live: Option<PacketMark>,
+    /// Sets hold grants of single ports.
+    pub(super) in_sets: bool,
 }
 
 /// One rule for each service of a grant, and the rules of its port forwards.
@@ -63,7 +65,7 @@ pub(super) fn grant_rules(grant: &Grant, form: Form) -> Result<Vec<String>, Fire
     Ok(rules)
 }
 
-pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<String> {
+pub(super) fn protection_rules(family: Family, protection: &Protection, form: Form) -> Vec<String> {
     // A dropped knock causes no "port unreachable" (invariant 9). The packet socket sees it before netfilter does.
     let verdict = if protection.silence_knocks {
         "DROP"
@@ -85,7 +87,8 @@ pub(super) fn protection_rules(family: Family, protection: &Protection) -> Vec<S
         rules
     });
     let marked = Marked::where_host_cuts_established(protection.marking.established);
-    let grants = granted(INPUT, INPUT_GRANTS, protection.packet_mark, marked);
+    let mark = protection.packet_mark;
+    let grants = granted(INPUT, INPUT_GRANTS, mark, marked, form.in_sets);
     let sequences = protection.sequence_ports.iter();
     let sequences = sequences.filter(|ports| has_protocol(family, **ports));
     let sequences = sequences.flat_map(|ports| {
@@ -133,8 +136,8 @@ mod tests {
             protection.marking = marking;
             protection.behind = vec![("10.0.0.0/8".parse().unwrap(), "tcp/22".parse().unwrap())];
             let rules = [
-                protection_rules(Family::V4, &protection),
-                forward::protection_rules(Family::V4, &protection),
+                protection_rules(Family::V4, &protection, Form::default()),
+                forward::protection_rules(Family::V4, &protection, false),
             ];
             rules.map(|rules| {
                 let jumps = rules.into_iter().filter(|rule| rule.ends_with("-GRANTS"));

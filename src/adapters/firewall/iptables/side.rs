@@ -29,6 +29,8 @@ pub(super) struct Side {
     pub(super) time_match: TimeMatch,
     /// Grants count for packets with this mark only.
     pub(super) live_mark: Option<PacketMark>,
+    /// Sets hold grants of single ports.
+    pub(super) in_sets: bool,
     /// What the last check found wrong, and at which generation.
     pub(super) found: Option<(u32, Tables)>,
 }
@@ -100,6 +102,7 @@ impl Side {
             state: State::NotInstalled,
             time_match: TimeMatch::Untested,
             live_mark: None,
+            in_sets: false,
             found: None,
         }
     }
@@ -112,6 +115,7 @@ impl Side {
         Form {
             ends: self.kernel_ends(),
             live: self.live_mark,
+            in_sets: self.in_sets,
         }
     }
 

@@ -157,7 +157,7 @@ fn extended(grant: &Grant) -> Change {
 fn rule(id: u64) -> String {
     let form = rules::Form {
         ends: true,
-        live: None,
+        ..rules::Form::default()
     };
     rules::grant_rules(&four(id), form).unwrap().remove(0)
 }

@@ -4,63 +4,113 @@
 //! packets that this table has marked before. iptables-save leaves the table out. `nft` lists it, but its set comes back
 //! with other keys (`Field::Protocol`), so that a loaded listing marks nothing. xt_recent would be such a switch too, but
 //! `nft` cannot load what it lists of it, and then refuses the whole file.
+//!
+//! Grants of single ports are in sets of this table. So they need neither a program nor a rule each. Sets of ipset would
+//! serve too, but `nft` cannot load what it lists of their match, either.
 
 use rustix::io::Errno;
 
-use super::driver::table_messages;
-use super::expressions::{self, PortOf};
+use super::driver::{not_recorded, table_messages};
+use super::grant_sets::{self, ChangeError};
 use super::installed::list_rules;
 use super::kernel::{Kernel, Rules};
-use super::rule::{Chain, Hook, Rule, all, service};
+use super::live_chains::chains;
+use super::open_grants::OpenGrants;
+use super::rule::Chain;
 use super::sets::{RANK_MIDDLE, Set};
-use super::{errors, messages};
-use crate::adapters::firewall::FirewallError;
-use crate::adapters::netlink::NetlinkError;
-use crate::core::host_rules::accept_rules::MARKING_PRIORITY;
-use crate::model::packet_mark::PacketMark;
+use super::{elements, errors, messages};
+use crate::adapters::firewall::{Change, FirewallError};
+use crate::adapters::netlink::{NetlinkError, RulesetEvents};
+use crate::model::address::Family;
+use crate::model::grant::{Grant, GrantId};
 use crate::model::service::PROTOCOLS;
 use crate::model::settings::Protection;
+use crate::model::time::Timestamp;
 
 /// The table, of family inet.
 pub(crate) const LIVE_TABLE: &str = "postern_live";
-
-// Translation of addresses is at -100.
-const BEFORE_TRANSLATION: i32 = -101;
-const AFTER_TRANSLATION: i32 = -99;
-const AFTER_ALL: i32 = i32::MAX - 1;
 
 /// The table in the kernel, and what was installed there last.
 #[derive(Debug)]
 pub(crate) struct LiveTable {
     kernel: Kernel,
-    installed: Option<(Vec<Chain>, Rules)>,
+    now: Timestamp,
+    installed: Option<Installed>,
+    /// A change failed, so the kernel's table is not known.
+    is_doubtful: bool,
+    /// What others do; `None` if the kernel does not tell.
+    events: Option<RulesetEvents>,
+    /// The table was intact, and nobody else has touched it since.
+    is_intact: bool,
+}
+
+#[derive(Debug)]
+struct Installed {
+    chains: Vec<Chain>,
+    rules: Rules,
+    grants: OpenGrants,
 }
 
 impl LiveTable {
     pub(crate) fn open() -> Result<Self, FirewallError> {
         Ok(Self {
             kernel: Kernel::open()?,
+            now: Timestamp::default(),
             installed: None,
+            is_doubtful: false,
+            events: RulesetEvents::subscribe().ok(),
+            is_intact: false,
         })
     }
 
-    /// From now on grants count. `nat` stands for those that translate addresses. Returns whether this kernel can do it.
+    /// Whether a grant is for one address, and for single ports or echo requests of the gate or of a host behind it. Such
+    /// a grant can be in the sets of this table, where it costs the same whatever else is open.
+    pub(crate) fn takes(grant: &Grant) -> bool {
+        let family = Family::of_network(grant.allow);
+        !grant.services.is_empty()
+            && grant.forwards.is_empty()
+            && grant
+                .target
+                .is_none_or(|target| Family::of(target) == family)
+            && elements::of_grant(grant)
+                .iter()
+                .all(|one| !one.set.has_rank())
+    }
+
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// From now on grants count, and exactly these are in the sets. `nat` stands for grants that translate addresses.
+    /// Returns whether this kernel can do it.
     pub(crate) fn install(
         &mut self,
         protection: &Protection,
         nat: bool,
+        live: &[&Grant],
     ) -> Result<bool, FirewallError> {
         let chains = chains(protection, nat);
-        let is_known = self.installed.as_ref().is_some_and(|one| one.0 == chains);
-        if is_known && self.is_intact()? {
+        let (mut grants, mut elements) = (OpenGrants::default(), Vec::new());
+        for grant in live {
+            let open = Change::Open(Grant::clone(grant));
+            let _ = grants.change(&open, &mut elements).map_err(not_recorded)?;
+        }
+        let is_same =
+            |one: &Installed| one.chains == chains && one.grants.grants().eq(grants.grants());
+        if self.installed.as_ref().is_some_and(is_same) && self.is_intact()? {
             return Ok(true);
         }
         let is_absent = self.kernel.is_dormant(LIVE_TABLE);
         let is_absent = is_absent.is_err_and(|error| error.is_all(Errno::NOENT));
-        let sets = std::iter::once(Set::LIVE);
-        let table = table_messages(LIVE_TABLE, sets, &chains, is_absent).into_iter();
+        let table = table_messages(LIVE_TABLE, Set::all_live(), &chains, is_absent).into_iter();
         let on = messages::add_lasting(LIVE_TABLE, Set::LIVE, &keys());
-        let messages = table.map(|(_, message)| message).chain([on]);
+        let now = self.now;
+        let elements = elements.iter();
+        let elements = elements.map(|change| messages::change_element(LIVE_TABLE, change, now));
+        let messages = table
+            .map(|(_, message)| message)
+            .chain([on])
+            .chain(elements);
         match self.kernel.transaction(messages) {
             Ok(()) => {}
             Err(error @ NetlinkError::Refused(_)) => {
@@ -71,35 +121,93 @@ impl LiveTable {
             Err(error) => return Err(failed("adding", &error)),
         }
         let rules = list_rules(&mut self.kernel, LIVE_TABLE, &chains);
-        self.installed = Some((chains, rules));
+        self.installed = Some(Installed {
+            chains,
+            rules,
+            grants,
+        });
+        self.is_doubtful = false;
+        self.is_intact = false;
         Ok(true)
     }
 
-    /// Whether the table is as it was installed.
-    pub(crate) fn is_intact(&mut self) -> Result<bool, FirewallError> {
-        let Some(installed) = self.installed.take() else {
-            return Ok(true);
-        };
-        let compared = self.compare(&installed.1);
-        self.installed = Some(installed);
-        present(compared)
+    /// Whether the grant is in the sets.
+    pub(crate) fn has(&self, id: GrantId) -> bool {
+        let installed = self.installed.as_ref();
+        installed.is_some_and(|one| one.grants.has(id))
     }
 
-    fn compare(&mut self, rules: &Rules) -> Result<bool, NetlinkError> {
-        Ok(!self.kernel.is_dormant(LIVE_TABLE)?
-            && self.kernel.rules(LIVE_TABLE)? == *rules
-            && self.has_keys()?)
+    /// Opens and closes grants in the sets, with one transaction for all. If the kernel refuses that, each change is tried
+    /// alone.
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
+        match self.commit(changes) {
+            Ok(()) => vec![Ok(()); changes.len()],
+            Err(error) if changes.len() == 1 => vec![Err(error)],
+            Err(_) => {
+                let each = changes.iter();
+                each.map(|change| self.commit(std::slice::from_ref(change)))
+                    .collect()
+            }
+        }
+    }
+
+    /// Makes all changes here and in the kernel, or none.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
+        let Some(installed) = &mut self.installed else {
+            let text = format!("table inet {LIVE_TABLE} is not set up yet; nothing was changed");
+            return Err(FirewallError::NotInstalled(text));
+        };
+        let mut new = changes.iter().filter_map(|change| change.grants().1);
+        if let Some(grant) = new.find(|grant| !Self::takes(grant)) {
+            let why = "it is not for one address and single ports";
+            return Err(FirewallError::Unsupported(format!("{grant}: {why}")));
+        }
+        let (mut undo, mut elements) = (Vec::with_capacity(changes.len()), Vec::new());
+        let collected = changes.iter().try_for_each(|change| {
+            let done = installed.grants.change(change, &mut elements);
+            undo.push(done.map_err(not_recorded)?);
+            Ok(())
+        });
+        let sent = collected.and_then(|()| {
+            let sent = grant_sets::send(&mut self.kernel, LIVE_TABLE, self.now, elements);
+            // What others changed, the next check finds.
+            self.is_doubtful |=
+                matches!(sent, Err(ChangeError::Lost(_) | ChangeError::Diverged(_)));
+            sent.map_err(FirewallError::from)
+        });
+        if sent.is_err() {
+            for undo in undo.into_iter().rev() {
+                installed.grants.undo(undo);
+            }
+        }
+        sent
+    }
+
+    /// The grants in the sets.
+    pub(crate) fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
+        grant_sets::read(&mut self.kernel, LIVE_TABLE, self.now)
+    }
+
+    /// Whether the table is as it was installed and changed.
+    pub(crate) fn is_intact(&mut self) -> Result<bool, FirewallError> {
+        let Some(installed) = &self.installed else {
+            return Ok(true);
+        };
+        if self.is_doubtful {
+            return Ok(false);
+        }
+        // Before the table is read, so that a later change is found the next time.
+        let port = self.kernel.port();
+        let is_touched = grant_sets::is_touched(self.events.as_mut(), port, LIVE_TABLE);
+        if !self.is_intact || is_touched {
+            self.is_intact = present(compare(&mut self.kernel, installed, self.now))?;
+        }
+        Ok(self.is_intact)
     }
 
     /// Whether grants count now. Another driver may have installed the table.
     pub(crate) fn is_live(&mut self) -> Result<bool, FirewallError> {
-        present(self.has_keys())
-    }
-
-    fn has_keys(&mut self) -> Result<bool, NetlinkError> {
-        let elements = self.kernel.elements(LIVE_TABLE, Set::LIVE)?;
-        let has = |key: &Vec<u8>| elements.iter().any(|element| element.key == *key);
-        Ok(keys().iter().all(has))
+        present(has_keys(&mut self.kernel))
     }
 
     pub(crate) fn remove(&mut self) -> Result<(), FirewallError> {
@@ -111,6 +219,24 @@ impl LiveTable {
         let done = self.kernel.transaction(changes);
         done.map_err(|error| failed("deleting", &error))
     }
+}
+
+fn compare(
+    kernel: &mut Kernel,
+    installed: &Installed,
+    now: Timestamp,
+) -> Result<bool, NetlinkError> {
+    let sets = Set::all_live().filter(|set| *set != Set::LIVE);
+    Ok(!kernel.is_dormant(LIVE_TABLE)?
+        && kernel.rules(LIVE_TABLE)? == installed.rules
+        && has_keys(kernel)?
+        && grant_sets::are_whole(kernel, LIVE_TABLE, sets, &installed.grants, now)?)
+}
+
+fn has_keys(kernel: &mut Kernel) -> Result<bool, NetlinkError> {
+    let elements = kernel.elements(LIVE_TABLE, Set::LIVE)?;
+    let has = |key: &Vec<u8>| elements.iter().any(|element| element.key == *key);
+    Ok(keys().iter().all(has))
 }
 
 fn present(found: Result<bool, NetlinkError>) -> Result<bool, FirewallError> {
@@ -131,57 +257,4 @@ fn keys() -> Vec<Vec<u8>> {
         .map(|(_, number)| [u32::from(*number), RANK_MIDDLE].map(u32::to_be_bytes))
         .map(|words| words.concat())
         .collect()
-}
-
-/// Others may still need what they wrote into the same bits, except in packets that get in with a grant only.
-fn chains(protection: &Protection, nat: bool) -> Vec<Chain> {
-    let mark = protection.packet_mark;
-    let (live, none) = (mark.live(), PacketMark { value: 0, ..mark });
-    let clear = |mark: PacketMark| {
-        all([
-            &expressions::has_packet_mark(mark),
-            &expressions::set_packet_mark(0, mark.mask),
-        ])
-    };
-    let set = all([
-        &expressions::in_set(Set::LIVE, PortOf::Packet),
-        &expressions::set_packet_mark(live.value, live.mask),
-    ]);
-    let hidden = protection.services.iter();
-    let hidden = hidden.map(|ports| all([&service(*ports), &set]));
-    let behind = protection.behind.iter().filter(|_| protection.hide_behind);
-    let behind = behind.map(|(network, ports)| {
-        let target = expressions::target_in(*network);
-        all([&target, &service(*ports), &set])
-    });
-    let marking = |closed: Vec<Rule>| {
-        let unused = all([&expressions::has_packet_mark(none), &set]);
-        [&[clear(mark)], &closed[..], &[unused]].concat()
-    };
-    let chain = |name, number, priority, rules| Chain {
-        name,
-        hook: Hook::Packet {
-            number,
-            kind: "filter",
-            priority,
-        },
-        rules,
-    };
-    let input = marking(hidden.collect());
-    let forward = marking(behind.collect());
-    let cleared = vec![clear(live), clear(mark)];
-    let mut chains = vec![
-        chain("input", 1, MARKING_PRIORITY, input),
-        chain("after_input", 1, AFTER_ALL, cleared.clone()),
-        chain("forward", 2, MARKING_PRIORITY, forward),
-        chain("after_forward", 2, AFTER_ALL, cleared),
-    ];
-    if nat {
-        let (before, after) = (BEFORE_TRANSLATION, AFTER_TRANSLATION);
-        chains.extend([
-            chain("prerouting", 0, before, marking(Vec::new())),
-            chain("after_prerouting", 0, after, vec![clear(live)]),
-        ]);
-    }
-    chains
 }

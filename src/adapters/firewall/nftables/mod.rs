@@ -14,6 +14,7 @@ mod installed;
 pub(crate) mod iptables_tables;
 mod kernel;
 mod live;
+mod live_chains;
 mod messages;
 mod nat;
 mod open_grants;

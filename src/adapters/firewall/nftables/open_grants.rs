@@ -91,6 +91,10 @@ impl OpenGrants {
         self.grants.values().map(|open| &open.grant)
     }
 
+    pub(super) fn has(&self, id: GrantId) -> bool {
+        self.grants.contains_key(&id)
+    }
+
     /// The elements that exist until after this time, with those of the record.
     pub(super) fn elements_after(&self, after: Timestamp) -> Vec<Element> {
         let owned = self.owners.iter();
@@ -182,6 +186,32 @@ mod tests {
             until: Timestamp::from_millis(until),
             ..fixture::grant(id, "alice", "192.0.2.7/32", &[service])
         }
+    }
+
+    #[test]
+    fn changes_cost_the_same_with_many() {
+        let mut open = OpenGrants::default();
+        let counts = |open: &mut OpenGrants, id| {
+            let (old, new) = (grant(id, "tcp/22", 100), grant(id, "tcp/22", 200));
+            let extend = Change::Extend {
+                old: old.clone(),
+                new: new.clone(),
+            };
+            [Change::Open(old), extend, Change::Close(new)].map(|change| {
+                let mut elements = Vec::new();
+                let _ = open.change(&change, &mut elements);
+                elements.len()
+            })
+        };
+        let first = counts(&mut open, 9_000);
+        for id in 0..5_000 {
+            let mut other = grant(id, "tcp/22", 300);
+            other.allow = format!("198.51.{}.{}/32", id / 256, id % 256)
+                .parse()
+                .unwrap();
+            let _ = open.change(&Change::Open(other), &mut Vec::new());
+        }
+        assert_eq!(counts(&mut open, 9_000), first);
     }
 
     #[test]

@@ -104,6 +104,14 @@ impl Set {
         SETS.into_iter().flat_map(both).chain([Self::RECORD])
     }
 
+    /// Those of the other table: grants of single addresses and ports, and [`Self::LIVE`].
+    pub(super) fn all_live() -> impl Iterator<Item = Self> {
+        let is_single =
+            |set: &Self| matches!(set.side, Side::Gate | Side::Forward) && !set.has_rank();
+        let grants = Self::all().filter(is_single);
+        grants.chain([Self::RECORD, Self::LIVE])
+    }
+
     pub(super) fn name(self) -> String {
         if self == Self::LIVE {
             return "live".to_owned();

@@ -267,7 +267,7 @@ fn granted(side: Side, protection: &Protection) -> impl Iterator<Item = Rule> {
     sets(side).map(move |set| all([&in_grants(set), &verdict]))
 }
 
-fn in_grants(set: Set) -> Rule {
+pub(super) fn in_grants(set: Set) -> Rule {
     let echo = match set.kind {
         Kind::Icmp => expressions::echo_request(set.family),
         _ => Vec::new(),

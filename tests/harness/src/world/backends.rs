@@ -13,6 +13,7 @@ const BACKENDS: [(&str, &[Requirement]); 2] = [
             Program("ip"),
             Program("iptables-restore"),
             Program("ip6tables-restore"),
+            Program("nft"),
         ],
     ),
     ("nftables", &[Program("ip"), Program("nft")]),

@@ -180,24 +180,24 @@ impl World {
         }
     }
 
-    /// The grants that the kernel itself lists: a rule each, or an element of a set each.
+    /// What the kernel itself lists for grants: rules, and elements of sets.
     pub fn rules(&self) -> Vec<String> {
         let said = |program, arguments: &[&str]| text(&run(&self.gate, program, arguments));
+        let elements = |listed: String| -> Vec<String> {
+            let parts = listed.split([',', '\n']);
+            let elements = parts.filter(|part| part.contains("expires"));
+            elements.map(|part| part.trim().to_owned()).collect()
+        };
         if self.backend == "nftables" {
-            let table = said("nft", &["list", "table", "inet", "postern"]);
-            return table
-                .split([',', '\n'])
-                .filter(|part| part.contains("expires"))
-                .map(|part| part.trim().to_owned())
-                .collect();
+            return elements(said("nft", &["list", "table", "inet", "postern"]));
         }
-        let chains =
-            ["iptables", "ip6tables"].map(|program| said(program, &["-S", "POSTERN-GRANTS"]));
-        chains
-            .iter()
-            .flat_map(|said| said.lines())
-            .filter(|line| line.starts_with("-A"))
-            .map(str::to_owned)
+        let set = |name| said("nft", &["list", "set", "inet", "postern_live", name]);
+        let chain = |program| said(program, &["-S", "POSTERN-GRANTS"]);
+        let rules = ["iptables", "ip6tables"].map(chain).concat();
+        let rules = rules.lines().filter(|line| line.starts_with("-A"));
+        let rules = rules.map(str::to_owned);
+        rules
+            .chain(["grants4", "grants6"].map(set).map(elements).concat())
             .collect()
     }
 
