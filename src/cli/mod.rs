@@ -1,6 +1,7 @@
 //! The command lines.
 
 mod columns;
+mod deferred;
 pub mod postern;
 #[cfg(feature = "daemon")]
 pub mod posternd;

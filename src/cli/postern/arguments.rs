@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use postern_proto::GateName;
 
+use crate::cli::deferred::Deferred;
 use crate::client::profile::{self, AllowSetting, Endpoint, Host, TimeOffset};
 use crate::client::token::is_profile_name;
 use crate::model::service::Wanted;
@@ -39,25 +40,25 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 the port did not open in time, 6
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Send a knock to each address of a gate to open a service
-    Knock(Knock),
+    Knock(Deferred<Knock>),
     /// Close open grants early; all of them if no service is named
-    Close(Close),
+    Close(Deferred<Close>),
     /// Connect to a port and relay standard input and output; knock if it is closed (ssh's ProxyCommand)
-    Connect(Connect),
+    Connect(Deferred<Connect>),
     /// Knock, run a command, and close the grant when the command ends
-    Run(Run),
+    Run(Deferred<Run>),
     /// Keep services open until a signal ends it, also when this machine's address changes
-    Keep(Keep),
+    Keep(Deferred<Keep>),
     /// List the profiles of the config
-    Profiles(Profiles),
+    Profiles(Deferred<Profiles>),
     /// Make a key pair and print the enrolment request for a gate; the private key stays on this machine
-    Enroll(Enroll),
+    Enroll(Deferred<Enroll>),
     /// Add a profile from the token or the TOML text of the gate's administrator, or profiles from a .fwknoprc
-    Import(Import),
+    Import(Deferred<Import>),
     /// Make a shared key or a key pair
-    Keygen(Keygen),
+    Keygen(Deferred<Keygen>),
     /// Open a packet with the profile's key and show its request
-    OpenPacket(OpenPacket),
+    OpenPacket(Deferred<OpenPacket>),
 }
 
 #[derive(Debug, Args)]

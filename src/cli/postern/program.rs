@@ -3,18 +3,19 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::arguments::{Arguments, Command};
 use super::output::{note, say};
 use super::{connect, enroll, keep, keygen, knock, open_packet, profiles, run};
+use crate::cli::deferred::{Deferred, whole};
 use crate::cli::usage;
 use crate::model::exit::{ExitError, USAGE};
 
 /// The definition of the command line.
 pub fn command() -> clap::Command {
-    Arguments::command()
+    whole::<Arguments>()
 }
 
 /// Runs the command of this process.
@@ -49,16 +50,16 @@ fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, E
     };
     let config = arguments.config.as_deref();
     let done = match arguments.command {
-        Command::Run(run) => return run::run(run, config),
-        Command::Keep(keep) => return keep::keep(keep, config),
-        Command::Knock(knock) => knock::knock(knock, config),
-        Command::Close(close) => knock::close(close, config),
-        Command::Connect(connect) => connect::connect(connect, config),
-        Command::Profiles(profiles) => profiles::profiles(&profiles, config),
-        Command::Enroll(enroll) => enroll::enroll(&enroll, config),
-        Command::Import(import) => enroll::import(&import, config),
-        Command::Keygen(keygen) => keygen::keygen(&keygen),
-        Command::OpenPacket(packet) => open_packet::open_packet(packet, config),
+        Command::Run(Deferred(run)) => return run::run(run, config),
+        Command::Keep(Deferred(keep)) => return keep::keep(keep, config),
+        Command::Knock(Deferred(knock)) => knock::knock(knock, config),
+        Command::Close(Deferred(close)) => knock::close(close, config),
+        Command::Connect(Deferred(connect)) => connect::connect(connect, config),
+        Command::Profiles(Deferred(profiles)) => profiles::profiles(&profiles, config),
+        Command::Enroll(Deferred(enroll)) => enroll::enroll(&enroll, config),
+        Command::Import(Deferred(import)) => enroll::import(&import, config),
+        Command::Keygen(Deferred(keygen)) => keygen::keygen(&keygen),
+        Command::OpenPacket(Deferred(packet)) => open_packet::open_packet(packet, config),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

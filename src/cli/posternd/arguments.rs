@@ -11,6 +11,7 @@ use super::shared_arguments::{Config, Report};
 use super::status::StatusArguments;
 use super::user_arguments::User;
 use crate::admin::demo;
+use crate::cli::deferred::Deferred;
 use crate::model::time;
 
 /// The Postern gate: hides services behind single-packet authorization.
@@ -29,35 +30,35 @@ is missing, or posternd does not answer, 71 system error, 74 input or output err
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Set up a gate: config, keys, folders and the engine's user; keep everything that exists
-    Init(Init),
+    Init(Deferred<Init>),
     /// Add, list, change and remove users
-    User(User),
+    User(Deferred<User>),
     /// Import configs of fwknopd and knockd: add their users and services, which open no more than before
-    Import(Import),
+    Import(Deferred<Import>),
     /// Run the gate in the foreground
-    Run(Run),
+    Run(Deferred<Run>),
     /// Check config and host, and list every error and warning
-    Check(Check),
+    Check(Deferred<Check>),
     /// Show counters, captures, quotas and open grants of the running gate
-    Status(StatusArguments),
+    Status(Deferred<StatusArguments>),
     /// List open grants
-    Grants(Report),
+    Grants(Deferred<Report>),
     /// Print metrics as OpenMetrics text
-    Metrics(Config),
+    Metrics(Deferred<Config>),
     /// Close grants before they end
-    Close(Close),
+    Close(Deferred<Close>),
     /// Explain why a knock does not work: from a packet, a recording or live traffic
-    Explain(ExplainArguments),
+    Explain(Deferred<ExplainArguments>),
     /// Confirm a trial run and keep the firewall rules
-    Confirm(Report),
+    Confirm(Deferred<Report>),
     /// Reload the config of the running gate; keep open grants that it still allows
-    Reload(Report),
+    Reload(Deferred<Report>),
     /// Remove all of Postern's rules from the firewall
-    Flush(Report),
+    Flush(Deferred<Report>),
     /// Admit knocks again after the clock was ahead: set the recorded time to now; posternd must not run
-    ResetClock(Report),
+    ResetClock(Deferred<Report>),
     /// Run a real gate and a real client in temporary network namespaces, step by step
-    Demo(demo::Options),
+    Demo(Deferred<demo::Options>),
     /// Install the last protection again, without a config; only `postern-protect.service` runs it
     #[command(hide = true)]
     Protect,

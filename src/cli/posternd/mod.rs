@@ -25,12 +25,13 @@ mod user_text;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use tracing::error;
 
 use super::usage;
 use crate::adapters::log::{self, Form};
 use crate::admin::demo;
+use crate::cli::deferred::{Deferred, whole};
 use crate::daemon::engine;
 use crate::daemon::monitor;
 use crate::model::exit::{ExitError, USAGE};
@@ -38,7 +39,7 @@ use arguments::{Arguments, Command};
 
 /// The command line, for help pages and completions.
 pub fn command() -> clap::Command {
-    Arguments::command()
+    whole::<Arguments>()
 }
 
 /// Runs the command of this process.
@@ -73,25 +74,25 @@ fn parsed() -> Result<Command, ExitError> {
 
 fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
     match command {
-        Command::Init(init) => init::carry_out(&init),
-        Command::Import(import) => import::carry_out(&import),
-        Command::User(user) => user::carry_out(user.command),
-        Command::Run(run) => {
+        Command::Init(Deferred(init)) => init::carry_out(&init),
+        Command::Import(Deferred(import)) => import::carry_out(&import),
+        Command::User(Deferred(user)) => user::carry_out(user.command),
+        Command::Run(Deferred(run)) => {
             monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)
         }
         Command::Protect => protect(),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
-        Command::Check(check) => check::carry_out(&check),
-        Command::Flush(report) => flush::carry_out(&report),
-        Command::ResetClock(report) => reset_clock::carry_out(&report),
-        Command::Status(arguments) => status::status(&arguments),
-        Command::Grants(report) => grants::grants(&report),
-        Command::Metrics(config) => requests::metrics(config),
-        Command::Close(close) => requests::close(&close),
-        Command::Confirm(report) => requests::confirm(&report),
-        Command::Reload(report) => reload::carry_out(&report),
-        Command::Explain(arguments) => explain::explain(&arguments),
-        Command::Demo(options) => demo::run(&options),
+        Command::Check(Deferred(check)) => check::carry_out(&check),
+        Command::Flush(Deferred(report)) => flush::carry_out(&report),
+        Command::ResetClock(Deferred(report)) => reset_clock::carry_out(&report),
+        Command::Status(Deferred(arguments)) => status::status(&arguments),
+        Command::Grants(Deferred(report)) => grants::grants(&report),
+        Command::Metrics(Deferred(config)) => requests::metrics(config),
+        Command::Close(Deferred(close)) => requests::close(&close),
+        Command::Confirm(Deferred(report)) => requests::confirm(&report),
+        Command::Reload(Deferred(report)) => reload::carry_out(&report),
+        Command::Explain(Deferred(arguments)) => explain::explain(&arguments),
+        Command::Demo(Deferred(options)) => demo::run(&options),
         Command::AsClient { arguments } => Ok(super::postern::run_as(arguments)),
     }
 }
