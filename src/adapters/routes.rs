@@ -26,6 +26,8 @@ const ROUTE_GROUPS: [u32; 2] = [7, 11];
 const PEER_OR_OWN: u16 = 1;
 const OWN: u16 = 2;
 // linux/socket.h
+#[cfg(feature = "daemon")]
+const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// Events are not read, only counted as one; a longer queue is no use.
@@ -55,7 +57,7 @@ impl Routes {
     /// The addresses of all interfaces.
     #[cfg(feature = "daemon")]
     pub(crate) fn own_addresses(&mut self) -> Result<Vec<IpAddr>, NetlinkError> {
-        let all = self.read_all()?.into_iter();
+        let all = self.read_all(AF_UNSPEC)?.into_iter();
         Ok(all.map(|one| one.address).collect())
     }
 
@@ -65,7 +67,7 @@ impl Routes {
         own: IpAddr,
         other: IpAddr,
     ) -> Result<bool, NetlinkError> {
-        let all = self.read_all()?;
+        let all = self.read_all(family(own))?;
         let mut has_own = all.iter().filter(|one| one.address == own);
         Ok(has_own.any(|here| {
             let mut beside = all.iter().filter(|one| one.interface == here.interface);
@@ -87,11 +89,11 @@ impl Routes {
         ))
     }
 
-    fn read_all(&mut self) -> Result<Vec<Own>, NetlinkError> {
+    fn read_all(&mut self, family: u8) -> Result<Vec<Own>, NetlinkError> {
         let question = Message {
             kind: GET_ADDRESS,
             flags: 0,
-            body: vec![0; 8],
+            body: vec![family, 0, 0, 0, 0, 0, 0, 0],
         };
         self.0.dump(&question, |all: &mut Vec<Own>, answer| {
             all.extend(own_address(answer));

@@ -3,7 +3,9 @@
 //! Connecting a UDP socket sends nothing; it only asks the routing table.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::spoof::SpoofedSender;
 
@@ -28,11 +30,13 @@ pub(super) struct Route {
 
 impl Route {
     pub(super) fn to(gate: SocketAddr, spoofed: Option<SpoofedSender>) -> io::Result<Self> {
-        let any = match gate {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        let family = match gate {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
         };
-        let socket = UdpSocket::bind((any, 0))?;
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+        let socket = UdpSocket::from(socket);
         // Where a sequence goes, no port is known.
         let peer = match gate.port() {
             0 => SocketAddr::new(gate.ip(), DISCARD),

@@ -98,7 +98,6 @@ impl OpenGrant {
         let mut rounds = Rounds::new(self, once, codes, None, &alarm)?;
         let mut idle = Attempts::new(start, false);
         loop {
-            alarm.clear();
             let now = clock::elapsed(start);
             rounds.knock(now, &mut |_| {})?;
             let is_late = rounds.has_sent() && now >= LATE_NAME;
@@ -106,6 +105,7 @@ impl OpenGrant {
                 break;
             }
             idle.wait(rounds.next(now), Some(alarm.as_fd()));
+            alarm.clear();
         }
         let sent = rounds.end()?;
         self.remember(&sent, true);

@@ -1,62 +1,58 @@
 //! Interrupts a wait for connections: for the answer of a resolver or a code, and for a signal.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::model::exit::{ExitError, FAILED};
 
 /// The side that waits.
 #[derive(Debug)]
-pub(crate) struct Alarm {
-    reader: UnixStream,
-    waker: Waker,
-}
+pub(crate) struct Alarm(Waker);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Waker(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    writer: UnixStream,
+    /// Counts wake-ups.
+    event: OwnedFd,
     stopped: AtomicBool,
 }
 
 impl Alarm {
     pub(crate) fn new() -> io::Result<Self> {
-        let (reader, writer) = UnixStream::pair()?;
-        reader.set_nonblocking(true)?;
-        writer.set_nonblocking(true)?;
+        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let stopped = AtomicBool::new(false);
-        let waker = Waker(Arc::new(Shared { writer, stopped }));
-        Ok(Self { reader, waker })
+        Ok(Self(Waker(Arc::new(Shared { event, stopped }))))
     }
 
     pub(crate) fn waker(&self) -> Waker {
-        self.waker.clone()
+        self.0.clone()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.waker.0.stopped.load(Ordering::Acquire)
+        self.0.0.stopped.load(Ordering::Acquire)
     }
 
     /// Readable after a wake-up.
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
+        self.0.0.event.as_fd()
     }
 
     pub(super) fn clear(&self) {
-        let mut bytes = [0; 64];
-        while matches!((&self.reader).read(&mut bytes), Ok(1..)) {}
+        // It fails if nothing woke.
+        let _ = rustix::io::read(&self.0.0.event, &mut [0; 8]);
     }
 }
 
 impl Waker {
     pub(super) fn wake(&self) {
-        // A full buffer wakes as well.
-        let _ = (&self.0.writer).write(&[0]);
+        // A full counter wakes as well.
+        let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
     }
 
     /// Ends the wait.
@@ -69,6 +65,6 @@ impl Waker {
 pub(crate) fn no_alarm(error: io::Error) -> ExitError {
     ExitError::new(
         FAILED,
-        format!("cannot make a pair of sockets: {error}; try again"),
+        format!("cannot make an event counter: {error}; try again"),
     )
 }
