@@ -18,6 +18,7 @@ use postern_harness::{Machine, run_tests};
 
 mod behind;
 mod capture;
+mod client_calls;
 mod connections;
 mod demo;
 mod docs;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         nftables::tests(&machine.module("nftables")),
         opening::tests(&machine.module("opening")),
         capture::tests(&machine.module("capture")),
+        client_calls::tests(&machine.module("client_calls")),
         system::tests(&machine.module("system")),
     ];
     let alone = [
