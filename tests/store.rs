@@ -207,11 +207,17 @@ fn start_child(dir: &Path) -> Child {
         .unwrap()
 }
 
+/// `POSTERN_KILLS` says how many there are.
+fn kills() -> usize {
+    let kills = std::env::var("POSTERN_KILLS");
+    kills.map_or(25, |kills| kills.parse().unwrap())
+}
+
 #[test]
 fn confirmed_marks_survive_kill_9() {
     let dir = tempdir().unwrap();
     let mut expected = 0;
-    for round in 0..25 {
+    for round in 0..kills() {
         let mut child = start_child(dir.path());
         let mut lines = BufReader::new(child.stdout.take().unwrap())
             .lines()
@@ -321,6 +327,22 @@ fn truncated_file_never_opens_with_fewer_marks() {
             let refused = refuses(dir.path(), &whole[..length], &what);
             assert!(refused || length > 16 * 1_024, "{what} can't hold them");
         }
+    }
+}
+
+#[test]
+fn zeroed_rest_loses_no_mark_silently() {
+    let dir = shared_memory();
+    for (state, whole) in whole_files() {
+        let used = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+        let mut refused = 0;
+        for from in (0..=used).step_by(used / 200) {
+            let mut bytes = whole.clone();
+            bytes[from..].fill(0);
+            let what = format!("{state}, zero from byte {from} of {used}");
+            refused += usize::from(refuses(dir.path(), &bytes, &what));
+        }
+        assert!(refused > 190, "{state}: {refused}");
     }
 }
 

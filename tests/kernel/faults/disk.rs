@@ -153,15 +153,17 @@ fn remount(world: &World, how: &str) -> bool {
         .success()
 }
 
-pub(crate) fn failed_sync_opens_nothing(backend: &'static str) {
+pub(crate) fn failed_write_or_sync_opens_nothing(backend: &'static str) {
     let world = World::start(&plan(backend));
     open_alices_grant(&world);
-    for (count, error) in (1..).zip(["EIO", "ENOSPC", "EROFS", "EDQUOT"]) {
+    let syncs = ["EIO", "ENOSPC", "EROFS", "EDQUOT"].map(|error| ("fdatasync", error));
+    let writes = ["EIO", "ENOSPC"].map(|error| ("pwrite64", error));
+    for (count, (call, error)) in (1..).zip(syncs.into_iter().chain(writes)) {
         let packet = world.first.packet(USER, Family::V4, &["--for", "2s"]);
-        let injector = Injector::engine(&world, "fdatasync", &format!("error={error}:when=1"));
+        let injector = Injector::engine(&world, call, &format!("error={error}:when=1"));
         assert!(
             !is_stored(&world, &packet),
-            "{error}: opened without its mark"
+            "{call}, {error}: opened without its mark"
         );
         assert_eq!(refusals(&world), count, "{error}: one line a knock");
         world

@@ -56,7 +56,7 @@ const ONCE: &[Test] = table![
     MOUNT: disk::full_disk_stops_no_knock,
     MOUNT: disk::full_disk_stops_the_first_start,
     MOUNT: disk::read_only_disk_opens_nothing,
-    STRACE: disk::failed_sync_opens_nothing,
+    STRACE: disk::failed_write_or_sync_opens_nothing,
     STRACE: disk::slow_sync_delays_the_grant,
     ROOT: disk::damaged_store_stops_the_engine,
     STRACE: capture::few_failed_reads_lose_no_knock,

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::junk::{Flood, HIT, Kind};
-use postern_harness::process::memory;
+use postern_harness::process::{memory, processor_time};
 use postern_harness::{Family, GateConfig, World, number, say};
 
 /// What filters packets before the engine.
@@ -126,9 +126,10 @@ fn one(
         .collect();
     let growth = unwanted.iter().map(|line| line.len() + 1).sum::<usize>() as f64 / took;
     say(&format!(
-        "{backend}, {prefilter:?}, {family:?}, {kind:?}: {:.0} packets/s, {received} read, {} lost; {} to {} kB; log {growth:.0} B/s",
+        "{backend}, {prefilter:?}, {family:?}, {kind:?}: {:.0} packets/s, {received} read, {} lost; the engine worked {:?}; {} to {} kB; log {growth:.0} B/s",
         sent as f64 / took,
         after.lost - before.lost,
+        after.used - before.used,
         before.held,
         after.held,
     ));
@@ -157,6 +158,7 @@ struct Moment {
     received: u64,
     lost: u64,
     held: u64,
+    used: Duration,
     log: usize,
 }
 
@@ -172,6 +174,7 @@ impl Moment {
             received,
             lost,
             held: memory(engine),
+            used: processor_time(engine),
             log: world.daemon.log().len(),
         }
     }
