@@ -13,6 +13,7 @@ use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 use postern_harness::{
     Client, Family, GATE_NAME, KNOCK, KnockMaker, Random, SERVICE, key, now, number, socket_for,
 };
+use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 /// Packets between two looks at the clock.
@@ -88,7 +89,6 @@ impl Flood {
         let to = SocketAddr::new(family.address(1), port);
         let pace = number("POSTERN_PACE", PACE);
         let socket: UdpSocket = from.space.run(move || socket_for(to));
-        socket.connect(to).unwrap();
         let (is_over, count) = (Arc::clone(&over), Arc::clone(&sent));
         let began = Instant::now();
         let thread = thread::spawn(move || {
@@ -99,7 +99,7 @@ impl Flood {
                     packet.clear();
                     packet.extend_from_slice(junk.next());
                 }
-                let gone = send(&socket, &burst) as u64;
+                let gone = send(&socket, to, &burst) as u64;
                 let all = count.fetch_add(gone, Ordering::Relaxed) + gone;
                 if pace > 0 {
                     let due = Duration::from_secs_f64(all as f64 / f64::from(pace));
@@ -140,8 +140,10 @@ impl Drop for Flood {
     }
 }
 
-/// Sends these in one system call. How many went: the kernel answers for a closed port, which the next packet reports as an error.
-fn send(socket: &UdpSocket, packets: &[Vec<u8>]) -> usize {
+/// Sends these in one system call; how many went. The socket is not connected, so that answers of the kernel for a closed port are no
+/// errors of the next packets.
+fn send(socket: &UdpSocket, to: SocketAddr, packets: &[Vec<u8>]) -> usize {
+    let to = to.as_any();
     let slices: Vec<_> = packets.iter().map(|one| [IoSlice::new(one)]).collect();
     let mut nothing: Vec<_> = packets
         .iter()
@@ -149,7 +151,7 @@ fn send(socket: &UdpSocket, packets: &[Vec<u8>]) -> usize {
         .collect();
     let headers = slices.iter().zip(&mut nothing);
     let mut headers: Vec<_> = headers
-        .map(|(slice, nothing)| MMsgHdr::new(slice, nothing))
+        .map(|(slice, nothing)| MMsgHdr::new_with_addr(&to, slice, nothing))
         .collect();
     sendmmsg(socket, &mut headers, SendFlags::empty()).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Ten thousand packets a second that look like fwknop's, with as many users of fwknop as there may be: a knock that is resent
-//! each second opens within ten seconds, and a knock of ours at once.
+//! Ten thousand packets a second that look like fwknop's, or `POSTERN_PACE`, with as many users of fwknop as there may be: a knock that
+//! is resent each second opens within ten seconds, and a knock of ours at once.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
@@ -98,7 +98,8 @@ pub(crate) fn knocks_open(backend: &'static str, kind: Kind) {
     let engine = world.daemon.engine();
     let (held, logged, began) = (memory(engine), world.daemon.log().len(), Instant::now());
     let used = processor_time(engine);
-    let flood = LookAlikes::start(&world.second, &payload, sources, vary, PACE);
+    let asked = number("POSTERN_PACE", PACE);
+    let flood = LookAlikes::start(&world.second, &payload, sources, vary, asked);
 
     let rounds = number("POSTERN_FLOODS", 3);
     let (mut opened, mut slowest) = (0, Duration::ZERO);
@@ -147,7 +148,7 @@ pub(crate) fn knocks_open(backend: &'static str, kind: Kind) {
         tried > 0 && tried + busy > sent / 2,
         "of {sent}: {status:?}"
     );
-    if !cfg!(debug_assertions) {
+    if !cfg!(debug_assertions) && asked == PACE {
         assert!(pace > 0.95 * f64::from(PACE), "{pace}");
         // a fifth for the keys, and what it takes to receive so many
         assert!(used < 0.5, "{used}");

@@ -30,7 +30,7 @@ pub struct LookAlikes {
 }
 
 impl LookAlikes {
-    /// Sends this payload, and a new end of it each time if `vary`.
+    /// Sends this payload, and a new end of it each time if `vary`. 0 a second is as many as can be sent.
     pub fn start(
         from: &Client,
         payload: &[u8],
@@ -59,8 +59,10 @@ impl LookAlikes {
                     link.send(&frame);
                 }
                 sent += BURST;
-                let due = Duration::from_secs_f64(sent as f64 / f64::from(per_second));
-                std::thread::sleep(due.saturating_sub(began.elapsed()));
+                if per_second > 0 {
+                    let due = Duration::from_secs_f64(sent as f64 / f64::from(per_second));
+                    std::thread::sleep(due.saturating_sub(began.elapsed()));
+                }
             }
             (sent, began.elapsed())
         });
