@@ -13,6 +13,7 @@ pub mod import;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod reload;
+pub(crate) mod roster;
 pub(crate) mod rotate;
 mod template;
 mod totp;

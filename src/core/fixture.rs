@@ -47,6 +47,8 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
         without_hmac: Vec::new(),
         sequences: Default::default(),
         disabled: Vec::new(),
+        roster: None,
+        kept_closed: Vec::new(),
     }
 }
 

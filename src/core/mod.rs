@@ -9,4 +9,5 @@ pub(crate) mod host_rules;
 pub mod ledger;
 pub mod log_line;
 pub mod order;
+pub mod roster;
 pub mod sequence;

@@ -36,6 +36,8 @@ pub mod quota;
 pub mod reason;
 pub mod request;
 #[cfg(feature = "daemon")]
+pub mod roster;
+#[cfg(feature = "daemon")]
 pub mod run;
 #[cfg(feature = "daemon")]
 pub mod self_test;

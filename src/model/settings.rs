@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,6 +17,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::host_set::ServiceSets;
 use crate::model::packet_mark::PacketMark;
 use crate::model::policy::Policy;
+use crate::model::roster::RosterSettings;
 use crate::model::sensor::Sensor;
 use crate::model::sequence_ports::SequencePorts;
 use crate::model::service::Ports;
@@ -218,6 +219,10 @@ pub struct Settings {
     pub sequences: SequencePorts,
     /// Disabled users: the gate drops their knocks, and their services stay closed.
     pub disabled: Vec<Policy>,
+    /// Where more users come from.
+    pub roster: Option<RosterSettings>,
+    /// What users of earlier rosters could open. It stays closed, and nobody opens it.
+    pub kept_closed: Vec<Policy>,
 }
 
 /// What the firewall must do besides the grants.
@@ -321,6 +326,13 @@ impl Protection {
     }
 }
 
+/// The monitor's own directory. It is beside the engine's, because the owner of a directory can replace the files in it.
+pub(crate) fn monitor_path(state_dir: &Path) -> PathBuf {
+    let mut name = state_dir.as_os_str().to_owned();
+    name.push(".monitor");
+    PathBuf::from(name)
+}
+
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
@@ -368,9 +380,10 @@ impl Settings {
         }
     }
 
-    /// All users, also disabled ones: disabling a user must not open a service to everyone.
+    /// All users, also disabled and former ones: without a user, a service must not be open to everyone.
     fn everyone(&self) -> impl Iterator<Item = &Policy> {
-        self.policies.iter().chain(&self.disabled)
+        let disabled = self.disabled.iter().chain(&self.kept_closed);
+        self.policies.iter().chain(disabled)
     }
 
     /// What users may open behind the gate, and the forwards for it.

@@ -26,6 +26,8 @@ pub struct Bundle {
     pub services: Vec<BundleFile>,
     /// Files that `key_file` and `private_key` name.
     pub keys: Vec<BundleFile>,
+    /// This gate's part of the roster in force; its secrets are still sealed.
+    pub roster: Option<BundleFile>,
 }
 
 impl BundleFile {
@@ -107,6 +109,7 @@ impl Bundle {
                 b'u' => bundle.users.push(file),
                 b's' => bundle.services.push(file),
                 b'k' => bundle.keys.push(file),
+                b'r' => bundle.roster = Some(file),
                 _ => return None,
             }
             bytes = rest;
@@ -119,6 +122,8 @@ impl Bundle {
         let keys = self.keys.iter().map(|file| (b'k', file));
         let main = self.main.iter().map(|file| (b'm', file));
         let services = self.services.iter().map(|file| (b's', file));
+        let roster = self.roster.iter().map(|file| (b'r', file));
+        let users = users.chain(roster);
         main.chain(services).chain(users).chain(keys)
     }
 }
@@ -140,6 +145,7 @@ mod tests {
             users: vec![BundleFile::new("/b", ""), BundleFile::new("/c", "three")],
             services: vec![BundleFile::new("/e", "s")],
             keys: vec![BundleFile::new("/d", "k")],
+            roster: Some(BundleFile::new("/f", "r")),
         };
         let bytes = bundle.encode();
         let again = Bundle::decode(&bytes).unwrap();
@@ -147,7 +153,7 @@ mod tests {
         assert_eq!(again.users[1].text.as_str(), "three");
         assert_eq!(again.key_file(Path::new("/d")), Some("k"));
         // A cut between two files leaves a shorter bundle.
-        let ends: Vec<usize> = [2 + 3, 2 + 1, 2, 2 + 5, 2 + 1]
+        let ends: Vec<usize> = [2 + 3, 2 + 1, 2, 2 + 5, 2 + 1, 2 + 1]
             .iter()
             .scan(0, |end, len| {
                 *end += 9 + len;

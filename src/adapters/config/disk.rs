@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use super::bundle::{Bundle, BundleFile};
 use super::key_files::key_files;
 use super::problem::Problems;
-use crate::adapters::files::{self, FileError, FileErrorKind};
-use crate::model::exit::{CONFIG, ExitError, PERMISSION};
+pub(crate) use super::problem::unreadable;
+use super::roster;
+use crate::adapters::files::{self, FileError};
+use crate::model::exit::{CONFIG, ExitError};
 use crate::model::settings::Settings;
 
 const MAKE_CONFIG: &str = "make it with posternd init, or name the right one";
@@ -26,6 +28,7 @@ pub(crate) fn complete<T>(
     bundle: &mut Bundle,
     load: fn(&Bundle) -> Result<T, Problems>,
 ) -> Result<T, ExitError> {
+    roster::take_in_force(bundle)?;
     let mut errors = Vec::new();
     let mut unread = Vec::new();
     let had: HashSet<PathBuf> = bundle.keys.iter().map(|file| file.path.clone()).collect();
@@ -55,15 +58,6 @@ pub(crate) fn complete<T>(
     Err(ExitError::new(code, messages.join("\n")))
 }
 
-/// The error, with its exit code, for a config file that cannot be read.
-pub(crate) fn unreadable(error: FileError) -> ExitError {
-    let code = match error.kind() {
-        FileErrorKind::Permission => PERMISSION,
-        FileErrorKind::NotFound | FileErrorKind::Exposed | FileErrorKind::Other => CONFIG,
-    };
-    ExitError::new(code, error)
-}
-
 /// Reads `posternd.toml`, and `users.d/*.toml` and `services.d/*.toml` beside it, in the order of their names.
 /// Fails at the first file that is refused. Both folders may be missing.
 pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
@@ -76,7 +70,7 @@ pub fn read_bundle(main: &Path) -> Result<Bundle, FileError> {
         main: Some(read_main(main)?),
         users,
         services: files("services.d")?,
-        keys: Vec::new(),
+        ..Bundle::default()
     })
 }
 

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::config_text::ConfigText;
 use super::values;
 use crate::adapters::config::bundle::Bundle;
+use crate::core::roster::needs_gate_key;
 
 /// The files that [`load`](super::load()) needs in the bundle: key files of users, and the gate's private key if
 /// some user has a key pair. A relative path starts at the folder of the file that names it.
@@ -41,6 +42,8 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
             }
         }
     }
+    let roster = bundle.roster.as_ref();
+    has_pairs |= roster.is_some_and(|part| needs_gate_key(&part.text));
     named.extend(has_pairs.then(|| gate_key_file(bundle)).flatten());
     let mut seen = HashSet::new();
     named.retain(|path| seen.insert(path.clone()));

@@ -11,6 +11,7 @@ use super::key::KeyFiles;
 use super::listed::Listed;
 use super::main_file::MainFile;
 use super::problem::{Problem, Problems};
+use super::roster;
 use super::sequence_check;
 use super::user_table::{OldKey, UserTable};
 use crate::adapters::config::bundle::{Bundle, BundleFile};
@@ -95,6 +96,7 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         service_problems.extend(file.into_problems());
     }
+    let opened = roster::opened(bundle.roster.as_ref(), main.as_ref());
     let mut table = UserTable::new(bundle, main.as_ref(), &key_files, listing);
     if let Some(values) = values {
         table.read_list(&file, &values);
@@ -108,12 +110,24 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
         }
         problems.extend(file.into_problems());
     }
+    match &opened {
+        Ok(None) => {}
+        Ok(Some(part)) => {
+            let file = ConfigText::of(part);
+            if let Some(values) = file.values() {
+                table.read_roster(&file, &values);
+            }
+            problems.extend(file.into_problems());
+        }
+        Err(problem) => problems.push(problem.clone()),
+    }
     let mut users = table.into_users();
     let policies = std::mem::take(&mut users.policies);
     let disabled = std::mem::take(&mut users.disabled);
     match main.and_then(|main| main.settings(policies, disabled)) {
         Some(mut settings) if problems.is_empty() => {
             settings.fwknop_users = users.fwknop.len();
+            settings.kept_closed = std::mem::take(&mut users.kept_closed);
             settings.without_hmac = without_hmac(&users.fwknop, &settings.policies);
             settings.sequences = sequence_check::ports(&users.sequences, &settings.policies);
             let sequences = users.placed_sequences();

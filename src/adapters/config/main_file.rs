@@ -8,9 +8,11 @@ use super::fields::Fields;
 use super::firewall;
 use super::gate::{self, GateKey};
 use super::key::KeyFiles;
+use super::roster_section;
 use super::services::{self, Services};
 use super::values;
 use crate::model::policy::Policy;
+use crate::model::roster::RosterSettings;
 use crate::model::sequence_ports::SequencePorts;
 use crate::model::settings::{Firewall, Gate, Metrics, Settings};
 
@@ -19,6 +21,7 @@ pub(super) struct MainFile {
     gate: Option<Gate>,
     firewall: Firewall,
     metrics: Metrics,
+    roster: Option<RosterSettings>,
     pub(super) services: Services,
     pub(super) gate_key: GateKey,
 }
@@ -30,7 +33,7 @@ impl MainFile {
         key_files: &KeyFiles<'_>,
     ) -> Self {
         let top = Fields::new(file, "posternd.toml", values, 0);
-        top.only(&["gate", "firewall", "metrics", "service", "user"]);
+        top.only(&["gate", "firewall", "metrics", "service", "user", "roster"]);
         if !top.has("gate") {
             let cure = "add [gate] with name = \"…\", the name that clients use for this gate";
             top.refuse("gate", "[gate] is missing", cure);
@@ -54,6 +57,9 @@ impl MainFile {
             gate,
             firewall,
             metrics: metrics.map_or_else(Metrics::default, |fields| metrics_of(&fields)),
+            roster: top
+                .table("roster", "[roster]")
+                .and_then(|fields| roster_section::read(&fields)),
             services,
         }
     }
@@ -82,6 +88,8 @@ impl MainFile {
             without_hmac: Vec::new(),
             sequences: SequencePorts::default(),
             disabled,
+            roster: self.roster,
+            kept_closed: Vec::new(),
         })
     }
 }

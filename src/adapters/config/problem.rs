@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::adapters::files::{FileError, FileErrorKind};
+use crate::model::exit::{CONFIG, ExitError, PERMISSION};
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub file: PathBuf,
@@ -45,6 +48,15 @@ pub(super) fn quoted(text: &str) -> String {
         0..=QUOTED_MAX => format!("{text:?}"),
         length => format!("<text of {length} characters>"),
     }
+}
+
+/// The error, with its exit code, for a config file that cannot be read.
+pub(crate) fn unreadable(error: FileError) -> ExitError {
+    let code = match error.kind() {
+        FileErrorKind::Permission => PERMISSION,
+        FileErrorKind::NotFound | FileErrorKind::Exposed | FileErrorKind::Other => CONFIG,
+    };
+    ExitError::new(code, error)
 }
 
 impl Problem {

@@ -15,6 +15,7 @@ use super::listed::{Credential, Listed, ReadUser};
 use super::main_file::MainFile;
 use super::place::Place;
 use super::problem::{Problem, quoted, refusal};
+use super::roster;
 use super::sequence_user;
 use super::user;
 use super::user_keys;
@@ -74,6 +75,7 @@ pub(super) struct Users<'a> {
     disabled_sequences: Vec<SequenceUser>,
     sequence_places: [Vec<Place<'a>>; 2],
     pub(super) disabled: Vec<Policy>,
+    pub(super) kept_closed: Vec<Policy>,
     pub(super) disabled_keys: Vec<KeyMaterial>,
     fwknop_disabled: Vec<Policy>,
     pub(super) disabled_fwknop: Vec<FwknopUser>,
@@ -91,6 +93,7 @@ impl<'a, 'm> UserTable<'a, 'm> {
         // With room for all from the start, keys never move and leave no copies behind.
         let most = |word: &str| {
             let files = bundle.main.iter().chain(&bundle.users);
+            let files = files.chain(&bundle.roster);
             let words = files.map(|file| file.text.matches(word).count());
             words.sum::<usize>().min(USERS_MAX)
         };
@@ -146,6 +149,13 @@ impl<'a, 'm> UserTable<'a, 'm> {
         } else if !values.is_empty() {
             self.read_user(file, &Fields::new(file, "a user", values, 0), true);
         }
+    }
+
+    /// Reads a gate's part of a roster.
+    pub(super) fn read_roster(&mut self, file: &ConfigText<'a>, values: &DeTable<'_>) {
+        self.read_list(file, values);
+        let named = self.main.map(|main| &main.services.names);
+        self.users.kept_closed = roster::kept_closed(file, values, named);
     }
 
     /// The users. After those with keys of ours come those of fwknop's clients, then those of sequences.

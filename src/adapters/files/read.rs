@@ -26,6 +26,12 @@ pub(crate) fn read_config(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, CONFIG_MAX)
 }
 
+/// Reads the roster in force: the longest one, its signatures, and what the gate notes of it.
+#[cfg(feature = "daemon")]
+pub(crate) fn read_roster(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    read(path, CONFIG_MAX)
+}
+
 /// Reads a file of at most 1 MiB that may hold no secret. The second value is the error of [`read_private`] if others can
 /// read the file. Fails if it is missing, not a regular file, too large or not UTF-8.
 pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError>), FileError> {
@@ -46,6 +52,19 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError
     check_mode(path, &file, &metadata)?;
     check_folders(path)?;
     read_text(path, file, metadata.len())
+}
+
+/// Reads at most so many bytes of a file that holds no secret.
+#[cfg(feature = "daemon")]
+pub(crate) fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let file = open_to_read(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file; name a file"));
+    }
+    let mut bytes = Vec::new();
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The files in a folder whose names end with `ending`, sorted, without hidden ones; none if there is no such folder.

@@ -7,6 +7,7 @@ use super::explain::ExplainArguments;
 use super::import::Import;
 use super::init::Init;
 use super::requests::Close;
+use super::roster_arguments::Roster;
 use super::shared_arguments::{Config, Report};
 use super::status::StatusArguments;
 use super::user_arguments::User;
@@ -33,6 +34,8 @@ pub(super) enum Command {
     Init(Deferred<Init>),
     /// Add, list, change and remove users
     User(Deferred<User>),
+    /// Make, sign and verify a roster, the users of many gates in one file; take one at a gate
+    Roster(Deferred<Roster>),
     /// Import configs of fwknopd and knockd: add their users and services, which open no more than before
     Import(Deferred<Import>),
     /// Run the gate in the foreground

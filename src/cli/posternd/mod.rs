@@ -15,6 +15,8 @@ mod qr;
 mod reload;
 mod requests;
 mod reset_clock;
+mod roster;
+mod roster_arguments;
 mod shared_arguments;
 
 mod status;
@@ -77,6 +79,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         Command::Init(Deferred(init)) => init::carry_out(&init),
         Command::Import(Deferred(import)) => import::carry_out(&import),
         Command::User(Deferred(user)) => user::carry_out(user.command),
+        Command::Roster(Deferred(roster)) => roster::carry_out(roster.command),
         Command::Run(Deferred(run)) => {
             monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)
         }

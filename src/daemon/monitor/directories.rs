@@ -10,13 +10,7 @@ use rustix::process::geteuid;
 
 use crate::adapters::files;
 use crate::model::exit::{CONFIG, ExitError, FAILED, SYSTEM};
-
-/// The monitor's own directory. It is beside the engine's, because the owner of a directory can replace the files in it.
-pub(crate) fn monitor_path(state_dir: &Path) -> PathBuf {
-    let mut name = state_dir.as_os_str().to_owned();
-    name.push(".monitor");
-    PathBuf::from(name)
-}
+pub(crate) use crate::model::settings::monitor_path;
 
 /// Makes the monitor's own directory if it is missing, for the monitor's user only.
 pub(crate) fn prepare_monitor(state_dir: &Path) -> Result<PathBuf, ExitError> {

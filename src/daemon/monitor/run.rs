@@ -111,6 +111,10 @@ fn start(
         );
     }
     executor.keep_protection();
+    if settings.roster.is_some() {
+        // Before the sandbox, which allows only folders that exist.
+        directories::prepare_monitor(&settings.gate.state_dir)?;
+    }
     confinement::log(&confinement::enter(&settings, config, backend)?);
     let launcher = Launcher {
         config: config.to_owned(),

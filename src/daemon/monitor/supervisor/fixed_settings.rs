@@ -9,6 +9,10 @@ use crate::model::settings::{NflogGroup, Settings};
 /// The sandbox of a monitor without hooks cannot be lifted.
 const FIRST_HOOK: &str = "a first hook (on_open, on_close) can't be added while posternd runs; remove it, or restart posternd";
 
+/// Nor can it get another folder.
+const FIRST_ROSTER: &str =
+    "a first [roster] can't be added while posternd runs; restart posternd, or remove it";
+
 /// `nflog_group` is the one that the config asked for at the start.
 pub(super) fn check(
     old: &Settings,
@@ -54,6 +58,8 @@ pub(super) fn check(
     let lines = changed.map(|(what, _)| format!("{what} can't change while posternd runs; {cure}"));
     let hooked = is_sandboxed && confinement::runs_config_programs(new);
     let lines = lines.chain(hooked.then(|| FIRST_HOOK.to_owned()));
+    let first_roster = is_sandboxed && old.roster.is_none() && new.roster.is_some();
+    let lines = lines.chain(first_roster.then(|| FIRST_ROSTER.to_owned()));
     match lines.collect::<Vec<_>>().join("\n") {
         lines if lines.is_empty() => Ok(()),
         lines => Err(ExitError::new(CONFIG, lines)),

@@ -1,0 +1,172 @@
+//! This gate's part of the roster in force.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::config_text::ConfigText;
+use super::fields::Fields;
+use super::gate::{self, GateKey};
+use super::main_file::MainFile;
+use super::problem::{Problem, unreadable};
+use super::roster_section;
+use super::values;
+use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::adapters::files::{self, FileErrorKind};
+use crate::core::roster::minisign::PublicKey;
+use crate::core::roster::{self, Installed, Part, Roster, Trust};
+use crate::model::exit::{CONFIG, ExitError};
+use crate::model::policy::Policy;
+use crate::model::roster::RosterSettings;
+use crate::model::service::Wanted;
+use crate::model::settings::monitor_path;
+
+/// The file of the roster in force, in the monitor's folder.
+const IN_FORCE: &str = "roster";
+
+/// What of a config says which roster a gate takes.
+#[derive(Debug, Clone)]
+pub(crate) struct RosterPlace {
+    pub(crate) gate: String,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) settings: RosterSettings,
+}
+
+/// What `posternd.toml` says of rosters; `None` without a `[roster]`, or if the file is wrong, which loading reports.
+pub(crate) fn roster_place(main: &BundleFile) -> Option<RosterPlace> {
+    if !main.text.contains("roster") {
+        return None;
+    }
+    let file = ConfigText::of(main);
+    let values = file.values()?;
+    let top = Fields::new(&file, "posternd.toml", &values, 0);
+    let settings = roster_section::read(&top.table("roster", "[roster]")?)?;
+    let gate = gate::read(&top.table("gate", "[gate]")?)?;
+    Some(RosterPlace {
+        gate: gate.name.as_str().to_owned(),
+        state_dir: gate.state_dir,
+        settings,
+    })
+}
+
+impl RosterPlace {
+    pub(crate) fn folder(&self) -> PathBuf {
+        monitor_path(&self.state_dir)
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder().join(IN_FORCE)
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        let keys = self.settings.trust.iter();
+        Trust {
+            keys: keys.filter_map(|key| PublicKey::parse(key).ok()).collect(),
+            signatures: self.settings.signatures,
+        }
+    }
+
+    /// The roster in force; `None` if there is none yet.
+    pub(crate) fn in_force(&self) -> Result<Option<Installed>, ExitError> {
+        let path = self.file();
+        let text = match files::read_roster(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == FileErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let read = Installed::read(&text);
+        read.map(Some)
+            .ok_or_else(|| unusable(&path, "is not the file of a roster in force"))
+    }
+
+    /// This gate's part of a roster.
+    pub(crate) fn part(&self, roster: &Roster, installed: &Installed) -> Part {
+        let until = roster.until();
+        let confirmed = installed.notes.in_force.confirmed;
+        let stale = self.settings.freshness.ends(confirmed);
+        roster.part(&self.gate, stale.map_or(until, |stale| stale.min(until)))
+    }
+}
+
+/// The text of a part that is loaded with the config.
+pub(crate) fn gate_part(place: &RosterPlace, part: &Part, closed: &[String]) -> BundleFile {
+    let path = format!("{} (this gate's part)", place.file().display());
+    let closed = closed.iter().map(|policy| format!("[[closed]]\n{policy}"));
+    BundleFile::new(path, part.users.clone() + &closed.collect::<String>())
+}
+
+/// Puts this gate's part of the roster in force into the bundle, unless it has one.
+pub(super) fn take_in_force(bundle: &mut Bundle) -> Result<(), ExitError> {
+    let place = bundle.main.as_ref().and_then(roster_place);
+    let Some(place) = place.filter(|_| bundle.roster.is_none()) else {
+        return Ok(());
+    };
+    let Some(installed) = place.in_force()? else {
+        return Ok(());
+    };
+    let verified = roster::verify(
+        installed.text.as_bytes(),
+        &installed.signatures,
+        &place.trust(),
+    );
+    let verified = verified.map_err(|refusal| unusable(&place.file(), &refusal.to_string()))?;
+    let part = place.part(&verified.roster, &installed);
+    bundle.roster = Some(gate_part(&place, &part, &installed.notes.closed));
+    Ok(())
+}
+
+fn unusable(path: &Path, what: &str) -> ExitError {
+    let cure = "apply a newer roster with: posternd roster apply FILE; or remove this file";
+    ExitError::new(CONFIG, format!("{}: {what}; {cure}", path.display()))
+}
+
+/// The part with its secrets opened.
+pub(super) fn opened(
+    part: Option<&BundleFile>,
+    main: Option<&MainFile>,
+) -> Result<Option<BundleFile>, Problem> {
+    let Some((part, main)) = part.zip(main) else {
+        return Ok(None);
+    };
+    let Some(gate) = main.gate() else {
+        return Ok(None);
+    };
+    let key = match &main.gate_key {
+        GateKey::Read(key) => Some(key),
+        _ => None,
+    };
+    let text = roster::opened(&part.text, gate.name.as_str(), key).map_err(|fault| {
+        let cure = "name the private key in [gate], private_key = \"gate.key\", whose public key is in the roster";
+        Problem::of_file(&part.path, fault.to_string(), cure)
+    })?;
+    Ok(Some(BundleFile {
+        path: part.path.clone(),
+        text,
+    }))
+}
+
+/// The services that stay closed. One that the gate has no longer is closed no longer.
+pub(super) fn kept_closed(
+    file: &ConfigText<'_>,
+    values: &DeTable<'_>,
+    named: Option<&BTreeMap<String, String>>,
+) -> Vec<Policy> {
+    let Some(DeValue::Array(tables)) = values.get("closed").map(|value| value.get_ref()) else {
+        return Vec::new();
+    };
+    let tables = tables.iter().filter_map(|table| {
+        let fields = Fields::new(file, "[[closed]]", table.get_ref().as_table()?, 0);
+        let services = fields.texts("services", values::wanted)?.into_iter();
+        let is_known = |service: &Wanted| match service {
+            Wanted::Named(name) => named.is_some_and(|named| named.contains_key(name)),
+            Wanted::Ports(_) => true,
+        };
+        let services = services.map(|(_, service)| service).filter(is_known);
+        let mut policy = Policy::for_user("", services.collect());
+        let targets = fields.texts("targets", values::network).unwrap_or_default();
+        policy.targets = targets.into_iter().map(|(_, network)| network).collect();
+        Some(policy)
+    });
+    tables.collect()
+}

@@ -1,0 +1,156 @@
+//! Rosters: signed files with users, and the parts of them that a gate takes. Pure.
+//!
+//! A gate verifies signatures before it parses anything. It takes a higher version only, and only one that names it.
+
+mod edit;
+mod installed;
+pub mod minisign;
+mod part;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use edit::{EditFault, Header, set_header, with_user, without_user};
+pub use installed::{Installed, Notes};
+pub use part::{Part, SealFault, needs_gate_key, opened, sealed};
+pub use text::{Malformed, Roster, RosterUser};
+
+use minisign::{PublicKey, Signature, SignedBytes};
+
+use crate::model::roster::{
+    ROSTER_MAX, RosterFault, RosterInForce, RosterRefusal, SIGNATURES_TEXT_MAX,
+};
+use crate::model::time::Timestamp;
+
+/// Whose signatures count, and how many are needed at least.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    pub keys: Vec<PublicKey>,
+    pub signatures: usize,
+}
+
+/// A roster that is signed by enough trusted keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified<'a> {
+    pub text: &'a str,
+    pub roster: Roster,
+    /// The names of the trusted keys that signed it.
+    pub signers: Vec<String>,
+}
+
+fn refusal(fault: RosterFault, why: impl Into<String>) -> RosterRefusal {
+    RosterRefusal::new(fault, why)
+}
+
+/// Checks the signatures, then the text. Parses nothing that no trusted key signed.
+pub fn verify<'a>(
+    text: &'a [u8],
+    signatures: &str,
+    trust: &Trust,
+) -> Result<Verified<'a>, RosterRefusal> {
+    if text.len() > ROSTER_MAX || signatures.len() > SIGNATURES_TEXT_MAX {
+        return Err(too_large());
+    }
+    if signatures.trim().is_empty() {
+        let why = "it has no signature; sign it with: posternd roster sign";
+        return Err(refusal(RosterFault::Unsigned, why));
+    }
+    let Some(all) = Signature::parse_all(signatures) else {
+        let why = "its signatures are not in minisign's format; sign it again";
+        return Err(refusal(RosterFault::Unsigned, why));
+    };
+    let bytes = SignedBytes::new(text);
+    let signed = |key: &&PublicKey| all.iter().any(|one| one.verifies(key, &bytes));
+    let signers: Vec<String> = trust
+        .keys
+        .iter()
+        .filter(signed)
+        .map(PublicKey::id)
+        .collect();
+    if signers.is_empty() {
+        let is_named = |key: &PublicKey| all.iter().any(|one| one.names(key));
+        return Err(if trust.keys.iter().any(is_named) {
+            let why = "it is not what a trusted key signed: changed, cut short or longer";
+            refusal(RosterFault::BadSignature, why)
+        } else {
+            let why = "no trusted key signed it; the trusted keys are in [roster] trust";
+            refusal(RosterFault::Untrusted, why)
+        });
+    }
+    too_few(&signers, trust.signatures)?;
+    let text = std::str::from_utf8(text)
+        .map_err(|_| refusal(RosterFault::Malformed, "it is not UTF-8 text"))?;
+    let roster =
+        Roster::parse(text).map_err(|error| refusal(RosterFault::Malformed, error.to_string()))?;
+    too_few(&signers, roster.signatures)?;
+    Ok(Verified {
+        text,
+        roster,
+        signers,
+    })
+}
+
+pub fn too_large() -> RosterRefusal {
+    let why = format!("it is larger than {} MiB", ROSTER_MAX >> 20);
+    refusal(RosterFault::TooLarge, why)
+}
+
+fn too_few(signers: &[String], needed: usize) -> Result<(), RosterRefusal> {
+    let found = signers.len();
+    if found >= needed {
+        return Ok(());
+    }
+    let why = format!("{found} of {needed} trusted keys signed it; let others sign it, too");
+    Err(refusal(RosterFault::TooFewSignatures, why))
+}
+
+/// Whether a gate takes a verified roster. True: it is new. False: it is the one in force.
+pub fn accept(
+    verified: &Verified<'_>,
+    gate: &str,
+    in_force: Option<(&RosterInForce, &str)>,
+    now: Timestamp,
+) -> Result<bool, RosterRefusal> {
+    let roster = &verified.roster;
+    if let Some((old, _)) = in_force {
+        // A stolen key must not lower the number for itself.
+        too_few(&verified.signers, old.signatures)?;
+    }
+    if !roster.gate.contains_key(gate) {
+        let why = format!("it is for other gates: it has no [gate.{gate:?}]");
+        return Err(refusal(RosterFault::OtherGate, why));
+    }
+    let is_same = in_force.is_some_and(|(_, text)| text == verified.text);
+    let version = roster.version;
+    if let Some((old, _)) = in_force
+        && version <= old.version
+        && !is_same
+    {
+        let why = format!(
+            "its version {version} is not higher than {}, which this gate has",
+            old.version
+        );
+        return Err(refusal(RosterFault::Older, why));
+    }
+    check_end(roster, now)?;
+    Ok(!is_same)
+}
+
+/// Whether a roster has not ended.
+pub fn check_end(roster: &Roster, now: Timestamp) -> Result<(), RosterRefusal> {
+    let until = roster.until();
+    if until > now {
+        return Ok(());
+    }
+    let why = format!("it ended at {until}; sign it again with --until");
+    Err(refusal(RosterFault::Expired, why))
+}
+
+/// The services that must stay closed although no user of the new part may open them.
+pub fn still_closed(old: &[String], old_part: &Part, new_part: &Part) -> Vec<String> {
+    let mut closed: Vec<String> = old.iter().chain(&old_part.policies).cloned().collect();
+    closed.retain(|policy| !new_part.policies.contains(policy));
+    closed.sort_unstable();
+    closed.dedup();
+    closed
+}

@@ -1,0 +1,255 @@
+//! The text of a roster: TOML with users, policies, gates and groups of gates.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use postern_proto::{GateName, PublicKey};
+use serde::Deserialize;
+use toml::value::Datetime;
+
+use super::minisign::SIGNATURES_MAX;
+use crate::model::time::{self, Timestamp};
+use crate::model::user_name::is_user_name;
+
+/// What a policy may say, as the table of a user in a config.
+const POLICY_KEYS: [&str; 12] = [
+    "services",
+    "targets",
+    "from",
+    "grant_to",
+    "networks",
+    "max_prefix",
+    "duration",
+    "max_duration",
+    "quota",
+    "max_grants",
+    "end_connections",
+    "expires",
+];
+
+/// The longest sealed secret, as text.
+const SEALED_MAX: usize = 1024;
+
+const LINE_MAX: usize = 200;
+
+/// The content of a roster. [`Roster::parse`] checks it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roster {
+    pub version: u64,
+    until: Datetime,
+    #[serde(default = "one")]
+    pub signatures: usize,
+    /// Groups of gates, by name.
+    #[serde(default)]
+    pub group: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub gate: BTreeMap<String, RosterGate>,
+    #[serde(default)]
+    pub policy: BTreeMap<String, toml::Table>,
+    #[serde(default)]
+    pub user: Vec<RosterUser>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterGate {
+    /// For which secrets are sealed.
+    pub public_key: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterUser {
+    pub name: String,
+    pub policy: String,
+    /// Gates and groups of gates.
+    pub gates: Vec<String>,
+    pub public_key: Option<String>,
+    /// Secrets, sealed for each gate.
+    #[serde(default)]
+    pub sealed: BTreeMap<String, String>,
+    pub(super) expires: Option<Datetime>,
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// What is wrong with the text of a roster, one line with its cure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+fn one() -> usize {
+    1
+}
+
+fn malformed(what: impl Into<String>) -> Malformed {
+    Malformed(what.into())
+}
+
+impl RosterUser {
+    /// A user without a key.
+    pub fn new(name: &str, policy: &str, gates: &[String]) -> Self {
+        Self {
+            name: name.to_owned(),
+            policy: policy.to_owned(),
+            gates: gates.to_vec(),
+            public_key: None,
+            sealed: BTreeMap::new(),
+            expires: None,
+            disabled: false,
+        }
+    }
+
+    /// Sets when the user ends: a day or a time with its offset.
+    pub fn set_expires(&mut self, expires: Option<Datetime>) {
+        self.expires = expires;
+    }
+}
+
+impl Roster {
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let roster: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().unwrap_or_default().start;
+            let line = text
+                .get(..at)
+                .map_or(0, |before| before.matches('\n').count());
+            let what: String = error.message().chars().take(LINE_MAX).collect();
+            let what = what.replace(|c: char| c.is_control(), " ");
+            malformed(format!("line {}: {what}", line.saturating_add(1)))
+        })?;
+        roster.check()?;
+        Ok(roster)
+    }
+
+    /// From when on it counts no more; a whole second.
+    pub fn until(&self) -> Timestamp {
+        moment(&self.until).unwrap_or_default()
+    }
+
+    /// The gates that these names of gates and groups stand for.
+    pub fn gates_of<'r>(&'r self, names: &'r [String]) -> BTreeSet<&'r str> {
+        let of = |name: &'r String| match self.group.get(name) {
+            Some(gates) => gates.as_slice(),
+            None => std::slice::from_ref(name),
+        };
+        names.iter().flat_map(of).map(String::as_str).collect()
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        if self.version == 0 {
+            return Err(malformed("version is 0; the first version is 1"));
+        }
+        if moment(&self.until).is_none() {
+            let cure = "write until = 2027-01-31T00:00:00Z, with its offset";
+            return Err(malformed(format!("until is no point in time; {cure}")));
+        }
+        if !(1..=SIGNATURES_MAX).contains(&self.signatures) {
+            let what = format!("signatures must be 1 to {SIGNATURES_MAX}");
+            return Err(malformed(what));
+        }
+        self.check_gates()?;
+        for (name, policy) in &self.policy {
+            let unknown = policy
+                .keys()
+                .find(|key| !POLICY_KEYS.contains(&key.as_str()));
+            if let Some(key) = unknown {
+                let known = POLICY_KEYS.join(", ");
+                let what = format!("policy {name} has the key {key}; a policy has {known}");
+                return Err(malformed(what));
+            }
+            if !policy.contains_key("services") {
+                return Err(malformed(format!("policy {name} has no services")));
+            }
+        }
+        let mut names = HashSet::new();
+        for user in &self.user {
+            if !names.insert(user.name.as_str()) {
+                return Err(malformed(format!("user {} is there twice", user.name)));
+            }
+            self.check_user(user)
+                .map_err(|what| malformed(format!("user {}: {what}", user.name)))?;
+        }
+        Ok(())
+    }
+
+    fn check_gates(&self) -> Result<(), Malformed> {
+        for (name, gate) in &self.gate {
+            if GateName::new(name).is_err() || name.contains(char::is_control) {
+                return Err(malformed("the name of a gate is none"));
+            }
+            let key = gate.public_key.as_deref();
+            if key.is_some_and(|key| PublicKey::from_base64(key).is_err()) {
+                return Err(malformed(format!("gate {name}: public_key is no key")));
+            }
+        }
+        for (name, gates) in &self.group {
+            if self.gate.contains_key(name) {
+                return Err(malformed(format!("{name} is both a group and a gate")));
+            }
+            if let Some(gate) = gates.iter().find(|gate| !self.gate.contains_key(*gate)) {
+                let what =
+                    format!("group {name} names {gate}, for which there is no [gate.{gate:?}]");
+                return Err(malformed(what));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_user(&self, user: &RosterUser) -> Result<(), String> {
+        if !is_user_name(&user.name) {
+            return Err("this is no user name".to_owned());
+        }
+        if !self.policy.contains_key(&user.policy) {
+            return Err(format!("there is no [policy.{}]", user.policy));
+        }
+        let known = |name: &String| self.gate.contains_key(name) || self.group.contains_key(name);
+        if let Some(name) = user.gates.iter().find(|name| !known(name)) {
+            return Err(format!(
+                "{name} is neither a gate nor a group of this roster"
+            ));
+        }
+        if user.gates.is_empty() {
+            return Err("gates is empty".to_owned());
+        }
+        if user
+            .expires
+            .is_some_and(|expires| moment(&expires).is_none())
+        {
+            return Err("expires is neither a day nor a time with its offset".to_owned());
+        }
+        let key = user.public_key.as_deref();
+        if key.is_some_and(|key| PublicKey::from_base64(key).is_err()) {
+            return Err("public_key is no key".to_owned());
+        }
+        match user.sealed.is_empty() {
+            true if key.is_none() => return Err("there is no key".to_owned()),
+            true => return Ok(()),
+            false => {}
+        }
+        let gates = self.gates_of(&user.gates);
+        if !gates
+            .iter()
+            .copied()
+            .eq(user.sealed.keys().map(String::as_str))
+        {
+            let cure = "remove the user and add it again";
+            return Err(format!(
+                "secrets are sealed for other gates than its own; {cure}"
+            ));
+        }
+        let is_text = |text: &String| {
+            let base64 = |c: u8| c.is_ascii_alphanumeric() || b"+/=".contains(&c);
+            text.len() <= SEALED_MAX && text.bytes().all(base64)
+        };
+        if !user.sealed.values().all(is_text) {
+            return Err("a sealed secret is none".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A time with its offset, or the start of a day in UTC.
+pub(super) fn moment(time: &Datetime) -> Option<Timestamp> {
+    let moment = time::parse_time_or_day(&time.to_string()).ok()?;
+    Some(Timestamp::from_millis(moment.as_millis() / 1000 * 1000))
+}
