@@ -15,6 +15,8 @@ pub mod control;
 pub mod files;
 #[cfg(feature = "daemon")]
 pub mod firewall;
+#[cfg(feature = "https")]
+pub(crate) mod https;
 #[cfg(feature = "daemon")]
 pub(crate) mod ipc;
 #[cfg(feature = "daemon")]

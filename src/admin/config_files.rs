@@ -76,6 +76,11 @@ impl ConfigFiles {
         let mut files = self.bundle.users.iter();
         let file = files.find(|file| user.own_file && file.path == user.file);
         let file = file.ok_or_else(|| {
+            let roster = self.bundle.roster.as_ref();
+            if roster.is_some_and(|part| part.path == user.file) {
+                let cure = "change it there, with posternd roster, then sign and apply it";
+                return ExitError::new(FAILED, format!("{name} is in the roster; {cure}"));
+            }
             let place = format!("{}:{}", user.file.display(), user.line);
             let cure = "edit that file, then: posternd reload";
             let what = format!("{name} is in {place}, beside other settings; {cure}");

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::reason::Reason;
+use crate::model::roster::RosterCounters;
 use crate::model::time::Timestamp;
 
 /// What the engine counts since it serves.
@@ -41,6 +42,8 @@ pub struct MonitorCounters {
     /// Services that a grant does not open, or that are not hidden.
     pub faults: usize,
     pub(crate) turnover: GrantCounters,
+    /// `None` if the config has no `[roster]`.
+    pub(crate) roster: Option<RosterCounters>,
 }
 
 /// Changes of grants, each counted after the firewall made it, and knocks for a grant that is open.

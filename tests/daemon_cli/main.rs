@@ -15,6 +15,7 @@ mod configs;
 mod explain;
 mod gate;
 mod host;
+mod roster;
 mod running;
 mod setting_up;
 mod users;
@@ -62,6 +63,9 @@ fn main() -> ExitCode {
         host::weak_protection_is_a_warning,
         host::broken_iptables_stops_the_start,
         host::wrong_command_line_is_exit_2,
+        roster::roster_users_join_the_local_ones,
+        roster::bad_rosters_are_refused_with_reasons,
+        roster::secrets_are_sealed_for_their_gate,
         running::question_without_daemon_is_exit_69,
         running::second_daemon_is_refused,
         running::damaged_store_stops_start,
@@ -95,5 +99,6 @@ fn main() -> ExitCode {
     ];
     trials
         .extend(trials![machine, &with("script"); asking::status_watch_repeats_until_reader_stops]);
+    trials.extend(trials![machine, &with("minisign"); roster::minisign_verifies_and_signs_rosters]);
     run_tests(trials, Vec::new())
 }

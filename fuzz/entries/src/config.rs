@@ -93,6 +93,7 @@ pub fn bundle(text: &str) -> Bundle {
         users,
         services,
         keys,
+        roster: None,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::model::exit::{CONFIG, ExitError};
 use crate::model::policy::Policy;
 use crate::model::roster::RosterSettings;
 use crate::model::service::Wanted;
-use crate::model::settings::monitor_path;
+use crate::model::settings::{Settings, monitor_path};
 
 /// The file of the roster in force, in the monitor's folder.
 const IN_FORCE: &str = "roster";
@@ -51,6 +51,15 @@ pub(crate) fn roster_place(main: &BundleFile) -> Option<RosterPlace> {
 }
 
 impl RosterPlace {
+    /// What loaded settings say; `None` without a `[roster]`.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        Some(Self {
+            gate: settings.gate.name.as_str().to_owned(),
+            state_dir: settings.gate.state_dir.clone(),
+            settings: settings.roster.clone()?,
+        })
+    }
+
     pub(crate) fn folder(&self) -> PathBuf {
         monitor_path(&self.state_dir)
     }

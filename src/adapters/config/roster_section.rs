@@ -1,7 +1,5 @@
 //! The `[roster]` section.
 
-use std::time::Duration;
-
 use super::fields::Fields;
 use super::problem::{Refusal, refusal};
 use super::values;
@@ -61,10 +59,10 @@ fn freshness(fields: &Fields<'_>) -> Freshness {
     );
     let (least, most) = AGES;
     let age = fields.text("max_age", values::bounded("max_age", least, most));
-    let kinds: [(&str, fn(Duration) -> Freshness); 2] = [
-        ("strict", Freshness::Strict),
-        ("best_effort", Freshness::BestEffort),
-    ];
-    let kind = fields.word("stale", &kinds).unwrap_or(Freshness::Strict);
-    age.map_or(Freshness::Any, kind)
+    let is_strict = fields.word("stale", &[("strict", true), ("best_effort", false)]);
+    match (age, is_strict.unwrap_or(true)) {
+        (None, _) => Freshness::Any,
+        (Some(age), true) => Freshness::Strict(age),
+        (Some(age), false) => Freshness::BestEffort(age),
+    }
 }

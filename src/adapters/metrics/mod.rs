@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::reason::{Drop, Reason, Rule};
+use crate::model::roster::{RosterCounters, RosterFault};
 use crate::model::time::Timestamp;
 
 pub(crate) mod http;
@@ -54,6 +55,7 @@ impl Collector for Snapshot {
             grants,
             faults,
             turnover,
+            roster,
         } = self.tally;
         let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
         let help = "The version that runs";
@@ -71,6 +73,9 @@ impl Collector for Snapshot {
         writer.counter("grants_extended", help, turnover.extended)?;
         let help = "Grants that were closed, for any reason";
         writer.counter("grants_closed", help, turnover.closed)?;
+        if let Some(roster) = &roster {
+            writer.roster(roster)?;
+        }
         let Some(figures) = &self.figures else {
             return Ok(());
         };
@@ -129,6 +134,20 @@ impl Writer<'_> {
         self.counters("refused", help, &refused)?;
         let help = "Those refused for their one-time code, by what was wrong with it";
         self.counters("code_refused", help, &codes)
+    }
+
+    fn roster(&mut self, roster: &RosterCounters) -> fmt::Result {
+        let version = usize::try_from(roster.version).unwrap_or(usize::MAX);
+        let help = "The version of the roster in force, 0 if there is none";
+        self.gauge("roster_version", help, version)?;
+        let help = "When the roster in force ends";
+        self.time("roster_end_time", help, roster.until)?;
+        let help = "When the roster in force was last taken or found to be the newest";
+        self.time("roster_confirmed_time", help, roster.confirmed)?;
+        let counts = RosterFault::ALL.into_iter().zip(roster.refused);
+        let counts = counts.map(|(fault, count)| ([("reason", fault.name())], count));
+        let help = "Rosters that were refused, by reason";
+        self.counters("roster_refused", help, &counts.collect::<Vec<_>>())
     }
 
     fn captures(&mut self, figures: &EngineCounters, names: &[String]) -> fmt::Result {

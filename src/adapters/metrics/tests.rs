@@ -38,6 +38,11 @@ fn snapshot() -> Snapshot {
             grants: 9,
             faults: 1,
             turnover,
+            roster: Some(RosterCounters {
+                version: 12,
+                refused: std::array::from_fn(|at| 20 + at as u64),
+                ..RosterCounters::default()
+            }),
         },
     }
 }
@@ -92,7 +97,8 @@ fn every_reason_has_its_counter() {
         assert!(samples.contains(&(name, &*sum.to_string())), "{text}");
     }
     let labels = ["{reason=", "{rule=", "{fault="].map(|label| text.matches(label).count());
-    assert_eq!(labels.iter().sum::<usize>(), Reason::COUNT + 3);
+    let of_rosters = crate::model::roster::RosterFault::ALL.len();
+    assert_eq!(labels.iter().sum::<usize>(), Reason::COUNT + 3 + of_rosters);
     // A monitoring system refuses two of one name.
     let names: std::collections::BTreeSet<&str> = samples.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), samples.len(), "{text}");
@@ -113,6 +119,8 @@ fn every_other_counter_is_present() {
         ("grants_opened_total", "4"),
         ("grants_extended_total", "3"),
         ("grants_closed_total", "2"),
+        ("roster_version", "12"),
+        ("roster_refused_total{reason=\"older\"}", "28"),
         ("users", "6"),
         ("marks", "7"),
         ("hint_rows", "18"),

@@ -9,6 +9,7 @@ pub(crate) mod findings;
 mod from;
 mod host;
 mod log_sensor;
+mod roster;
 
 pub(crate) use from::{Passages, judge, plan};
 
@@ -37,7 +38,9 @@ pub(crate) fn check(config: &Path) -> Findings {
             drop(bundle);
             check_host(config, &settings, &mut findings);
             check_config(&settings, &mut findings);
-            check_ends(&settings, clock::wall(), &mut findings);
+            let now = clock::wall();
+            let roster_end = roster::check(&settings, now, &mut findings);
+            check_ends(&settings, roster_end, now, &mut findings);
             findings.summary = summary(&settings);
         }
     }
@@ -256,10 +259,18 @@ fn check_config(settings: &Settings, findings: &mut Findings) {
 }
 
 /// Users whose time is over, or soon will be.
-fn check_ends(settings: &Settings, now: Timestamp, findings: &mut Findings) {
+///
+/// The end of the roster has a finding of its own.
+fn check_ends(
+    settings: &Settings,
+    roster_end: Option<Timestamp>,
+    now: Timestamp,
+    findings: &mut Findings,
+) {
     const SOON: Duration = Duration::from_secs(14 * 86_400);
     for policy in &settings.policies {
-        let Some(end) = policy.expires.filter(|end| *end <= now.plus(SOON)) else {
+        let is_told = |end: &Timestamp| *end <= now.plus(SOON) && Some(*end) != roster_end;
+        let Some(end) = policy.expires.filter(is_told) else {
             continue;
         };
         let user = &policy.user;

@@ -5,11 +5,19 @@ use std::path::Path;
 use super::SignedFile;
 use crate::adapters::clock;
 use crate::adapters::config::RosterPlace;
+#[cfg(feature = "https")]
+use crate::adapters::https::{FetchError, Https};
 use crate::admin::reload::{ReloadResult, reload};
+#[cfg(feature = "https")]
+use crate::core;
 use crate::daemon::monitor;
 use crate::daemon::roster::{self, NotTaken, Offer, Taken};
-use crate::model::exit::{CONFIG, ExitError, UNAVAILABLE};
+#[cfg(not(feature = "https"))]
+use crate::model::exit::UNAVAILABLE;
+use crate::model::exit::{CONFIG, ExitError};
 use crate::model::roster::{Freshness, RosterRefusal};
+#[cfg(feature = "https")]
+use crate::model::roster::{ROSTER_MAX, RosterFault, SIGNATURES_TEXT_MAX};
 
 #[derive(Debug)]
 pub(crate) struct Applied {
@@ -51,9 +59,37 @@ pub(crate) fn pull(config: &Path, unprotect: bool) -> Result<Applied, NotApplied
         let what = "[roster] has no url; add url = \"https://…\", or take a file with: posternd roster apply FILE";
         return Err(ExitError::new(CONFIG, what).into());
     };
-    // TODO fetch
-    let _ = url;
-    Err(ExitError::new(UNAVAILABLE, "not yet").into())
+    let fetched = fetch(url, place.settings.ca_file.as_deref())?;
+    take(config, &place, fetched, unprotect)
+}
+
+#[cfg(not(feature = "https"))]
+fn fetch(_: &str, _: Option<&Path>) -> Result<Result<Offer, RosterRefusal>, ExitError> {
+    let what = "this posternd is built without https";
+    let cure =
+        "build it with --features https, or fetch the files and run: posternd roster apply FILE";
+    Err(ExitError::new(UNAVAILABLE, format!("{what}; {cure}")))
+}
+
+/// The roster at this address, and its signatures beside it.
+#[cfg(feature = "https")]
+fn fetch(url: &str, ca_file: Option<&Path>) -> Result<Result<Offer, RosterRefusal>, ExitError> {
+    let https = Https::new(ca_file).map_err(|why| ExitError::new(CONFIG, why))?;
+    let refused = |error: FetchError| match error {
+        FetchError::TooLong(_) => core::roster::too_large(),
+        error => RosterRefusal::new(RosterFault::Unreachable, format!("{url}: {error}")),
+    };
+    let fetch = || {
+        let text = https.fetch(url, ROSTER_MAX)?;
+        let signatures = https.fetch(&format!("{url}.minisig"), SIGNATURES_TEXT_MAX);
+        let signatures = match signatures {
+            Err(FetchError::Missing) => Vec::new(),
+            fetched => fetched?,
+        };
+        let signatures = String::from_utf8_lossy(&signatures).into_owned();
+        Ok(Offer { text, signatures })
+    };
+    Ok(fetch().map_err(refused))
 }
 
 fn take(

@@ -24,9 +24,9 @@ pub(super) struct Arguments {
 }
 
 const AFTER: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage, 65 neither packet nor recording, 66 file missing, 69 something needed
-is missing, or posternd does not answer, 71 system error, 74 input or output error, 77 permission missing,
-78 config wrong or missing.";
+Exit status: 0 done, 1 failed, 2 wrong usage, 65 neither packet nor recording, or no roster,
+66 file missing, 69 something needed is missing, or posternd does not answer, 71 system error,
+74 input or output error, 77 permission missing, 78 config wrong or missing.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -4,8 +4,10 @@
 //! better one is stored in one step.
 
 mod refusals;
+mod watch;
 
-pub(crate) use refusals::{LastRefusal, Refusals};
+pub(crate) use refusals::Refusals;
+pub(crate) use watch::RosterWatch;
 
 use std::fs::File;
 use std::path::Path;
@@ -138,13 +140,15 @@ fn installed(
     now: Timestamp,
 ) -> Result<(Installed, Part), ExitError> {
     let roster = &verified.roster;
+    // A whole second, as every end of a user.
+    let confirmed = Timestamp::from_millis(now.as_millis() / 1000 * 1000);
     let mut installed = Installed {
         notes: Notes {
             in_force: RosterInForce {
                 version: roster.version,
                 until: roster.until(),
                 signatures: roster.signatures,
-                confirmed: now,
+                confirmed,
             },
             closed: Vec::new(),
         },

@@ -10,7 +10,7 @@ use crate::model::exit::{ExitError, FAILED};
 use crate::model::roster::{RosterFault, RosterRefusal};
 use crate::model::time::Timestamp;
 
-const FILE: &str = "roster.refused";
+pub(super) const FILE: &str = "roster.refused";
 
 /// The longest reason that is kept.
 const WHY_MAX: usize = 1000;

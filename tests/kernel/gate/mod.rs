@@ -33,6 +33,7 @@ mod redirect;
 mod reload;
 mod resolvers;
 mod restart;
+mod roster;
 mod scans;
 mod sensor;
 mod sequence_load;
@@ -173,6 +174,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: users::users_close_only_their_own_grants,
     NONE: users::grants_end_with_their_user,
     NONE: users::knocks_from_elsewhere_are_refused,
+    NONE: roster::removed_roster_user_loses_everything,
     NONE: restart::grants_survive_a_restart,
     NONE: restart::restart_reuses_no_grant_number,
     IPTABLES: restart::on_stop_remove_restores_the_firewall,

@@ -17,6 +17,7 @@ use crate::daemon::monitor::signals::Signals;
 use crate::daemon::monitor::status::{MonitorStatus, StatusReporter};
 use crate::daemon::monitor::supervisor::Supervisor;
 use crate::daemon::monitor::supervisor::reload_requests::ReloadRequests;
+use crate::daemon::roster::RosterWatch;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::settings::OnStop;
 
@@ -44,6 +45,7 @@ pub(super) struct Monitor {
     orders_within: Duration,
     firewall_watch: FirewallWatch,
     reporter: StatusReporter,
+    roster: RosterWatch,
 }
 
 impl Monitor {
@@ -63,6 +65,7 @@ impl Monitor {
             orders_within: ORDERS_WITHIN,
             firewall_watch: FirewallWatch::new(),
             reporter: StatusReporter::new(clock),
+            roster: RosterWatch::default(),
         }
     }
 
@@ -166,6 +169,8 @@ impl Monitor {
         let is_due = self.reporter.is_due(self.supervisor.serves());
         if is_due {
             self.supervisor.ask_figures();
+            let roster = self.roster.look(self.supervisor.settings());
+            self.executor.tell_roster(roster);
         }
         let status = MonitorStatus {
             serves: self.supervisor.serves(),

@@ -19,6 +19,7 @@ use crate::model::counters::MonitorCounters;
 use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::reason::Rule;
 use crate::model::request::OpenRequest;
+use crate::model::roster::RosterCounters;
 use crate::model::settings::Settings;
 use crate::model::time::{ClockStep, Timestamp};
 
@@ -397,6 +398,11 @@ impl Executor {
 
     pub(crate) fn count_engine(&mut self) {
         self.tally.engines = self.tally.engines.saturating_add(1);
+    }
+
+    /// For the metrics only.
+    pub(crate) fn tell_roster(&mut self, roster: Option<RosterCounters>) {
+        self.tally.roster = roster;
     }
 
     pub(crate) fn backend_name(&self) -> &'static str {

@@ -41,6 +41,21 @@ pub(crate) const CASES: &[Case] = &[
         story: setting_up,
     },
     Case {
+        name: "roster",
+        commands: &[
+            "posternd roster",
+            "posternd roster init",
+            "posternd roster add",
+            "posternd roster remove",
+            "posternd roster sign",
+            "posternd roster verify",
+            "posternd roster apply",
+            "posternd roster pull",
+        ],
+        servers: &[],
+        story: roster,
+    },
+    Case {
         name: "gate",
         commands: &[
             "posternd run",
@@ -101,6 +116,10 @@ impl Case {
 }
 
 /// A gate is set up and gets users, with nothing running and then with a daemon; a client gets profiles.
+fn roster(stage: &mut Stage) {
+    stage.play(include_str!("roster.txt"));
+}
+
 fn setting_up(stage: &mut Stage) {
     stage.play(include_str!("setting_up.txt"));
     let token = stage.does(

@@ -1,0 +1,233 @@
+//! `posternd roster`: made and signed here, taken at a gate; every bad one is refused with its reason, and the last good one stays.
+
+use std::fs::{self, File};
+use std::process::Command;
+
+use crate::gate::{Gate, Ran, run, says};
+use crate::users::{gate, key_text};
+
+/// The public key of a user.
+const PUBLIC: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+
+/// Runs `posternd roster COMMAND` on `fleet.toml` in the gate's folder, signed with `sign.key`.
+fn author(gate: &Gate, command: &str, more: &str) -> Ran {
+    let (file, key) = (gate.place("fleet.toml"), gate.place("sign.key"));
+    let line = format!("roster {command} --roster {file} --signing-key {key} {more}");
+    run("exec \"$@\"", &line.split_whitespace().collect::<Vec<_>>())
+}
+
+/// A gate that trusts the signer of a roster with carol, which it has not taken.
+fn trusting(more: &str) -> Gate {
+    let gate = gate();
+    let made = author(&gate, "init", "--gate gate.test --gate other.test --json").json();
+    let key = made["public_key"].as_str().unwrap();
+    let config = gate.text("posternd.toml") + &format!("[roster]\ntrust = [\"{key}\"]\n{more}");
+    gate.write("posternd.toml", &config);
+    author(&gate, "add carol", &format!("--public-key {PUBLIC}")).ok();
+    gate
+}
+
+fn apply(gate: &Gate) -> Ran {
+    gate.run(&format!("roster apply {}", gate.place("fleet.toml")))
+}
+
+/// The reason for which the roster is refused, after `check` and the users were seen to agree.
+#[track_caller]
+fn reason(gate: &Gate) -> String {
+    let path = gate.place("fleet.toml");
+    let ran = gate.run(&format!("roster apply {path} --json"));
+    assert_eq!((ran.code, ran.err.as_str()), (Some(1), ""), "{ran:?}");
+    let said: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let reason = said["refused"]["reason"].as_str().unwrap().to_owned();
+    let found = gate.run("check").out;
+    let (of_check, reason) = (format!(", {reason}: "), reason);
+    assert!(
+        found.contains("a roster was refused at ") && found.contains(&of_check),
+        "{found}"
+    );
+    reason
+}
+
+fn names(gate: &Gate) -> Vec<String> {
+    let said = gate.run("user list --json").json();
+    let users = said["users"].as_array().unwrap().iter();
+    users
+        .map(|user| user["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn change(gate: &Gate, from: &str, to: &str) {
+    let text = gate.text("fleet.toml");
+    assert!(text.contains(from), "{text}");
+    gate.write("fleet.toml", &text.replace(from, to));
+}
+
+pub(crate) fn roster_users_join_the_local_ones() {
+    let gate = trusting("");
+    assert_eq!(names(&gate), ["alice"]);
+    let said = apply(&gate).ok();
+    says(
+        &said,
+        "roster version 2 is taken: 1 user for this gate, until …; signed by …\nno posternd is running: …\n",
+    );
+    assert_eq!(names(&gate), ["alice", "carol"]);
+    let line = gate.run("user remove carol").one_line(1);
+    says(&line, "carol is in the roster; change it there, …");
+    assert_eq!(gate.mode_of("sign.key"), 0o600);
+    author(&gate, "remove carol", "").ok();
+    apply(&gate).ok();
+    assert_eq!(names(&gate), ["alice"]);
+    // The only user of the web is gone, and the web stays closed.
+    change(&gate, "\"tcp/22\"", "\"tcp/80\"");
+    author(&gate, "add dora", &format!("--public-key {PUBLIC}")).ok();
+    apply(&gate).ok();
+    author(&gate, "remove dora", "").ok();
+    apply(&gate).ok();
+    let closed = |gate: &Gate| gate.run("check").out.contains("knocked: tcp/22, tcp/80");
+    assert!(closed(&gate));
+    gate.run(&format!(
+        "roster apply {} --unprotect",
+        gate.place("fleet.toml")
+    ))
+    .ok();
+    assert!(!closed(&gate));
+}
+
+pub(crate) fn bad_rosters_are_refused_with_reasons() {
+    let gate = trusting("");
+    apply(&gate).ok();
+    let [text, signatures] = ["fleet.toml", "fleet.toml.minisig"].map(|name| gate.text(name));
+    let restore = || {
+        gate.write("fleet.toml", &text);
+        gate.write("fleet.toml.minisig", &signatures);
+    };
+    gate.write("fleet.toml", &text[..text.len() - 1]);
+    assert_eq!(reason(&gate), "bad-signature", "cut short");
+    gate.write("fleet.toml", &format!("{text}\n"));
+    assert_eq!(reason(&gate), "bad-signature", "longer");
+    restore();
+    fs::remove_file(gate.path("fleet.toml.minisig")).unwrap();
+    assert_eq!(reason(&gate), "unsigned");
+    restore();
+    author(&gate, "remove carol", "").ok();
+    apply(&gate).ok();
+    let newer = ["fleet.toml", "fleet.toml.minisig"].map(|name| gate.text(name));
+    restore();
+    assert_eq!(reason(&gate), "older");
+    change(&gate, "[gate.\"gate.test\"]\n", "");
+    change(&gate, "\"gate.test\", ", "");
+    change(&gate, "version = 2", "version = 9");
+    author(&gate, "sign", "").ok();
+    assert_eq!(reason(&gate), "other-gate");
+    restore();
+    let until = text.lines().find(|line| line.starts_with("until")).unwrap();
+    change(&gate, until, "until = 2026-01-01T00:00:00Z");
+    change(&gate, "version = 2", "version = 9");
+    author(&gate, "sign", "").ok();
+    assert_eq!(reason(&gate), "expired");
+    restore();
+    change(&gate, "\"carol\"", "\"alice\"");
+    change(&gate, "version = 2", "version = 9");
+    author(&gate, "sign", "").ok();
+    assert_eq!(reason(&gate), "unusable", "alice is a local user");
+    restore();
+    let other = author(&gate, "sign", "").code;
+    assert_eq!(other, Some(0));
+    fs::rename(gate.path("sign.key"), gate.path("old.key")).unwrap();
+    let away = gate.place("away.toml");
+    let key = gate.place("sign.key");
+    run(
+        "exec \"$@\"",
+        &["roster", "init", "--roster", &away, "--signing-key", &key],
+    )
+    .ok();
+    fs::remove_file(gate.path("fleet.toml.minisig")).unwrap();
+    author(&gate, "sign", "").ok();
+    assert_eq!(reason(&gate), "untrusted");
+    File::options()
+        .write(true)
+        .open(gate.path("fleet.toml"))
+        .unwrap()
+        .set_len(100 << 20)
+        .unwrap();
+    assert_eq!(reason(&gate), "too-large");
+    // What was taken last is still there, and a roster that is good is taken.
+    assert_eq!(names(&gate), ["alice"]);
+    gate.write("fleet.toml", &newer[0]);
+    gate.write("fleet.toml.minisig", &newer[1]);
+    assert_eq!(
+        apply(&gate).ok().lines().count(),
+        1,
+        "confirmed, without a reload"
+    );
+    assert!(!gate.run("check").out.contains("a roster was refused"));
+}
+
+pub(crate) fn minisign_verifies_and_signs_rosters() {
+    let gate = trusting("");
+    let tool = |arguments: &[&str]| {
+        let mut command = Command::new("minisign");
+        let output = command
+            .current_dir(gate.path(""))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = author(&gate, "sign", "--json").json();
+    let key = said["public_key"].as_str().unwrap();
+    let said = tool(&["-V", "-m", "fleet.toml", "-P", key]);
+    assert!(
+        said.contains("Signature and comment signature verified"),
+        "{said}"
+    );
+    // A key of ours signs with the tool, and one of the tool's with ours.
+    for options in [&["-S"][..], &["-S", "-l"]] {
+        let sign = [
+            options,
+            &["-s", "sign.key", "-m", "fleet.toml", "-t", "by hand"],
+        ]
+        .concat();
+        tool(&sign);
+        let verify = format!("roster verify --roster {} --json", gate.place("fleet.toml"));
+        assert_eq!(gate.run(&verify).json()["roster"]["users"], 1);
+    }
+    tool(&["-G", "-W", "-f", "-s", "sign.key", "-p", "tool.pub"]);
+    author(&gate, "sign", "").ok();
+    // The second signature stands behind the first.
+    let both = gate.text("fleet.toml.minisig");
+    assert_eq!(both.lines().count(), 8, "{both}");
+    let second: Vec<&str> = both.lines().skip(4).collect();
+    gate.write("second.minisig", &(second.join("\n") + "\n"));
+    tool(&[
+        "-V",
+        "-m",
+        "fleet.toml",
+        "-x",
+        "second.minisig",
+        "-p",
+        "tool.pub",
+    ]);
+}
+
+pub(crate) fn secrets_are_sealed_for_their_gate() {
+    let gate = trusting("");
+    gate.write("dave.key", &(key_text(3) + "\n"));
+    let sealed = format!("--key-file {} --gate gate.test", gate.place("dave.key"));
+    let line = author(&gate, "add dave", &sealed).one_line(65);
+    says(&line, "…gate gate.test has no public key to seal for; …");
+    let public = postern_proto::PrivateKey::from_bytes([9; 32]).public();
+    let of =
+        |key: postern_proto::PublicKey| format!("[gate.\"gate.test\"]\npublic_key = \"{key}\"\n");
+    change(&gate, "[gate.\"gate.test\"]\n", &of(public));
+    author(&gate, "add dave", &sealed).ok();
+    assert!(!gate.text("fleet.toml").contains(&key_text(3)));
+    apply(&gate).ok();
+    assert_eq!(names(&gate), ["alice", "carol", "dave"]);
+    gate.write("gate.key", &(key_text(8) + "\n"));
+    says(
+        &gate.run("user list").one_line(78),
+        "…the secret of user dave is not sealed for this gate's private key; …",
+    );
+}

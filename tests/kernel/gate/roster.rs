@@ -1,0 +1,105 @@
+//! Users of a roster: they open like local ones, and what they have open ends when a newer roster has them no longer.
+
+use std::fs;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use postern_harness::traffic::serve_echo;
+use postern_harness::world::{key, seed};
+use postern_harness::{Family, GateConfig, SERVICE, World, echoes, wait_for, wait_until};
+use postern_proto::PrivateKey;
+use std::net::TcpListener;
+
+/// Another hidden service, which answers.
+const ECHO: u16 = 2200;
+
+/// A gate with a roster in force that has alice, and a local user.
+fn start(backend: &'static str) -> World {
+    // alice's profile is written with a config that has her.
+    let mut world = World::prepare(&GateConfig::new(backend));
+    let (gate_key, config) = (
+        PrivateKey::from_bytes(seed("the gate")),
+        GateConfig::empty(backend),
+    );
+    world.write(
+        "gate.key",
+        &format!("{}\n", STANDARD.encode(seed("the gate"))),
+    );
+    world.write("alice.key", &format!("{}\n", key("alice")));
+    let gate = format!("--gate=gate.test={}", gate_key.public());
+    let said = author(&world, &["init", &gate]);
+    let trust = said.lines().last().unwrap().trim();
+    let config = config
+        .member("local", "")
+        .gate("private_key = \"gate.key\"");
+    world.rewrite(&config.section(&format!("[roster]\n{trust}")));
+    let fleet = world.folder().join("fleet.toml");
+    let services = format!("[\"tcp/{SERVICE}\", \"tcp/{ECHO}\"]\nend_connections = true");
+    let text = fs::read_to_string(&fleet)
+        .unwrap()
+        .replace("[\"tcp/22\"]", &services);
+    fs::write(&fleet, text).unwrap();
+    let alice = world.folder().join("alice.key").display().to_string();
+    author(&world, &["add", "alice", "--key-file", &alice]);
+    apply(&world);
+    world.start_again();
+    world
+}
+
+/// Runs `posternd roster` on `fleet.toml`, signed with `sign.key`.
+fn author(world: &World, arguments: &[&str]) -> String {
+    let path = |name| world.folder().join(name).display().to_string();
+    let (file, key) = (path("fleet.toml"), path("sign.key"));
+    let options = ["--roster", &file, "--signing-key", &key];
+    let arguments = [&["roster"], arguments, &options].concat();
+    let ran = postern_harness::run(&world.gate, postern_harness::posternd(), &arguments);
+    assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+fn apply(world: &World) -> std::process::Output {
+    let file = world.folder().join("fleet.toml").display().to_string();
+    world
+        .daemon
+        .at_gate(&world.gate, &["roster", "apply", &file])
+}
+
+pub(crate) fn removed_roster_user_loses_everything(backend: &'static str) {
+    let world = start(backend);
+    serve_echo(world.gate.run(|| TcpListener::bind(("::", ECHO)).unwrap()));
+    let echo = format!("tcp/{ECHO}");
+    let options = ["-s", &echo, "-s", "tcp/2222", "--for", "10m", "--wait=20s"];
+    world.first.knock("alice", Family::V4, &options);
+    let mut session = world.first.connect(Family::V4, ECHO).unwrap();
+    assert!(echoes(&mut session));
+    world.first.expect_let_in(Family::V4);
+    let copy = ["fleet.toml", "fleet.toml.minisig"].map(|name| {
+        let path = world.folder().join(name);
+        (fs::read(&path).unwrap(), path)
+    });
+    author(&world, &["remove", "alice"]);
+    let done = apply(&world);
+    assert!(done.status.success(), "{done:?}");
+    world.wait_until_closed();
+    world.first.expect_both_shut_out();
+    wait_until("the session to end", || !echoes(&mut session));
+    world.daemon.wait_for_lines(2, &["the engine serves"]);
+    world.first.knock("alice", Family::V4, &[]);
+    world.daemon.wait_for_count("drop unknown-hint", 1);
+    world.expect_nothing_open();
+    // The roster of before is refused, and the metrics tell.
+    for (bytes, path) in copy {
+        fs::write(path, bytes).unwrap();
+    }
+    let refused = apply(&world);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("refused, older:"),
+        "{said}"
+    );
+    wait_for("the refusal in the metrics", || {
+        let metrics = world.at_gate(&["metrics"]);
+        let counted = metrics.contains("postern_roster_refused_total{reason=\"older\"} 1");
+        (counted && metrics.contains("postern_roster_version 3")).then_some(())
+    });
+}
