@@ -110,7 +110,7 @@ fn changed(change: &Change, state: &State, done: &str) -> Result<ExitCode, ExitE
         }
         _ => format!("signed by {}\n", signers.join(", ")),
     };
-    if let Some(key) = public.as_ref().filter(|_| roster.user.is_empty()) {
+    if let Some(key) = public.as_ref().filter(|_| done == "made") {
         text += &format!(
             "gates that trust this key have in their config:\n  [roster]\n  trust = [\"{key}\"]\n"
         );

@@ -51,7 +51,8 @@ const KINDS: &[(&str, &str)] = &[
     (r"[A-Za-z0-9+/]{160,}={0,2}", "<packet>"),
     (r"[A-Za-z0-9+/]{43}=", "<key of 44 letters>"),
     (r"\bRW[A-Za-z0-9+/]{54}", "<key of a signer>"),
-    (r"\b[0-9A-F]{16}\b", "<name of a signer>"),
+    (r"(signed by )[0-9A-F]{16}\b", "$1<name of a signer>"),
+    (r#"(?m)^(      ")[0-9A-F]{16}""#, "$1<name of a signer>\""),
     // the length of a packet is random
     (r#"("bytes": ?)\d{3}\b"#, "$1<bytes>"),
     (r"\b\d{3}( random-looking)? bytes\b", "<bytes>$1 bytes"),
