@@ -120,6 +120,9 @@ pub(crate) fn defaults_hold() {
             "[metrics]" => "[metrics]\nfile = \"/m.prom\"",
             "[firewall.command]" => "[firewall.command]\nopen = [\"/o\"]\nclose = [\"/c\"]",
             "[service.NAME]" => "[service.web]\nports = [\"tcp/80\"]",
+            "[roster]" => {
+                "[roster]\ntrust = [\"RWR461umz//2KQ9DlteZfIj08BJlVcxEdi0Z5fCgaKj6N9gotSYGr41L\"]"
+            }
             "[[user]]" => &user,
             "max_prefix" => &format!("{user}\n[user.max_prefix]"),
             "fwknop" => {
