@@ -148,14 +148,11 @@ impl Iptables {
         if changes.is_empty() {
             return Vec::new();
         }
-        let generation = &mut self.run.generation;
-        let before = generation.now();
         let results = table.apply(changes);
-        let after = generation.now();
         if results.iter().all(Result::is_ok) {
-            generation.advance(before, after, 1);
+            self.run.generation.advance_by_one();
         } else {
-            generation.set_verified(None);
+            self.run.generation.set_verified(None);
         }
         results
     }
@@ -344,7 +341,7 @@ impl FirewallDriver for Iptables {
     fn ignores_saved(&self) -> Result<(), FirewallError> {
         match self.live {
             Live::Always => Err(FirewallError::Unsupported(
-                "a file of iptables-save holds grants, and this kernel has no nf_tables to tell them from live ones"
+                "this kernel has no nf_tables: a file of iptables-save opens the grants that it holds, and each knock runs a program"
                     .to_owned(),
             )),
             Live::Kept(_) | Live::Installed(_) => Ok(()),

@@ -58,6 +58,15 @@ impl Generation {
         self.verified = generation;
     }
 
+    /// Postern itself made a transaction, and perhaps others did.
+    pub(super) fn advance_by_one(&mut self) {
+        let Some(verified) = self.verified else {
+            return;
+        };
+        let after = self.now();
+        self.verified = after.filter(|after| *after == verified.wrapping_add(1));
+    }
+
     /// Postern itself ran this many transactions between the two generations.
     pub(super) fn advance(&mut self, before: Option<u32>, after: Option<u32>, transactions: u32) {
         let expected = before
@@ -84,6 +93,11 @@ mod tests {
         assert!(generation.is_verified(Some(9)), "own changes");
         generation.advance(Some(9), Some(11), 1);
         assert!(!generation.is_verified(Some(11)), "a change during ours");
+        generation.set_verified(Some(6));
+        generation.advance_by_one();
+        assert!(generation.is_verified(Some(7)), "own change");
+        generation.advance_by_one();
+        assert!(!generation.is_verified(Some(7)), "a change of others");
         generation.set_verified(Some(12));
         generation.advance(Some(13), Some(14), 1);
         assert!(!generation.is_verified(Some(14)), "a change before ours");
