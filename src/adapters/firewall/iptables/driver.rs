@@ -292,11 +292,12 @@ impl FirewallDriver for Iptables {
         if self.protection.as_ref().is_some_and(is_stale) {
             return Ok(false);
         }
+        // Always, because it also takes the events that wait.
+        let mut is_whole = self.live.table().map_or(Ok(true), LiveTable::is_intact)?;
         let generation = self.run.generation.now();
-        if self.run.generation.is_verified(generation) {
+        if is_whole && self.run.generation.is_verified(generation) {
             return Ok(true);
         }
-        let mut is_whole = self.live.table().map_or(Ok(true), LiveTable::is_intact)?;
         is_whole = is_whole && self.v4.verify(&mut self.run)?;
         if let Some(v6) = &mut self.v6 {
             is_whole = is_whole && v6.verify(&mut self.run)?;
