@@ -24,12 +24,15 @@ pub(super) struct Arguments {
     #[arg(
         long,
         global = true,
-        env = "POSTERN_CONFIG",
+        env = CONFIG_VARIABLE,
         hide_env_values = true,
         value_name = "FILE"
     )]
     pub(super) config: Option<PathBuf>,
 }
+
+/// Where the config is, unless an argument says it.
+pub(super) const CONFIG_VARIABLE: &str = "POSTERN_CONFIG";
 
 const AFTER: &str = "\
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 the port did not open in time, 66 file missing,
@@ -61,7 +64,7 @@ pub(super) enum Command {
     OpenPacket(Deferred<OpenPacket>),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Knock {
     #[command(flatten)]
     pub(super) request: RequestArguments,
@@ -182,7 +185,7 @@ pub(super) struct Profiles {
 }
 
 /// Which gate, what to ask for, and which host to reach.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct RequestArguments {
     #[command(flatten)]
     pub(super) gate: Gate,
@@ -194,7 +197,7 @@ pub(super) struct RequestArguments {
 }
 
 /// Which gate, and with which key. These arguments take precedence over the profile.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Gate {
     /// Use this profile of the config; not needed with --gate
     #[arg(value_name = "PROFILE", required_unless_present = "gate")]
@@ -224,7 +227,7 @@ pub(super) struct NamedGate {
 }
 
 /// What to ask for, and over which families.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct RequestOptions {
     /// Request a service: tcp/22, udp/5000-5010, icmp, or a service that the gate defines; repeatable
     #[arg(short, long = "service", value_name = "SERVICE")]
@@ -243,7 +246,7 @@ pub(super) struct RequestOptions {
     pub(super) time_offset: Option<TimeOffset>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct GrantLength {
     /// Open for this time, such as 30s or 10m [default: as the profile says, or the gate's default]
     #[arg(long = "for", value_name = "TIME", value_parser = profile::duration)]
@@ -261,7 +264,7 @@ pub(super) struct WaitLimit {
 }
 
 /// What to do with a knock.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Output {
     /// Write each packet as a line of base64, fwknop's as it is, or each hit of a sequence as HOST PORT, and send nothing
     #[arg(long, conflicts_with = "dry_run")]

@@ -14,6 +14,7 @@ mod keygen;
 mod knock;
 mod open_packet;
 mod output;
+mod plain;
 mod plan;
 mod profiles;
 mod program;

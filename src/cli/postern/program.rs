@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use super::arguments::{Arguments, Command};
+use super::arguments::{Arguments, CONFIG_VARIABLE, Command};
 use super::output::{note, say};
-use super::{connect, enroll, keep, keygen, knock, open_packet, profiles, run};
+use super::{connect, enroll, keep, keygen, knock, open_packet, plain, profiles, run};
 use crate::cli::deferred::{Deferred, whole};
 use crate::cli::usage;
 use crate::model::exit::{ExitError, USAGE};
@@ -29,15 +29,19 @@ pub(crate) fn run_as(arguments: impl IntoIterator<Item = OsString>) -> ExitCode 
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         note(&format!("a core file may show keys: {error}"));
     }
-    let name = OsString::from("postern");
-    dispatch([name].into_iter().chain(arguments)).unwrap_or_else(|error| {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    dispatch(arguments).unwrap_or_else(|error| {
         note(&error.message);
         ExitCode::from(error.code)
     })
 }
 
-fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, ExitError> {
-    let arguments = match Arguments::try_parse_from(arguments) {
+fn dispatch(arguments: Vec<OsString>) -> Result<ExitCode, ExitError> {
+    let parsed = match plain::knock(&arguments, std::env::var_os(CONFIG_VARIABLE)) {
+        Some(arguments) => Ok(arguments),
+        None => Arguments::try_parse_from([OsString::from("postern")].into_iter().chain(arguments)),
+    };
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => {
             return Err(ExitError::new(USAGE, usage::line(&error, "postern")));
