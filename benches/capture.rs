@@ -23,6 +23,7 @@ use postern::adapters::capture::hint_filter::{HintFilter, Hints};
 use postern::adapters::capture::packet::{self, CapturedInterface, PacketCapture};
 use postern::adapters::capture::{Capture, Caught};
 use postern::core::gate::HintTable;
+use postern::model::datagram::Datagram;
 use postern_proto::{GateName, KeyMaterial, SharedKey, Step, UserKeys};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -100,11 +101,11 @@ fn measure(gate: &Namespace, peer: &Namespace, with_hints: bool, flood: Duration
         let mut capture = PacketCapture::new(socket, interface, vec![PORT]).unwrap();
         thread::spawn(move || {
             let _hints = hints;
-            let (mut to_user, mut known) = (0, 0);
+            let (mut to_user, mut known, mut datagram) = (0, 0, Datagram::empty());
             starts.wait();
             let before = clock_gettime(ClockId::ThreadCPUTime);
             while !is_over.load(Ordering::Relaxed) {
-                if let Caught::Datagram(datagram) = capture.next().unwrap() {
+                if let Caught::Datagram = capture.next(&mut datagram).unwrap() {
                     to_user += 1;
                     known += u64::from(datagram.payload().starts_with(&hint));
                 }

@@ -132,9 +132,25 @@ impl Link {
         &self,
         buffer: &mut [u8],
     ) -> io::Result<(Received, Vec<OwnedFd>)> {
+        self.receive_descriptors_with(buffer, RecvFlags::empty())
+    }
+
+    pub(crate) fn try_receive_descriptors(
+        &self,
+        buffer: &mut [u8],
+    ) -> io::Result<(Received, Vec<OwnedFd>)> {
+        self.receive_descriptors_with(buffer, RecvFlags::DONTWAIT)
+    }
+
+    fn receive_descriptors_with(
+        &self,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> io::Result<(Received, Vec<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = self.receive_with(buffer, RecvFlags::CMSG_CLOEXEC, &mut ancillary)?;
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        let received = self.receive_with(buffer, flags, &mut ancillary)?;
         let rights = ancillary.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
             _ => None,

@@ -1,6 +1,6 @@
 //! A captured UDP datagram. Fixed size, so that the packet path allocates nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The longest packet of fwknop. A knock has at most 516 bytes.
 pub const PACKET_MAX: usize = postern_fwknop::limits::PAYLOAD_MAX;
@@ -20,17 +20,32 @@ pub struct Datagram {
 impl Datagram {
     /// Copies the first [`PAYLOAD_MAX`] bytes of `payload`.
     pub fn new(source: IpAddr, destination: IpAddr, port: u16, payload: &[u8]) -> Self {
-        let len = payload.len().min(PAYLOAD_MAX);
-        let mut kept = [0; PAYLOAD_MAX];
-        if let (Some(to), Some(from)) = (kept.get_mut(..len), payload.get(..len)) {
-            to.copy_from_slice(from);
-        }
+        let mut datagram = Self::empty();
+        datagram.replace(source, destination, port, payload);
+        datagram
+    }
+
+    /// Room for a datagram that comes later.
+    pub fn empty() -> Self {
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Self {
-            source: source.to_canonical(),
-            destination: destination.to_canonical(),
-            port,
-            len,
-            payload: kept,
+            source: nowhere,
+            destination: nowhere,
+            port: 0,
+            len: 0,
+            payload: [0; PAYLOAD_MAX],
+        }
+    }
+
+    /// Puts another datagram here, as [`Self::new`] does. In a flood, to make and to move new ones would cost as much as their macs.
+    pub fn replace(&mut self, source: IpAddr, destination: IpAddr, port: u16, payload: &[u8]) {
+        self.source = source.to_canonical();
+        self.destination = destination.to_canonical();
+        self.port = port;
+        self.len = payload.len().min(PAYLOAD_MAX);
+        let to = self.payload.get_mut(..self.len);
+        if let (Some(to), Some(from)) = (to, payload.get(..self.len)) {
+            to.copy_from_slice(from);
         }
     }
 

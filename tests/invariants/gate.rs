@@ -3,12 +3,16 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::slice;
 use std::time::Duration;
 
 use allocation_counter::measure;
 use postern::adapters::config::bundle::{Bundle, BundleFile};
+use postern::adapters::store::ReplayStore;
+use postern::adapters::store::memory::MemoryStore;
 use postern::core::gate::{Gate, HintTable, User};
 use postern::core::order::Order;
+use postern::daemon::engine::commit;
 use postern::daemon::engine::core::Core;
 use postern::model::datagram::Datagram;
 use postern::model::mark::StoredMarks;
@@ -168,19 +172,22 @@ fn a_replay_costs_no_more_than_a_mac() {
 #[test]
 fn invariant_3_no_order_without_a_durable_mark() {
     let mut core = core(StoredMarks::default());
-    let durable = core.datagram(NOW, &datagram(&knock(1))).unwrap();
-    let lost = core.datagram(NOW, &datagram(&knock(2))).unwrap();
-    assert_eq!(core.stored(lost.ticket + 1, Ok(())), None, "another ticket");
-    assert_eq!(core.stored(lost.ticket, Err("the disk is gone")), None);
-    assert_eq!(core.stored(lost.ticket, Ok(())), None, "nor later");
-    assert!(matches!(
-        core.stored(durable.ticket, Ok(())),
-        Some(Order::Open { .. })
-    ));
+    let mut store = MemoryStore::default();
+    let [mut durable, mut lost] =
+        [1, 2].map(|nonce| core.datagram(NOW, &datagram(&knock(nonce))).unwrap());
+    assert_eq!(lost.take_order(), None, "not written yet");
+    store.with(|disk| disk.failing = Some("the disk is gone".to_owned()));
+    assert!(commit::write(slice::from_mut(&mut lost), &mut store).is_err());
+    core.stored(lost.ticket, Err("the disk is gone"));
+    assert_eq!(lost.take_order(), None);
+    store.with(|disk| disk.failing = None);
+    commit::write(slice::from_mut(&mut durable), &mut store).unwrap();
+    assert!(matches!(durable.take_order(), Some(Order::Open { .. })));
+    assert_eq!(durable.take_order(), None, "one mark, one order");
     assert_eq!(
-        core.stored(durable.ticket, Ok(())),
-        None,
-        "one mark, one order"
+        store.load().unwrap().marks,
+        durable.change.marks,
+        "the lost one is not stored"
     );
     assert_eq!(
         durable.change.marks[0].mark.0,

@@ -1,6 +1,7 @@
 //! Disk, monitor or firewall fail: nothing opens, and the failure is reported (proto/README.md section 6, steps 11 and 12).
 
 use postern::core::order::Report;
+use postern::daemon::engine::commit;
 use postern::model::datagram::Datagram;
 use postern::model::reason::{Drop, Reason, Rule};
 
@@ -134,8 +135,10 @@ fn an_order_that_cannot_be_sent_counts_as_failed() {
     let knock = Knock::of("alice").sealed(world.now);
     let (source, gate) = (address(HOME), address("198.51.100.1"));
     let datagram = Datagram::new(source, gate, 62201, knock.as_bytes());
-    let commit = world.core.datagram(world.now, &datagram).unwrap();
-    let order = world.core.stored(commit.ticket, Ok(())).unwrap();
+    let mut commit = world.core.datagram(world.now, &datagram).unwrap();
+    commit::write(std::slice::from_mut(&mut commit), &mut world.store).unwrap();
+    world.core.stored(commit.ticket, Ok(()));
+    let order = commit.take_order().unwrap();
     assert!(!world.core.is_idle());
     world.core.order_failed(&order, "the monitor is gone");
     assert_eq!(world.count(Reason::Refuse(Rule::Firewall)), 1);

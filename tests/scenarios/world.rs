@@ -16,7 +16,8 @@ use postern::adapters::store::memory::MemoryStore;
 use postern::admin::explain::{self, Account, Explainer};
 use postern::core::gate::{Gate, HintTable};
 use postern::core::order::{self, Order, Report};
-use postern::daemon::engine::core::{Commit, Core};
+use postern::daemon::engine::commit::{self, Commit};
+use postern::daemon::engine::core::Core;
 use postern::daemon::monitor::executor::Executor;
 use postern::model::counters::ReasonCounters;
 use postern::model::datagram::Datagram;
@@ -189,12 +190,12 @@ impl World {
                 self.waiting.push(commit);
                 Vec::new()
             }
-            Some(commit) => self.commit(&commit),
+            Some(commit) => self.commit(commit),
             None => Vec::new(),
         };
         // What is refused is stored at once, or with what comes next.
         if let Some(commit) = self.core.refused(self.now) {
-            assert!(self.commit(&commit).is_empty());
+            assert!(self.commit(commit).is_empty());
         }
         let outcome = self.outcome(&before, reports);
         assert!(
@@ -231,7 +232,7 @@ impl World {
         let mut waiting = VecDeque::from(std::mem::take(&mut self.waiting));
         let mut reports = Vec::new();
         while let Some(commit) = waiting.pop_front() {
-            reports.extend(self.commit(&commit));
+            reports.extend(self.commit(commit));
             waiting.extend(self.core.next_commit());
         }
         self.outcome(&before, reports)
@@ -308,15 +309,12 @@ impl World {
     }
 
     /// Steps 11 and 12, with the bytes that pass between the processes.
-    fn commit(&mut self, commit: &Commit) -> Vec<Report> {
-        let stored = self
-            .store
-            .write(&commit.change)
-            .map_err(|error| error.to_string());
-        let Some(order) = self.core.stored(
-            commit.ticket,
-            stored.as_ref().copied().map_err(String::as_str),
-        ) else {
+    fn commit(&mut self, mut commit: Commit) -> Vec<Report> {
+        let written = commit::write(std::slice::from_mut(&mut commit), &mut self.store);
+        let written = written.map_err(|error| error.to_string());
+        let result = written.as_ref().copied().map_err(String::as_str);
+        self.core.stored(commit.ticket, result);
+        let Some(order) = commit.take_order() else {
             return Vec::new();
         };
         let order: Order = order::decode(&order::encode(&order).unwrap()).unwrap();

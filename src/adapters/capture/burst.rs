@@ -38,10 +38,6 @@ impl<const LENGTH: usize> Burst<LENGTH> {
         self.next >= self.count
     }
 
-    pub(super) fn was_full(&self) -> bool {
-        self.count == PACKETS_MAX
-    }
-
     /// Takes the waiting packets and returns their number.
     pub(super) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         (self.next, self.count) = (0, 0);

@@ -18,6 +18,12 @@ const FRAGMENT: u16 = 0x3fff;
 /// Bytes beyond the length in the IP header, such as an Ethernet frame's padding, do not count. IPv6 extension headers
 /// are not followed.
 pub fn parse(ip_packet: &[u8], ports: &[u16]) -> Option<Datagram> {
+    let mut datagram = Datagram::empty();
+    parse_into(ip_packet, ports, &mut datagram).map(|()| datagram)
+}
+
+/// The same, into a datagram that is there.
+pub fn parse_into(ip_packet: &[u8], ports: &[u16], datagram: &mut Datagram) -> Option<()> {
     let (source, destination, segment) = match ip_packet.first()? >> 4 {
         4 => ipv4(ip_packet)?,
         6 => ipv6(ip_packet)?,
@@ -29,7 +35,7 @@ pub fn parse(ip_packet: &[u8], ports: &[u16]) -> Option<Datagram> {
     let payload = segment.get(UDP_HEADER..usize::from(len))?;
     ports
         .contains(&port)
-        .then(|| Datagram::new(source, destination, port, payload))
+        .then(|| datagram.replace(source, destination, port, payload))
 }
 
 type Addressed<'a> = (IpAddr, IpAddr, &'a [u8]);

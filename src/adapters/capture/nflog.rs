@@ -4,33 +4,26 @@
 //! engines share the socket one after the other.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::thread::sleep;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::burst::Burst;
 use super::drops::Drops;
 use super::packet::CapturedInterface;
+use super::pause::Pause;
 use super::{Capture, Caught, frame, hit_frame};
 use crate::adapters::netlink::nflog;
+use crate::model::datagram::Datagram;
 use crate::model::sensor::KNOCK_COPIED;
 
 /// The kernel's buffer: thousands of knocks.
 const RECEIVE_BUFFER: usize = 32 << 20;
-const WAIT: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
 /// Pause after an error, so that a lasting error does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Errors in a row after which the capture stops.
 const FAILURES_MAX: u32 = 50;
-/// Packets at once that count as a flood. Then a pause saves time, because waking a thread costs more than a packet.
-const FLOOD: usize = 4;
-const FLOOD_PAUSE: Duration = Duration::from_micros(100);
 const LENGTH_MAX: usize = KNOCK_COPIED as usize + nflog::ENVELOPE;
 
 /// Binds the group.
@@ -48,7 +41,7 @@ pub struct NflogCapture {
     interfaces: Vec<CapturedInterface>,
     ports: Vec<u16>,
     burst: Burst<LENGTH_MAX>,
-    is_flooded: bool,
+    pause: Pause,
     failures: u32,
 }
 
@@ -60,7 +53,7 @@ impl NflogCapture {
             interfaces,
             ports,
             burst: Burst::new(),
-            is_flooded: false,
+            pause: Pause::default(),
             failures: 0,
         }
     }
@@ -74,7 +67,7 @@ impl NflogCapture {
                 if self.failures >= FAILURES_MAX {
                     return Err(error);
                 }
-                sleep(PAUSE);
+                self.pause.begin(PAUSE);
             }
         }
         Ok(Caught::Nothing)
@@ -82,26 +75,21 @@ impl NflogCapture {
 }
 
 impl Capture for NflogCapture {
-    fn next(&mut self) -> io::Result<Caught> {
-        if let Some(datagram) = self.burst.next() {
-            return Ok(caught(datagram, &self.interfaces, &self.ports));
-        }
-        if self.is_flooded {
-            sleep(FLOOD_PAUSE);
-        } else {
-            match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&WAIT)) {
-                Ok(0) => self.failures = 0,
-                Ok(_) => {}
-                Err(error) => return self.failed(error.into()),
+    fn take(&mut self, datagram: &mut Datagram) -> io::Result<Caught> {
+        if self.burst.is_over() && self.pause.is_over() {
+            match self.burst.fill(self.socket.as_fd()) {
+                Ok(_) => self.failures = 0,
+                Err(error) => return self.failed(error),
             }
         }
-        let filled = self.burst.fill(self.socket.as_fd());
-        self.is_flooded = matches!(filled, Ok(FLOOD..));
-        filled.map_or_else(|error| self.failed(error), |_| Ok(Caught::Nothing))
+        let message = self.burst.next();
+        Ok(message.map_or(Caught::Nothing, |message| {
+            caught(message, &self.interfaces, &self.ports, datagram)
+        }))
     }
 
-    fn waits(&self) -> bool {
-        self.burst.is_over()
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.pause.is_over().then(|| self.socket.as_fd())
     }
 
     fn holds(&self) -> bool {
@@ -113,9 +101,14 @@ impl Capture for NflogCapture {
     }
 }
 
-/// Each datagram of the kernel has one packet.
-fn caught(datagram: &[u8], interfaces: &[CapturedInterface], ports: &[u16]) -> Caught {
-    let packet = nflog::packets(datagram).next();
+/// Each message of the kernel has one packet.
+fn caught(
+    message: &[u8],
+    interfaces: &[CapturedInterface],
+    ports: &[u16],
+    datagram: &mut Datagram,
+) -> Caught {
+    let packet = nflog::packets(message).next();
     let is_wanted = |index: u32| {
         let mut named = interfaces.iter().map(CapturedInterface::index);
         interfaces.is_empty() || (index != 0 && named.any(|one| one == index))
@@ -123,7 +116,7 @@ fn caught(datagram: &[u8], interfaces: &[CapturedInterface], ports: &[u16]) -> C
     let Some(packet) = packet.filter(|packet| is_wanted(packet.interface)) else {
         return Caught::Nothing;
     };
-    let knock = frame::parse(packet.bytes, ports).map(Caught::Datagram);
+    let knock = frame::parse_into(packet.bytes, ports, datagram).map(|()| Caught::Datagram);
     let hit = || hit_frame::parse(packet.bytes).map(Caught::Hit);
     knock.or_else(hit).unwrap_or(Caught::Nothing)
 }
@@ -164,17 +157,19 @@ mod tests {
         let missing = [CapturedInterface::new("eth0".to_owned(), 0)];
         for ipv6 in [false, true] {
             let [knock, hit] = [62201, 9000].map(|port| udp(ipv6, port, &[7; 200]));
-            let said = |index, packet: &[u8], interfaces: &[CapturedInterface]| {
-                caught(&datagram(index, packet), interfaces, &[62201])
+            let mut found = Datagram::empty();
+            let mut said = |index, packet: &[u8], interfaces: &[CapturedInterface]| {
+                let caught = caught(&datagram(index, packet), interfaces, &[62201], &mut found);
+                (caught, found.payload().to_vec())
             };
             for interfaces in [&named[..], &[]] {
                 let found = said(7, &knock, interfaces);
-                assert!(matches!(found, Caught::Datagram(knock) if knock.payload() == [7; 200]));
+                assert!(matches!(found, (Caught::Datagram, knock) if knock == [7; 200]));
                 let found = said(7, &hit, interfaces);
-                assert!(matches!(found, Caught::Hit(hit) if hit.port == 9000));
+                assert!(matches!(found, (Caught::Hit(hit), _) if hit.port == 9000));
             }
-            assert!(matches!(said(8, &knock, &named), Caught::Nothing));
-            assert!(matches!(said(0, &knock, &missing), Caught::Nothing));
+            assert!(matches!(said(8, &knock, &named), (Caught::Nothing, _)));
+            assert!(matches!(said(0, &knock, &missing), (Caught::Nothing, _)));
         }
     }
 
@@ -185,9 +180,10 @@ mod tests {
             packet in prop::collection::vec(any::<u8>(), 0..80),
             cut in 0_usize..200,
         ) {
-            let _ = caught(&datagram, &[], &[62201]);
+            let found = &mut Datagram::empty();
+            let _ = caught(&datagram, &[], &[62201], found);
             let whole = super::tests::datagram(7, &packet);
-            let _ = caught(whole.get(..cut).unwrap_or(&whole), &[], &[62201]);
+            let _ = caught(whole.get(..cut).unwrap_or(&whole), &[], &[62201], found);
         }
     }
 }

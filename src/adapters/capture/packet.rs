@@ -1,38 +1,30 @@
 //! Passive capture on a packet socket that the monitor opened and filtered.
 //!
-//! pnet waits for a packet; further packets are then taken in one call. Opening needs privilege. `PacketCapture` binds
-//! and reads without it. Its system calls are poll, recvfrom, recvmmsg, bind, getsockopt, fcntl, close and nanosleep. It
-//! must not spin: every path without a packet waits or pauses.
+//! pnet binds the socket; packets are taken many in one call. Opening needs privilege. `PacketCapture` binds and reads without it.
+//! Its system calls are recvmmsg, bind, getsockopt, fcntl and close. Its owner must not spin: without a packet the socket is not
+//! readable, or there is nothing to poll.
 
 use std::io;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::sleep;
-use std::time::Duration;
 
-use pnet::datalink::{Channel, ChannelType, Config, DataLinkReceiver, NetworkInterface};
+use pnet::datalink::{Channel, ChannelType, Config, NetworkInterface};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, socket_error};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::burst::Burst;
 use super::drops::Drops;
-use super::{Capture, Caught, filter, frame, hit_filter, hit_frame};
+use super::pause::Pause;
+use super::{Capture, Caught, WAIT, filter, frame, hit_filter, hit_frame};
+use crate::model::datagram::Datagram;
 use crate::model::sequence_ports::SequencePorts;
 
 /// The kernel's buffer: about forty thousand knocks, a tenth of a second of a flood.
 const RECEIVE_BUFFER: usize = 32 << 20;
-/// Longest wait for a packet, and the pause between attempts to bind a missing interface.
-const WAIT: Duration = Duration::from_secs(1);
-/// Packets since the last wait that count as a flood. Then a pause saves time, because waking a thread costs more than a
-/// packet.
-const FLOOD: usize = 4;
-/// The pause in a flood, about fifty packets. The system makes it about twice as long.
-const FLOOD_PAUSE: Duration = Duration::from_micros(100);
 /// Errors in a row after which a capture on every interface stops.
 const FAILURES_MAX: u32 = 10;
-const READ_BUFFER: usize = 65_536;
 // linux/if_ether.h, and IEEE 802's number for local experiments
 const ETH_P_ALL: u16 = 0x0003;
 const NO_TRAFFIC: u16 = 0x88b5;
@@ -102,19 +94,15 @@ pub struct PacketCapture {
     wanted: Wanted,
     state: State,
     burst: Burst<{ filter::SNAP as usize }>,
-    since_wait: usize,
+    pause: Pause,
     failures: u32,
 }
 
 enum State {
-    Listening(BoundSocket),
+    /// On the interface with this index.
+    Listening(u32),
     /// With the reason until it is reported.
     Lost(Option<io::Error>),
-}
-
-struct BoundSocket {
-    receiver: Box<dyn DataLinkReceiver>,
-    index: u32,
 }
 
 impl PacketCapture {
@@ -138,7 +126,7 @@ impl PacketCapture {
         wanted: Wanted,
     ) -> io::Result<Self> {
         let state = match bind(&socket, interface.as_ref()) {
-            Ok(bound) => State::Listening(bound),
+            Ok(index) => State::Listening(index),
             Err(error) if interface.is_some() && is_missing(&error) => State::Lost(Some(error)),
             Err(error) => return Err(error),
         };
@@ -148,21 +136,21 @@ impl PacketCapture {
             wanted,
             state,
             burst: Burst::new(),
-            since_wait: 0,
+            pause: Pause::default(),
             failures: 0,
         })
     }
 
     /// Releases the bound interface if another one is to be captured, or none.
     fn released(&mut self) -> Option<Caught> {
-        let (Some(interface), State::Listening(bound)) = (&self.interface, &self.state) else {
+        let (Some(interface), State::Listening(index)) = (&self.interface, &self.state) else {
             return None;
         };
-        if interface.index() == bound.index {
+        if interface.index() == *index {
             return None;
         }
         // the old interface may exist under another name, and its packets would wait in the socket
-        let _ = receiver(&self.socket, bound.index, NO_TRAFFIC);
+        let _ = bind_to(&self.socket, *index, NO_TRAFFIC);
         Some(self.lost(Errno::NODEV.into()))
     }
 
@@ -176,12 +164,13 @@ impl PacketCapture {
         if self.failures >= FAILURES_MAX {
             return Err(error);
         }
-        sleep(WAIT);
+        self.pause.begin(WAIT);
         Ok(Caught::Nothing)
     }
 
     fn lost(&mut self, why: io::Error) -> Caught {
         self.state = State::Lost(None);
+        self.pause.begin(WAIT);
         Caught::Lost {
             interface: self.interface_name(),
             why: why.to_string(),
@@ -194,66 +183,66 @@ impl PacketCapture {
     }
 
     fn bind_again(&mut self) -> Caught {
-        sleep(WAIT);
         match bind(&self.socket, self.interface.as_ref()) {
-            Ok(bound) => {
-                self.state = State::Listening(bound);
+            Ok(index) => {
+                self.state = State::Listening(index);
                 Caught::Back {
                     interface: self.interface_name(),
                 }
             }
-            Err(_) => Caught::Nothing,
+            Err(_) => {
+                self.pause.begin(WAIT);
+                Caught::Nothing
+            }
         }
     }
 }
 
 impl Capture for PacketCapture {
-    fn next(&mut self) -> io::Result<Caught> {
-        if self.burst.is_over() && (self.burst.was_full() || self.since_wait >= FLOOD) {
-            if !self.burst.was_full() {
-                self.since_wait = 0;
-                sleep(FLOOD_PAUSE);
-            }
-            self.since_wait += self.burst.fill(self.socket.as_fd()).unwrap_or_default();
-            if self.burst.is_over() {
-                // the next call waits, so the caller may first handle what came
-                return Ok(Caught::Nothing);
-            }
-        }
+    fn take(&mut self, datagram: &mut Datagram) -> io::Result<Caught> {
         if let Some(packet) = self.burst.next() {
-            return Ok(caught(packet, &self.wanted));
+            return Ok(caught(packet, &self.wanted, datagram));
         }
         if let Some(lost) = self.released() {
             return Ok(lost);
         }
-        let error = match &mut self.state {
-            State::Lost(unreported) => match unreported.take() {
-                Some(why) => return Ok(self.lost(why)),
-                None => return Ok(self.bind_again()),
-            },
-            State::Listening(bound) => match bound.receiver.next() {
-                Ok(packet) => {
-                    self.failures = 0;
-                    // An error counts as none: the next wait reports it.
-                    let filled = self.burst.fill(self.socket.as_fd());
-                    self.since_wait = filled.unwrap_or_default();
-                    return Ok(caught(packet, &self.wanted));
-                }
-                Err(error) => error,
-            },
-        };
-        match error.kind() {
-            io::ErrorKind::TimedOut => {
+        if let State::Lost(unreported) = &mut self.state
+            && let Some(why) = unreported.take()
+        {
+            return Ok(self.lost(why));
+        }
+        if !self.pause.is_over() {
+            return Ok(Caught::Nothing);
+        }
+        if let State::Lost(_) = self.state {
+            return Ok(self.bind_again());
+        }
+        match self.burst.fill(self.socket.as_fd()) {
+            Ok(_) => {
                 self.failures = 0;
-                Ok(Caught::Nothing)
+                let packet = self.burst.next();
+                Ok(packet.map_or(Caught::Nothing, |packet| {
+                    caught(packet, &self.wanted, datagram)
+                }))
             }
-            io::ErrorKind::Interrupted => Ok(Caught::Nothing),
-            _ => self.failed(error),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.failures = 0;
+                    Ok(Caught::Nothing)
+                }
+                io::ErrorKind::Interrupted => Ok(Caught::Nothing),
+                _ => self.failed(error),
+            },
         }
     }
 
-    fn waits(&self) -> bool {
-        self.burst.is_over() && !self.burst.was_full()
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        let listens = matches!(self.state, State::Listening(_)) && self.pause.is_over();
+        listens.then(|| self.socket.as_fd())
+    }
+
+    fn holds(&self) -> bool {
+        !self.burst.is_over()
     }
 
     fn drops(&self) -> Option<Drops> {
@@ -261,21 +250,19 @@ impl Capture for PacketCapture {
     }
 }
 
-fn caught(packet: &[u8], wanted: &Wanted) -> Caught {
+fn caught(packet: &[u8], wanted: &Wanted, datagram: &mut Datagram) -> Caught {
     match wanted {
-        Wanted::Knocks(ports) => {
-            frame::parse(packet, ports).map_or(Caught::Nothing, Caught::Datagram)
-        }
+        Wanted::Knocks(ports) => frame::parse_into(packet, ports, datagram)
+            .map_or(Caught::Nothing, |()| Caught::Datagram),
         Wanted::Hits => hit_frame::parse(packet).map_or(Caught::Nothing, Caught::Hit),
     }
 }
 
-fn bind(socket: &OwnedFd, interface: Option<&CapturedInterface>) -> io::Result<BoundSocket> {
+/// Returns the index of the bound interface; 0 is every interface.
+fn bind(socket: &OwnedFd, interface: Option<&CapturedInterface>) -> io::Result<u32> {
     let Some(interface) = interface else {
-        return Ok(BoundSocket {
-            receiver: receiver(socket, 0, ETH_P_ALL)?,
-            index: 0,
-        });
+        bind_to(socket, 0, ETH_P_ALL)?;
+        return Ok(0);
     };
     let index = interface.index();
     if index == 0 {
@@ -285,15 +272,15 @@ fn bind(socket: &OwnedFd, interface: Option<&CapturedInterface>) -> io::Result<B
     let _ = pending_error(socket);
     // to bind again for the same device and protocol does nothing; after another protocol, the kernel checks the device
     // and leaves ENETDOWN on the socket if it is down
-    drop(receiver(socket, index, NO_TRAFFIC)?);
+    bind_to(socket, index, NO_TRAFFIC)?;
     let _ = pending_error(socket);
-    let receiver = receiver(socket, index, ETH_P_ALL)?;
+    bind_to(socket, index, ETH_P_ALL)?;
     pending_error(socket)?;
-    Ok(BoundSocket { receiver, index })
+    Ok(index)
 }
 
-/// A pnet receiver on a duplicate of the socket. pnet closes the duplicate when dropped, and if it fails to bind.
-fn receiver(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<Box<dyn DataLinkReceiver>> {
+/// pnet binds a duplicate, and closes it.
+fn bind_to(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
     let duplicate = socket.try_clone()?.into_raw_fd();
     // pnet uses only the index; 0 is every interface
     let interface = NetworkInterface {
@@ -308,14 +295,13 @@ fn receiver(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<Box<dyn D
         socket_fd: Some(duplicate),
         promiscuous: false,
         channel_type: ChannelType::Layer3(protocol),
-        read_buffer_size: READ_BUFFER,
+        read_buffer_size: 0,
         write_buffer_size: 0,
-        read_timeout: Some(WAIT),
         ..Config::default()
     };
     match pnet::datalink::channel(&interface, config)? {
-        // the sender is dropped: nothing is ever sent (invariant 9)
-        Channel::Ethernet(_sender, receiver) => Ok(receiver),
+        // both ends are dropped: nothing is ever sent (invariant 9)
+        Channel::Ethernet(_sender, _receiver) => Ok(()),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }

@@ -4,22 +4,17 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
-use std::thread::sleep;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::drops::Drops;
+use super::pause::Pause;
 use super::{Capture, Caught};
 use crate::model::datagram::{Datagram, PAYLOAD_MAX};
 
-const WAIT: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
 /// Pause after an error, so that a lasting error does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Errors in a row after which the capture stops.
@@ -61,6 +56,8 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 pub struct UdpCapture {
     socket: UdpSocket,
     port: u16,
+    holds: bool,
+    pause: Pause,
     failures: u32,
 }
 
@@ -70,6 +67,8 @@ impl UdpCapture {
         Self {
             socket: socket.into(),
             port,
+            holds: false,
+            pause: Pause::default(),
             failures: 0,
         }
     }
@@ -78,19 +77,19 @@ impl UdpCapture {
     /// itself stops the capture.
     fn failed(&mut self, error: io::Error) -> io::Result<Caught> {
         match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => self.failures = 0,
+            ErrorKind::WouldBlock => self.failures = 0,
             ErrorKind::Interrupted => {}
             ErrorKind::ConnectionRefused
             | ErrorKind::ConnectionReset
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable
-            | ErrorKind::NetworkDown => sleep(PAUSE),
+            | ErrorKind::NetworkDown => self.pause.begin(PAUSE),
             _ => {
                 self.failures += 1;
                 if self.failures >= FAILURES_MAX {
                     return Err(error);
                 }
-                sleep(PAUSE);
+                self.pause.begin(PAUSE);
             }
         }
         Ok(Caught::Nothing)
@@ -98,18 +97,16 @@ impl UdpCapture {
 }
 
 impl Capture for UdpCapture {
-    fn next(&mut self) -> io::Result<Caught> {
+    fn take(&mut self, datagram: &mut Datagram) -> io::Result<Caught> {
+        self.holds = false;
+        if !self.pause.is_over() {
+            return Ok(Caught::Nothing);
+        }
         // one byte more than a packet has: the kernel cuts the rest, and the gate still sees that it is too long
         let mut payload = [0; PAYLOAD_MAX];
-        // engines share the socket one after the other, so none relies on a timeout of it
-        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&WAIT)) {
-            Ok(0) => return self.failed(ErrorKind::TimedOut.into()),
-            Ok(_) => {}
-            Err(error) => return self.failed(error.into()),
-        }
         match self.socket.recv_from(&mut payload) {
             Ok((len, from)) => {
-                self.failures = 0;
+                (self.failures, self.holds) = (0, true);
                 let source = from.ip().to_canonical();
                 // a plain read does not say to which of our addresses it came
                 let destination: IpAddr = if source.is_ipv4() {
@@ -118,15 +115,19 @@ impl Capture for UdpCapture {
                     Ipv6Addr::UNSPECIFIED.into()
                 };
                 let payload = payload.get(..len).unwrap_or_default();
-                Ok(Caught::Datagram(Datagram::new(
-                    source,
-                    destination,
-                    self.port,
-                    payload,
-                )))
+                datagram.replace(source, destination, self.port, payload);
+                Ok(Caught::Datagram)
             }
             Err(error) => self.failed(error),
         }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.pause.is_over().then(|| self.socket.as_fd())
+    }
+
+    fn holds(&self) -> bool {
+        self.holds
     }
 
     fn drops(&self) -> Option<Drops> {

@@ -111,8 +111,9 @@ impl Live {
             // Ends with the queue or the process.
             thread::spawn(move || {
                 let mut next = || {
-                    let caught = capture.next();
-                    (clock::wall(), caught)
+                    let mut datagram = Box::new(Datagram::empty());
+                    let caught = capture.next(&mut datagram);
+                    (clock::wall(), caught, datagram)
                 };
                 while caught.send(next()).is_ok() {}
             });
@@ -148,24 +149,24 @@ impl Live {
                 interface.index.store(link.index(), Ordering::Relaxed);
             }
             match queue.recv_timeout(left) {
-                Ok((at, Ok(Caught::Datagram(datagram)))) => {
-                    if take(at, Some(Heard::Datagram(Box::new(datagram))))?.is_break() {
+                Ok((at, Ok(Caught::Datagram), datagram)) => {
+                    if take(at, Some(Heard::Datagram(datagram)))?.is_break() {
                         return Ok(());
                     }
                 }
-                Ok((at, Ok(Caught::Hit(hit)))) => {
+                Ok((at, Ok(Caught::Hit(hit)), _)) => {
                     if take(at, Some(Heard::Hit(hit)))?.is_break() {
                         return Ok(());
                     }
                 }
-                Ok((_, Ok(Caught::Nothing))) | Err(RecvTimeoutError::Timeout) => {}
-                Ok((_, Ok(Caught::Lost { interface, why }))) => heard(&format!(
+                Ok((_, Ok(Caught::Nothing), _)) | Err(RecvTimeoutError::Timeout) => {}
+                Ok((_, Ok(Caught::Lost { interface, why }), _)) => heard(&format!(
                     "cannot listen on {interface}: {why}; waiting for it to return"
                 )),
-                Ok((_, Ok(Caught::Back { interface }))) => {
+                Ok((_, Ok(Caught::Back { interface }), _)) => {
                     heard(&format!("listening on {interface}"))
                 }
-                Ok((_, Err(error))) => {
+                Ok((_, Err(error), _)) => {
                     return Err(ExitError::new(FAILED, format!("listening failed: {error}")));
                 }
                 Err(RecvTimeoutError::Disconnected) => {

@@ -44,21 +44,6 @@ impl Gate {
         }
     }
 
-    /// Takes back what could not be passed to the store.
-    pub fn keep_unsaved(&mut self, change: StoredMarks) {
-        let numbers = self.users.numbers();
-        for RefusedRecord { user, record } in change.refused {
-            let user = numbers.get(user.as_str());
-            self.unsaved
-                .refused
-                .extend(user.map(|user| (*user, record)));
-        }
-        self.unsaved.runs.extend(change.runs);
-        for record in change.users {
-            self.unsaved.users.extend(numbers.get(record.user.as_str()));
-        }
-    }
-
     /// Keeps the list short if the store hangs.
     pub(super) fn tidy(&mut self) {
         let replay = &self.replay;

@@ -20,13 +20,13 @@ use crate::core::gate::{
 };
 use crate::core::order::{Order, Report};
 use crate::core::sequence::Hit;
+use crate::daemon::engine::commit::Commit;
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
 use crate::daemon::engine::shares::{Entry, Shares};
 use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::datagram::Datagram;
 use crate::model::grant::ListedGrant;
-use crate::model::mark::StoredMarks;
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::{ClockStep, Timestamp, human, millis};
 
@@ -36,14 +36,6 @@ const PENDING_MAX: usize = 4096;
 const REFUSALS_EVERY: Duration = Duration::from_millis(100);
 
 const QUOTAS_MAX: usize = 100;
-
-/// Marks on their way to stable storage: that of an admitted knock, and those of knocks refused before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commit {
-    pub ticket: u64,
-    /// The clock times must be durable with the marks.
-    pub change: StoredMarks,
-}
 
 /// The gate, and everything that waits for the store or the monitor.
 #[derive(Debug)]
@@ -56,11 +48,11 @@ pub struct Core {
     shares: Shares<Admission>,
     /// Knocks whose turn has come.
     ready: VecDeque<Admission>,
-    committing: HashMap<u64, ApprovedRequest>,
     /// The commit of refused knocks alone that is being stored, and when the next may start.
     refusals: Option<u64>,
     next_refusals: Timestamp,
     clock_fault: Option<ClockFault>,
+    /// Commits and orders that have no report yet.
     ordered: HashMap<u64, Waiting>,
     health: Health,
     pub(super) attempts: AttemptLog,
@@ -99,7 +91,6 @@ impl Core {
             last_ticket: 0,
             shares: Shares::new(PENDING_MAX),
             ready: VecDeque::new(),
-            committing: HashMap::new(),
             refusals: None,
             next_refusals: Timestamp::default(),
             clock_fault: None,
@@ -226,13 +217,7 @@ impl Core {
         let ticket = self.ticket();
         self.refusals = Some(ticket);
         let change = self.gate.take_unsaved();
-        Some(Commit { ticket, change })
-    }
-
-    /// The store takes no more now.
-    pub(crate) fn not_taken(&mut self, commit: Commit, why: &str) {
-        self.gate.keep_unsaved(commit.change);
-        self.stored(commit.ticket, Err(why));
+        Some(Commit::new(ticket, change, None))
     }
 
     /// The next knock that waited for its turn, after others have been stored or opened.
@@ -243,11 +228,16 @@ impl Core {
 
     fn commit(&mut self, admission: Admission) -> Commit {
         let ticket = self.ticket();
-        self.committing.insert(ticket, admission.request);
+        let user = user_of(&admission.request).to_owned();
+        self.ordered.insert(ticket, Waiting::Knock { user });
         let mut change = self.gate.take_unsaved();
         // The times stay the present ones, because the knock may have waited.
         change.marks = vec![admission.record];
-        Commit { ticket, change }
+        let order = match admission.request {
+            ApprovedRequest::Open(request) => Order::Open { ticket, request },
+            ApprovedRequest::Close(request) => Order::Close { ticket, request },
+        };
+        Commit::new(ticket, change, Some(order))
     }
 
     fn arrived(&mut self, user: &str) {
@@ -255,23 +245,16 @@ impl Core {
         self.ready.extend(next);
     }
 
-    /// Step 11: the mark is durable, or nothing is granted. Step 12 is the returned order.
-    pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) -> Option<Order> {
+    /// Step 11 is over: the mark is durable and the order is sent, or nothing is granted.
+    pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) {
         if self.refusals == Some(ticket) {
             self.refusals = None;
         }
-        let request = self.committing.remove(&ticket)?;
-        if let Err(why) = result {
-            self.refuse(user_of(&request), Rule::Store, why);
-            self.arrived(user_of(&request));
-            return None;
+        let Err(why) = result else { return };
+        if let Some(Waiting::Knock { user }) = self.ordered.remove(&ticket) {
+            self.refuse(&user, Rule::Store, why);
+            self.arrived(&user);
         }
-        let user = user_of(&request).to_owned();
-        self.ordered.insert(ticket, Waiting::Knock { user });
-        Some(match request {
-            ApprovedRequest::Open(request) => Order::Open { ticket, request },
-            ApprovedRequest::Close(request) => Order::Close { ticket, request },
-        })
     }
 
     pub fn order_failed(&mut self, order: &Order, why: &str) {
@@ -352,7 +335,7 @@ impl Core {
 
     pub fn is_idle(&self) -> bool {
         let is_stored = self.refusals.is_none() && !self.gate.has_unsaved();
-        self.committing.is_empty() && self.ordered.is_empty() && self.shares.is_empty() && is_stored
+        self.ordered.is_empty() && self.shares.is_empty() && is_stored
     }
 
     /// A question of the administrator is answered at once, or after the returned order.

@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::threads::{Event, Tried, start};
+use super::events::{Event, Events, Tried};
+use super::threads::start;
 use crate::adapters::clock;
 use crate::core::gate::FwknopUsers;
 use crate::model::datagram::Datagram;
@@ -64,7 +64,7 @@ struct Queue {
 }
 
 impl FwknopThread {
-    pub(super) fn start(users: FwknopUsers, events: SyncSender<Event>) -> Result<Self, ExitError> {
+    pub(super) fn start(users: FwknopUsers, events: Events) -> Result<Self, ExitError> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::new()),
             filled: Condvar::new(),
@@ -101,7 +101,7 @@ impl FwknopThread {
 }
 
 impl Shared {
-    fn serve(&self, users: &FwknopUsers, events: &SyncSender<Event>) {
+    fn serve(&self, users: &FwknopUsers, events: &Events) {
         let mut worked = Duration::ZERO;
         loop {
             let datagram = self.next();

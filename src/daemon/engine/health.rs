@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::adapters::capture::Capture;
 use crate::adapters::capture::drops::Drops;
 use crate::adapters::capture::hint_filter;
 use crate::adapters::capture::line_counters::LineCounters;
@@ -45,14 +44,15 @@ impl Health {
     pub(crate) fn add_capture(
         &mut self,
         name: String,
-        capture: &dyn Capture,
+        drops: Option<Drops>,
+        lines: Option<Arc<LineCounters>>,
     ) -> (usize, Arc<AtomicU64>) {
         let received = Arc::new(AtomicU64::new(0));
         self.captures.push(CaptureHealth {
             name,
             received: Arc::clone(&received),
-            drops: capture.drops(),
-            lines: capture.lines(),
+            drops,
+            lines,
             restarts: 0,
             lost: None,
         });

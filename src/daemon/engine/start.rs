@@ -39,6 +39,7 @@ pub(super) struct EngineParts {
     pub(super) core: Core,
     pub(super) store: DiskStore,
     pub(super) captures: Vec<(String, Box<dyn Capture>)>,
+    pub(super) sensor: Option<(String, LogCapture)>,
     /// Those of the captures. The monitor reports their indexes.
     pub(super) interfaces: Vec<CapturedInterface>,
     /// Where the log file goes that the monitor passes on after a rotation.
@@ -80,7 +81,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let ports = settings.gate.ports.clone();
     let sensor = settings.gate.log_sensor.as_ref();
     let prefix = sensor.map_or(String::new(), |sensor| sensor.prefix.clone());
-    let lines = (prefix, NextFile::default());
+    let next_file = NextFile::default();
     let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
     let metrics = start.metrics.then(|| descriptors.next()).flatten();
     let attempts = start.nflog_group.and_then(|_| descriptors.next());
@@ -109,16 +110,17 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     zeroize::zeroize_stack::<{ config::STACK }>();
     install_table(&mut gate, prefilter.as_mut())?;
     // After the hint table is in the kernel, so that no knock is lost.
-    let captures = start.captures.into_iter().zip(sockets);
-    let mut interfaces = Vec::new();
-    let captures = captures.map(|(spec, socket)| {
+    let (mut captures, mut interfaces, mut sensor) = (Vec::new(), Vec::new(), None);
+    for (spec, socket) in start.captures.into_iter().zip(sockets) {
         let name = spec.to_string();
-        Ok((
-            name,
-            capture(spec, socket, &ports, &lines, &mut interfaces)?,
-        ))
-    });
-    let captures = captures.collect::<Result<_, ExitError>>()?;
+        if let CaptureSpec::Log(source) = &spec {
+            let next_file = Arc::clone(&next_file);
+            let log = LogCapture::new(source, socket, next_file, prefix.clone());
+            sensor = Some((name, log));
+        } else if let Some(capture) = capture(spec, socket, &ports, &mut interfaces)? {
+            captures.push((name, capture));
+        }
+    }
     if !wait_for_go(link)? {
         return Ok(None);
     }
@@ -135,8 +137,9 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         core,
         store,
         captures,
+        sensor,
         interfaces,
-        next_file: lines.1,
+        next_file,
         control: UnixListener::from(control),
         metrics: metrics.map(TcpListener::from),
         attempts: attempts.map(AttemptReader::new),
@@ -215,10 +218,9 @@ fn capture(
     spec: CaptureSpec,
     descriptor: OwnedFd,
     ports: &[u16],
-    (prefix, next_file): &(String, NextFile),
     interfaces: &mut Vec<CapturedInterface>,
-) -> Result<Box<dyn Capture>, ExitError> {
-    Ok(match spec {
+) -> Result<Option<Box<dyn Capture>>, ExitError> {
+    Ok(Some(match spec {
         CaptureSpec::Packet { interface, index } => {
             let interface = interface.map(|name| CapturedInterface::new(name, index));
             interfaces.extend(interface.clone());
@@ -244,16 +246,8 @@ fn capture(
             Box::new(NflogCapture::new(descriptor, named, ports.to_vec()))
         }
         CaptureSpec::Udp { port } => Box::new(UdpCapture::new(descriptor, port)),
-        CaptureSpec::Log(source) => {
-            let next_file = Arc::clone(next_file);
-            Box::new(LogCapture::new(
-                &source,
-                descriptor,
-                next_file,
-                prefix.clone(),
-            ))
-        }
-    })
+        CaptureSpec::Log(_) => return Ok(None),
+    }))
 }
 
 fn store_failed(error: store::StoreError) -> ExitError {

@@ -4,17 +4,20 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use postern::adapters::capture::{Capture, Caught};
+use postern::model::datagram::Datagram;
 use postern_harness::packets::{RawLink, udp4, udp6};
 use postern_harness::{Namespace, join, wait_for};
 
 use super::{END, PORT, bound, capture, expect_quiet, gate_and_peer, payloads_until_end, send};
 
 fn report(capture: &mut dyn Capture) -> String {
-    wait_for("report", || match capture.next().unwrap() {
-        Caught::Nothing => None,
-        Caught::Lost { interface, .. } => Some(format!("{interface} is lost")),
-        Caught::Back { interface } => Some(format!("{interface} is back")),
-        caught @ (Caught::Datagram(_) | Caught::Hit(_)) => panic!("{caught:?}"),
+    wait_for("report", || {
+        match capture.next(&mut Datagram::empty()).unwrap() {
+            Caught::Nothing => None,
+            Caught::Lost { interface, .. } => Some(format!("{interface} is lost")),
+            Caught::Back { interface } => Some(format!("{interface} is back")),
+            caught @ (Caught::Datagram | Caught::Hit(_)) => panic!("{caught:?}"),
+        }
     })
 }
 

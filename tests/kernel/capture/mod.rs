@@ -9,7 +9,7 @@
 
 use std::io::Read;
 use std::net::{IpAddr, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -80,12 +80,20 @@ struct Followed {
 }
 
 impl Capture for Followed {
-    fn next(&mut self) -> std::io::Result<Caught> {
+    fn take(&mut self, datagram: &mut Datagram) -> std::io::Result<Caught> {
         if let Some(interface) = &self.interface {
             let index = name_to_index(&self.inside, &interface.name);
             interface.index.store(index.unwrap_or(0), Ordering::Relaxed);
         }
-        self.capture.next()
+        self.capture.take(datagram)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.capture.descriptor()
+    }
+
+    fn holds(&self) -> bool {
+        self.capture.holds()
     }
 }
 
@@ -134,9 +142,10 @@ fn until_end(capture: &mut dyn Capture) -> Vec<Datagram> {
     let mut datagrams = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
-        match capture.next().unwrap() {
-            Caught::Datagram(datagram) if datagram.payload() == END => return datagrams,
-            Caught::Datagram(datagram) => datagrams.push(datagram),
+        let mut datagram = Datagram::empty();
+        match capture.next(&mut datagram).unwrap() {
+            Caught::Datagram if datagram.payload() == END => return datagrams,
+            Caught::Datagram => datagrams.push(datagram),
             Caught::Nothing => {}
             other => panic!("{other:?}"),
         }
@@ -186,7 +195,7 @@ fn delivered(socket: &OwnedFd) -> Vec<Vec<u8>> {
 fn expect_quiet(capture: &mut dyn Capture, time: Duration) {
     let (start, mut calls) = (Instant::now(), 0);
     while start.elapsed() < time {
-        let caught = capture.next().unwrap();
+        let caught = capture.next(&mut Datagram::empty()).unwrap();
         assert!(matches!(caught, Caught::Nothing), "{caught:?}");
         calls += 1;
     }

@@ -1,4 +1,5 @@
-//! Injects faults with `strace`: chosen system calls of a daemon process fail, wait, or kill it. A call that fails is not made.
+//! Injects faults with `strace`: chosen system calls of a daemon process fail, wait, or kill it. A call that fails is not made. It also
+//! watches without a fault.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,20 +17,26 @@ pub(crate) struct Injector {
 
 impl Injector {
     pub(crate) fn engine(world: &World, calls: &str, what: &str) -> Self {
-        Self::at(world, world.daemon.engine(), Some("-f"), calls, what)
+        let engine = world.daemon.engine();
+        Self::at(world, engine, &["-f"], calls, Some(what))
     }
 
     pub(crate) fn monitor(world: &World, calls: &str, what: &str) -> Self {
-        Self::at(world, world.daemon.pid(), None, calls, what)
+        Self::at(world, world.daemon.pid(), &[], calls, Some(what))
     }
 
-    fn at(world: &World, pid: u32, follow: Option<&str>, calls: &str, what: &str) -> Self {
+    /// All calls of all threads.
+    pub(crate) fn watch(world: &World, pid: u32) -> Self {
+        Self::at(world, pid, &["-f"], "all", None)
+    }
+
+    fn at(world: &World, pid: u32, follow: &[&str], calls: &str, what: Option<&str>) -> Self {
         let log = world.folder().join("strace");
         let mut command = Command::new(find("strace").unwrap());
         command
             .args(["-s", "200", "-ttt", "-T"])
             .args(["-e", &format!("trace={calls}")])
-            .args(["-e", &format!("inject={calls}:{what}")])
+            .args(what.map(|what| format!("--inject={calls}:{what}")))
             .args(follow)
             .args(["-p", &pid.to_string(), "-o"])
             .arg(&log);

@@ -8,6 +8,7 @@ mod capture;
 mod control_clients;
 mod disk;
 mod firewall;
+mod hops;
 #[cfg(target_arch = "x86_64")]
 mod hostile_calls;
 mod hostile_engine;
@@ -58,6 +59,7 @@ const ONCE: &[Test] = table![
     MOUNT: disk::read_only_disk_opens_nothing,
     STRACE: disk::failed_write_or_sync_opens_nothing,
     STRACE: disk::slow_sync_delays_the_grant,
+    STRACE: hops::one_thread_takes_a_knock_to_its_order,
     ROOT: disk::damaged_store_stops_the_engine,
     STRACE: capture::few_failed_reads_lose_no_knock,
     STRACE: capture::constant_read_failure_ends_the_engine,
@@ -83,6 +85,7 @@ const NFTABLES: &[Test] = table![
     STRACE: firewall::refused_batch_opens_nothing,
     STRACE: firewall::lost_kernel_answers_are_reconciled,
     STRACE: firewall::slow_kernel_delays_no_close,
+    STRACE: hops::monitor_opens_with_few_calls,
 ];
 
 fn plan(backend: &str) -> GateConfig {

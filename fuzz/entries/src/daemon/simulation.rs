@@ -13,7 +13,8 @@ use postern::adapters::firewall::memory::{MemoryDriver, State};
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::memory::MemoryStore;
 use postern::core::order::{Order, Report, decode, encode};
-use postern::daemon::engine::core::{Commit, Core};
+use postern::daemon::engine::commit::{self, Commit};
+use postern::daemon::engine::core::Core;
 use postern::daemon::monitor::executor::Executor;
 use postern::model::datagram::Datagram;
 use postern::model::mark::StoredMarks;
@@ -241,16 +242,17 @@ impl Daemon {
 
     /// Step 11: durable first, then the order.
     fn stored(&mut self) {
-        let Some(commit) = self.commits.pop_front() else {
+        let Some(mut commit) = self.commits.pop_front() else {
             return;
         };
-        self.write(&commit);
+        assert_eq!(commit.take_order(), None, "an order without a durable mark");
+        self.write(&mut commit);
         let Some(core) = self.engine.as_mut() else {
             return;
         };
-        let order = core
-            .stored(commit.ticket, Ok(()))
-            .expect("a durable mark comes to an order");
+        core.stored(commit.ticket, Ok(()));
+        let order = commit.take_order();
+        let order = order.expect("a durable mark comes to an order");
         let mark = commit.change.marks[0].mark;
         assert!(
             self.book.durable.contains(&mark),
@@ -262,11 +264,17 @@ impl Daemon {
             .push_back((self.generation, encode(&order).expect("short")));
     }
 
-    fn write(&mut self, commit: &Commit) {
-        if self.fault == Some(Fault::LyingDisk) {
+    fn write(&mut self, commit: &mut Commit) {
+        let is_lying = self.fault == Some(Fault::LyingDisk);
+        let mut disk = if is_lying {
+            MemoryStore::default()
+        } else {
+            self.disk.clone()
+        };
+        commit::write(std::slice::from_mut(commit), &mut disk).expect("a disk that works");
+        if is_lying {
             return;
         }
-        self.disk.write(&commit.change).expect("a disk that works");
         let marks = commit.change.marks.iter().map(|record| record.mark);
         self.book.durable.extend(marks);
     }
@@ -278,11 +286,7 @@ impl Daemon {
         let Some(core) = self.engine.as_mut() else {
             return;
         };
-        assert_eq!(
-            core.stored(commit.ticket, Err("no space left on device")),
-            None,
-            "an order without a durable mark"
-        );
+        core.stored(commit.ticket, Err("no space left on device"));
     }
 
     /// Step 12, and its report.
@@ -357,9 +361,9 @@ impl Daemon {
     fn engine_ends(&mut self, late: bool) {
         self.let_go();
         self.handing_over = false;
-        for commit in std::mem::take(&mut self.commits) {
+        for mut commit in std::mem::take(&mut self.commits) {
             if late {
-                self.write(&commit);
+                self.write(&mut commit);
             }
         }
     }
@@ -370,7 +374,7 @@ impl Daemon {
             return;
         };
         for ticket in std::mem::take(&mut self.tickets) {
-            assert_eq!(core.stored(ticket, Err("the engine has ended")), None);
+            core.stored(ticket, Err("the engine has ended"));
             core.reported(Report::Closed { ticket, count: 0 });
         }
         assert!(core.is_idle());

@@ -14,8 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::line_counters::LineCounters;
-use super::{Capture, Caught};
 use crate::core::log_line::{Format, LINE_MAX, LineRead, Lines, kmsg_number, read};
+use crate::core::sequence::Hit;
 use crate::model::settings::LogSource;
 
 mod file;
@@ -86,15 +86,39 @@ impl LogCapture {
         }
     }
 
+    /// Waits up to about a second for the next hit.
+    pub fn next_hit(&mut self) -> io::Result<Option<Hit>> {
+        if let Some(hit) = self.line(self.format()) {
+            return Ok(Some(hit));
+        }
+        if std::mem::take(&mut self.is_drained)
+            && let Err(error) = self.wait()
+        {
+            return self.failed(error);
+        }
+        match self.fill() {
+            Ok(hit) => {
+                self.failures = 0;
+                Ok(hit)
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Whether the next call may have to wait. While it is false, hits may be passed on together.
+    pub fn waits(&self) -> bool {
+        self.is_drained
+    }
+
+    /// What it counts.
+    pub fn lines(&self) -> Arc<LineCounters> {
+        Arc::clone(&self.counters)
+    }
+
     /// Judges one line.
-    fn caught(
-        counters: &LineCounters,
-        format: Format,
-        line: &[u8],
-        prefix: &str,
-    ) -> Option<Caught> {
+    fn caught(counters: &LineCounters, format: Format, line: &[u8], prefix: &str) -> Option<Hit> {
         match read(format, line, prefix) {
-            LineRead::Hit(hit) => Some(Caught::Hit(hit)),
+            LineRead::Hit(hit) => Some(hit),
             LineRead::Malformed => {
                 counters.malformed.fetch_add(1, Ordering::Relaxed);
                 None
@@ -103,7 +127,7 @@ impl LogCapture {
         }
     }
 
-    fn line(&mut self, format: Format) -> Option<Caught> {
+    fn line(&mut self, format: Format) -> Option<Hit> {
         while let Some(line) = self.lines.next_line() {
             let caught = Self::caught(&self.counters, format, line, &self.prefix);
             if caught.is_some() {
@@ -132,7 +156,7 @@ impl LogCapture {
     }
 
     /// Reads once, and judges a record at once. `None`: there may be whole lines now.
-    fn fill(&mut self) -> io::Result<Option<Caught>> {
+    fn fill(&mut self) -> io::Result<Option<Hit>> {
         match &mut self.source {
             Source::Kmsg { records, next } => {
                 let length = rustix::io::read(&*records, &mut self.buffer)?;
@@ -167,7 +191,7 @@ impl LogCapture {
         Ok(None)
     }
 
-    fn failed(&mut self, error: io::Error) -> io::Result<Caught> {
+    fn failed(&mut self, error: io::Error) -> io::Result<Option<Hit>> {
         match Errno::from_io_error(&error) {
             Some(Errno::AGAIN) => self.is_drained = true,
             Some(Errno::INTR) => {}
@@ -181,7 +205,7 @@ impl LogCapture {
                 sleep(ERROR_PAUSE);
             }
         }
-        Ok(Caught::Nothing)
+        Ok(None)
     }
 
     fn format(&self) -> Format {
@@ -190,34 +214,6 @@ impl LogCapture {
             Source::Journal(_) => Format::Journal,
             Source::File(_) => Format::File,
         }
-    }
-}
-
-impl Capture for LogCapture {
-    fn next(&mut self) -> io::Result<Caught> {
-        if let Some(caught) = self.line(self.format()) {
-            return Ok(caught);
-        }
-        if std::mem::take(&mut self.is_drained)
-            && let Err(error) = self.wait()
-        {
-            return self.failed(error);
-        }
-        match self.fill() {
-            Ok(caught) => {
-                self.failures = 0;
-                Ok(caught.unwrap_or(Caught::Nothing))
-            }
-            Err(error) => self.failed(error),
-        }
-    }
-
-    fn waits(&self) -> bool {
-        self.is_drained
-    }
-
-    fn lines(&self) -> Option<Arc<LineCounters>> {
-        Some(Arc::clone(&self.counters))
     }
 }
 

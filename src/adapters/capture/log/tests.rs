@@ -18,9 +18,9 @@ fn ports(capture: &mut LogCapture) -> Vec<u16> {
     let mut ports = Vec::new();
     let mut pauses = 0;
     while pauses < 3 {
-        match capture.next().unwrap() {
-            Caught::Hit(hit) => ports.push(hit.port),
-            _ => pauses += usize::from(capture.waits()),
+        match capture.next_hit().unwrap() {
+            Some(hit) => ports.push(hit.port),
+            None => pauses += usize::from(capture.waits()),
         }
     }
     ports

@@ -1,0 +1,260 @@
+//! The engine's loop: packets, reports and events, one after the other. It owns the gate and never waits for the disk or the monitor.
+
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::commit::{Commit, Done, Work};
+use super::core::Core;
+use super::events::{Event, Inbox, Tried};
+use super::fwknop::FwknopThread;
+use super::threads::{ControlThread, Orders, try_pass};
+use crate::adapters::capture::Capture;
+use crate::adapters::capture::log::NextFile;
+use crate::adapters::capture::packet::CapturedInterface;
+use crate::adapters::clock;
+use crate::adapters::ipc::Link;
+use crate::adapters::store::ReplayStore;
+use crate::core::order::{Order, Report};
+use crate::model::datagram::Datagram;
+use crate::model::exit::{ExitError, FAILED};
+use crate::model::time::Timestamp;
+
+/// So many packets at once are a flood. Then a pause saves time, because waking a thread costs more than a packet. The system makes the
+/// pause about twice as long.
+const FLOOD: usize = 4;
+const FLOOD_PAUSE: Duration = Duration::from_micros(100);
+
+pub(super) struct Engine {
+    pub(super) core: Core,
+    pub(super) link: Link,
+    /// For a report.
+    pub(super) buffer: Vec<u8>,
+    pub(super) inbox: Inbox,
+    pub(super) captures: Vec<OpenCapture>,
+    pub(super) interfaces: Vec<CapturedInterface>,
+    pub(super) has_sensor: bool,
+    pub(super) next_file: NextFile,
+    pub(super) finish: Arc<AtomicBool>,
+    /// `None` while it is in use.
+    pub(super) store: Option<Box<dyn ReplayStore>>,
+    /// What waits for the store.
+    pub(super) commits: Vec<Commit>,
+    pub(super) is_wanted: Arc<AtomicBool>,
+    pub(super) orders: Arc<Orders>,
+    pub(super) tables: SyncSender<RangeInclusive<u64>>,
+    pub(super) is_table_being_built: bool,
+    pub(super) control: Option<ControlThread>,
+    /// `None` if nobody knocks with a client of fwknop.
+    pub(super) fwknop: Option<FwknopThread>,
+    pub(super) steady: clock::Steady,
+}
+
+pub(super) struct OpenCapture {
+    pub(super) number: usize,
+    pub(super) capture: Box<dyn Capture>,
+    pub(super) received: Arc<AtomicU64>,
+}
+
+/// What the thread that runs the loop does next.
+pub(super) enum Next {
+    Store(Work),
+    Over,
+}
+
+impl Engine {
+    /// Runs until commits can be stored, or the engine has finished.
+    pub(super) fn serve(&mut self) -> Result<Next, ExitError> {
+        loop {
+            let ready = self.wait()?;
+            let now = clock::wall();
+            let packets = self.receive(now, ready)?;
+            // At once: nothing else is on the way of a knock.
+            if let Some(work) = self.work() {
+                return Ok(Next::Store(work));
+            }
+            if ready.has_reports() {
+                self.take_reports(now)?;
+            }
+            if ready.has_events() {
+                self.inbox.silence();
+                while let Some(event) = self.inbox.next() {
+                    self.handle(now, event)?;
+                }
+            }
+            if let Some(step) = self.steady.follow() {
+                self.core.clock_was_set(step);
+            }
+            self.core.watch_clock(now);
+            let refused = self.core.refused(now);
+            self.commits.extend(refused);
+            while let Some(commit) = self.core.next_commit() {
+                self.commits.push(commit);
+            }
+            self.request_next_table(now);
+            if let Some(work) = self.work() {
+                return Ok(Next::Store(work));
+            }
+            if ready.is_nothing() && self.has_finished() {
+                self.control.take().into_iter().for_each(ControlThread::end);
+                return Ok(Next::Over);
+            }
+            if packets >= FLOOD {
+                sleep(FLOOD_PAUSE);
+            }
+        }
+    }
+
+    /// What waits for the store, if that is free.
+    fn work(&mut self) -> Option<Work> {
+        let is_wanted = !self.commits.is_empty();
+        self.is_wanted.store(is_wanted, Ordering::Relaxed);
+        let store = self.store.take_if(|_| is_wanted)?;
+        let commits = std::mem::take(&mut self.commits);
+        self.is_wanted.store(false, Ordering::Relaxed);
+        Some(Work { store, commits })
+    }
+
+    fn handle(&mut self, now: Timestamp, event: Event) -> Result<(), ExitError> {
+        match event {
+            Event::FwknopTried(tried) => {
+                let Tried { datagram, found } = *tried;
+                self.fwknop.iter().for_each(FwknopThread::taken);
+                let commit = self.core.fwknop(now, &datagram, found);
+                self.commits.extend(commit);
+            }
+            Event::Hits(batch) => {
+                for hit in batch.as_slice() {
+                    let commit = self.core.hit(now, hit);
+                    self.commits.extend(commit);
+                }
+            }
+            Event::Stored(done) => self.stored(now, *done)?,
+            Event::SensorEnded => self.has_sensor = false,
+            Event::Attempts(attempts) => {
+                for attempt in attempts {
+                    let (source, service) = (attempt.source, attempt.service);
+                    debug!(%source, %service, "an attempt without a grant");
+                    self.core.attempts.attempt(now, attempt);
+                }
+            }
+            Event::Question(question, client) => {
+                if let Some(order) = self.core.question(now, question, client) {
+                    self.send_order(order);
+                }
+            }
+            Event::MetricsRequest(reply) => {
+                let order = self.core.metrics_requested(reply);
+                self.send_order(order);
+            }
+            Event::Table(table) => {
+                self.core.gate().install(table);
+                self.is_table_being_built = false;
+            }
+            Event::Failed(why) => return Err(ExitError::new(FAILED, why)),
+        }
+        Ok(())
+    }
+
+    fn stored(&mut self, now: Timestamp, done: Done) -> Result<(), ExitError> {
+        let Work { store, mut commits } = done.work;
+        self.store = Some(store);
+        let failure = done.failure.as_deref();
+        if commits.iter().all(Commit::is_durable) {
+            self.core.health().stored(now, commits.len(), done.took);
+        }
+        for commit in commits.drain(..) {
+            let lost = failure.filter(|_| !commit.is_durable());
+            self.core.stored(commit.ticket, lost.map_or(Ok(()), Err));
+        }
+        if self.commits.is_empty() {
+            // Its memory is used again.
+            self.commits = commits;
+        }
+        for (order, why) in done.unsent {
+            self.core.order_failed(&order, why);
+        }
+        // After a failed write the store cannot be trusted. A fresh engine opens it again.
+        done.failure
+            .map_or(Ok(()), |why| Err(ExitError::new(FAILED, why)))
+    }
+
+    pub(super) fn report(&mut self, now: Timestamp, report: Report) -> Result<(), ExitError> {
+        match report {
+            Report::Finish => {
+                self.finish.store(true, Ordering::Relaxed);
+                self.captures.clear();
+                // Leave new connections to the successor.
+                self.control.iter().for_each(ControlThread::close);
+            }
+            Report::Measure => {
+                let figures = Box::new(self.core.figures());
+                self.send_order(Order::Measured(figures));
+            }
+            Report::Interface { name, index } => {
+                for interface in self.interfaces.iter().filter(|one| one.name == name) {
+                    interface.index.store(index, Ordering::Relaxed);
+                }
+                self.look_at_captures(now)?;
+            }
+            Report::LogSensor { lost, restarts } => self.core.health().follow_log(lost, restarts),
+            report => {
+                if let Report::Opened { grant, .. } = &report {
+                    self.core.attempts.opened(now, grant);
+                }
+                self.core.reported(report);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn replace_log(&mut self, file: OwnedFd) {
+        let next = self.next_file.lock();
+        let mut next = next.unwrap_or_else(PoisonError::into_inner);
+        next.replace(file);
+    }
+
+    /// A packet that looks like fwknop's waits for its turn, all others go at once.
+    pub(super) fn datagram(&mut self, now: Timestamp, datagram: &Datagram) {
+        let fwknop = self.fwknop.as_ref();
+        match fwknop.filter(|_| self.core.gate().may_be_fwknop(datagram)) {
+            Some(fwknop) => {
+                if !self.core.fwknop_copy(now, datagram) && !fwknop.push(now, datagram) {
+                    self.core.drop_fwknop(now, datagram);
+                }
+            }
+            None => {
+                let commit = self.core.datagram(now, datagram);
+                self.commits.extend(commit);
+            }
+        }
+    }
+
+    fn has_finished(&self) -> bool {
+        let receives = !self.captures.is_empty() || self.has_sensor;
+        let is_stored = self.store.is_some() && self.commits.is_empty();
+        let is_tried = self.fwknop.as_ref().is_none_or(FwknopThread::is_idle);
+        !receives && is_stored && is_tried && self.core.is_idle()
+    }
+
+    fn send_order(&mut self, order: Order) {
+        if let Err(why) = self.orders.send(&order) {
+            self.core.order_failed(&order, why);
+        }
+    }
+
+    fn request_next_table(&mut self, now: Timestamp) {
+        if !self.is_table_being_built
+            && let Some(steps) = self.core.gate().table_wanted(now)
+        {
+            self.is_table_being_built = try_pass(&self.tables, steps).is_ok();
+            self.core.health().read_drops();
+        }
+    }
+}
