@@ -34,7 +34,9 @@ const USERS: [&str; 2] = ["alice", "bob"];
 pub(crate) fn plan(backend: &str) -> GateConfig {
     let terms = "quota = \"1000000/min\"\nmax_grants = 16384\ngrant_to = \"claimed\"";
     let plan = GateConfig::empty(backend).quiet();
-    USERS.iter().fold(plan, |plan, user| plan.member(user, terms))
+    USERS
+        .iter()
+        .fold(plan, |plan, user| plan.member(user, terms))
 }
 
 /// With a sequence, too.
