@@ -48,10 +48,13 @@ impl Freshness {
         }
     }
 
-    /// When it counts no more because it is stale.
+    /// When it counts no more because it is stale; a whole second, as every end of a user.
     pub fn ends(self, confirmed: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Strict(age) => Some(confirmed.plus(age)),
+            Self::Strict(age) => {
+                let end = confirmed.plus(age).as_millis();
+                Some(Timestamp::from_millis(end / 1000 * 1000))
+            }
             Self::Any | Self::BestEffort(_) => None,
         }
     }

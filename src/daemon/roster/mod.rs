@@ -140,15 +140,13 @@ fn installed(
     now: Timestamp,
 ) -> Result<(Installed, Part), ExitError> {
     let roster = &verified.roster;
-    // A whole second, as every end of a user.
-    let confirmed = Timestamp::from_millis(now.as_millis() / 1000 * 1000);
     let mut installed = Installed {
         notes: Notes {
             in_force: RosterInForce {
                 version: roster.version,
                 until: roster.until(),
                 signatures: roster.signatures,
-                confirmed,
+                confirmed: now,
             },
             closed: Vec::new(),
         },
