@@ -1,22 +1,27 @@
 //! What a packet of a flood costs the gate's processes, and whether knocks open meanwhile.
 
-use std::fs;
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
-use postern_harness::{LookAlikes, Sources};
+use postern_harness::{Client, Family, KNOCK, Random, socket_for};
 
 use crate::Plan;
 use crate::figures::{Figures, print_table, row, write_csv};
-use crate::subject::{Fwknopd, Subject};
+use crate::subject::{Fwknopd, Subject, processor_times};
 
 const KNOCKS: u32 = 20;
 /// From one knock to the next.
-const APART: Duration = Duration::from_millis(200);
-/// Packets a second: what fwknopd can read, ten and a hundred thousand, and as many as the sender can.
-const PACES: [u32; 4] = [2_000, 10_000, 100_000, u32::MAX];
-/// The source of the flood.
-const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
+const APART: Duration = Duration::from_millis(100);
+/// How long the flood runs before the first look, and how long its cost is measured, before the first knock.
+const BEFORE: Duration = Duration::from_millis(500);
+const MEASURED: Duration = Duration::from_secs(4);
+/// Packets a second; the last is as many as the sender can.
+const PACES: [u32; 3] = [10_000, 100_000, u32::MAX];
+/// Packets between two looks at the clock.
+const BURST: u64 = 32;
 
 pub(crate) fn measure(plan: &Plan) {
     let mut subjects = vec![
@@ -34,90 +39,124 @@ pub(crate) fn measure(plan: &Plan) {
         "most, ms",
     ];
     let mut rows = vec![row(&head)];
-    let mut lines = Vec::new();
     let mut round = 0;
     for subject in &mut subjects {
-        // the flood's packets have another destination, so that only what looks at the link gets them
-        subject.world.gate.ip("address add 192.0.2.1 dev lo");
         for (kind, vary) in [("replays", false), ("wrong macs under a known hint", true)] {
             for pace in PACES {
                 round += 100;
-                let flood = flood(subject, round, vary, pace);
-                let figures = Figures::of(&flood.knocks);
-                lines.push(format!(
-                    "\"{}\",{kind},{:.0},{:.3},{:.3},{}",
-                    subject.name,
-                    flood.pace,
-                    flood.user,
-                    flood.system,
-                    flood.knocks.len()
-                ));
+                let measured = flood(subject, round, vary, pace);
+                let figures = Figures::of(&measured.knocks);
                 rows.push(vec![
                     format!("{}: {kind}", subject.name),
-                    format!("{:.0}", flood.pace),
-                    format!("{:.2}", flood.user),
-                    format!("{:.2}", flood.system),
-                    format!("{} of {KNOCKS}", flood.knocks.len()),
+                    format!("{:.0}", measured.pace),
+                    format!("{:.2}", measured.user),
+                    format!("{:.2}", measured.system),
+                    format!("{} of {KNOCKS}", measured.knocks.len()),
                     format!("{:.2}", figures.median()),
                     format!("{:.2}", figures.at(100)),
                 ]);
             }
         }
     }
-    let head = "subject,flood,packets_per_second,user_us,system_us,opened";
-    write_csv(&plan.out, "floods.csv", head, &lines);
+    let lines: Vec<String> = rows[1..]
+        .iter()
+        .map(|cells| format!("\"{}\"", cells.join("\",\"")))
+        .collect();
+    write_csv(
+        &plan.out,
+        "floods.csv",
+        &head.map(|name| name.replace(',', "")).join(","),
+        &lines,
+    );
     print_table(&rows);
 }
 
-struct Flood {
+struct Measured {
     pace: f64,
     user: f64,
     system: f64,
     knocks: Vec<f64>,
 }
 
-/// A flood of this user's packet, unchanged or each with another end.
-fn flood(subject: &mut Subject, round: u32, vary: bool, pace: u32) -> Flood {
-    // it opened once, so that the rest are replays
+/// A flood of one packet of a user, unchanged or each with another end.
+fn flood(subject: &mut Subject, round: u32, vary: bool, pace: u32) -> Measured {
+    // it opens once, so that the rest are replays
     let packet = subject.knock(Ipv4Addr::from_bits(0x0a80_0000 + round));
-    subject
-        .world
-        .first
-        .send(postern_harness::Family::V4, &packet);
-    std::thread::sleep(APART);
-    let running = LookAlikes::start(
-        &subject.world.second,
-        &packet,
-        Sources::One(SOURCE),
-        vary,
-        pace,
+    subject.world.first.send(Family::V4, &packet);
+    let flood = Flood::start(&subject.world.second, packet, vary, pace);
+    sleep(BEFORE);
+    let (began, before, sent) = (
+        Instant::now(),
+        processor_times(&subject.processes()),
+        flood.sent(),
     );
-    let before = times(subject);
+    sleep(MEASURED);
+    let (took, after, sent) = (
+        began.elapsed(),
+        processor_times(&subject.processes()),
+        flood.sent() - sent,
+    );
     let knocks = (1..=KNOCKS).filter_map(|n| {
-        std::thread::sleep(APART);
+        sleep(APART);
         subject.time_to_open(round + n)
     });
     let knocks = knocks.map(|took| took.as_secs_f64() * 1e3).collect();
-    let (sent, pace) = running.end();
-    let [user, system] = [0, 1].map(|n| (times(subject)[n] - before[n]) * 1e6 / sent as f64);
-    Flood {
-        pace,
+    flood.end();
+    let [user, system] = [0, 1].map(|n| (after[n] - before[n]) * 1e6 / sent as f64);
+    Measured {
+        pace: sent as f64 / took.as_secs_f64(),
         user,
         system,
         knocks,
     }
 }
 
-/// The processor time of its processes in user space and in the kernel, in seconds.
-fn times(subject: &Subject) -> [f64; 2] {
-    let mut all = [0.0; 2];
-    for pid in subject.processes() {
-        let line = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let (_, fields) = line.rsplit_once(") ").unwrap();
-        // hundredths of a second
-        for (sum, ticks) in all.iter_mut().zip(fields.split(' ').skip(11)) {
-            *sum += ticks.parse::<f64>().unwrap() / 100.0;
+/// A thread that sends packets from this client's socket.
+struct Flood {
+    is_over: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Flood {
+    fn start(from: &Client, mut packet: Vec<u8>, vary: bool, pace: u32) -> Self {
+        let to = SocketAddr::new(Family::V4.address(1), KNOCK);
+        let socket = from.space.run(move || socket_for(to));
+        socket.connect(to).unwrap();
+        let (is_over, sent) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (over, count) = (Arc::clone(&is_over), Arc::clone(&sent));
+        let thread = thread::spawn(move || {
+            let (began, mut random) = (Instant::now(), Random(7));
+            let end = packet.len() - 8;
+            while !over.load(Ordering::Relaxed) {
+                for _ in 0..BURST {
+                    for byte in packet[end..].iter_mut().filter(|_| vary) {
+                        *byte = b'A' + random.below(26) as u8;
+                    }
+                    // an error reports an earlier packet
+                    let _ = socket.send(&packet);
+                }
+                let all = count.fetch_add(BURST, Ordering::Relaxed) + BURST;
+                let due = Duration::from_secs_f64(all as f64 / f64::from(pace));
+                sleep(due.saturating_sub(began.elapsed()));
+            }
+        });
+        Self {
+            is_over,
+            sent,
+            thread,
         }
     }
-    all
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn end(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
 }

@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use crate::Plan;
 use crate::figures::{print_table, row, write_csv};
 use crate::knocks;
-use crate::subject::{Fwknopd, Subject, prepare};
+use crate::subject::{Fwknopd, Subject, prepare, processor_times};
 
 /// Longer than any start.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -42,6 +42,7 @@ pub(crate) fn measure(plan: &Plan) {
     let head = [
         "users",
         "start, s",
+        "its processor time, s",
         "peak at start, MB",
         "reload, s",
         "peak at reload, MB",
@@ -117,6 +118,7 @@ fn start(count: usize, keys: Keys) -> Result<(Subject, Vec<String>), String> {
         Err("it did not start".to_owned())
     };
     let took = is_ready(began)?;
+    let worked = worked(world.daemon.pid());
     let at_start = peak.end();
     // what it does after it has said so
     thread::sleep(Duration::from_secs(2));
@@ -133,6 +135,7 @@ fn start(count: usize, keys: Keys) -> Result<(Subject, Vec<String>), String> {
     let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
     let figures = vec![
         format!("{took:.3}"),
+        worked,
         megabytes(at_start),
         format!("{reload:.3}"),
         megabytes(at_reload),
@@ -177,6 +180,7 @@ fn fwknopd() -> Option<Vec<String>> {
     let subject = Subject::fwknopd_with(Fwknopd::Udp, &stanzas)?;
     subject.wait_for_socket();
     let took = began.elapsed();
+    let worked = worked(subject.processes()[0]);
     let peak: u64 = subject
         .processes()
         .iter()
@@ -186,11 +190,19 @@ fn fwknopd() -> Option<Vec<String>> {
     Some(vec![
         format!("fwknopd, {FEW}"),
         format!("{:.3}", took.as_secs_f64()),
+        worked,
         megabytes.clone(),
         String::new(),
         String::new(),
         megabytes,
     ])
+}
+
+/// The processor time of a process and its children.
+fn worked(pid: u32) -> String {
+    let mut processes = vec![pid];
+    processes.extend(children(pid));
+    format!("{:.2}", processor_times(&processes).iter().sum::<f64>())
 }
 
 /// The most memory that a process, its children and their maps in the kernel held.

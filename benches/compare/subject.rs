@@ -264,3 +264,17 @@ fn fwknop_packet(key: &Key, random: &mut Random, allow: Ipv4Addr) -> Vec<u8> {
     let random = std::array::from_fn(|_| random.below(256) as u8);
     key.seal(&request, &random).unwrap().into_bytes()
 }
+
+/// The processor time of these processes and of the programs that they ran, in user space and in the kernel, in seconds.
+pub(crate) fn processor_times(processes: &[u32]) -> [f64; 2] {
+    let mut all = [0.0; 2];
+    for pid in processes {
+        let line = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = line.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        // hundredths of a second: own user, own kernel, children's user, children's kernel
+        for (n, ticks) in fields.split(' ').skip(11).take(4).enumerate() {
+            all[n % 2] += ticks.parse::<f64>().unwrap() / 100.0;
+        }
+    }
+    all
+}
