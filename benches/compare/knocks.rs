@@ -55,6 +55,7 @@ pub(crate) fn report(plan: &Plan, name: &str, subjects: &mut [Subject]) {
     );
     let head = [
         "knock → open port, ms",
+        "5 %",
         "median",
         "95 %",
         "99 %",
@@ -66,7 +67,7 @@ pub(crate) fn report(plan: &Plan, name: &str, subjects: &mut [Subject]) {
     for ((subject, times), lost) in subjects.iter().zip(&times).zip(lost) {
         let figures = Figures::of(times);
         let mut cells = vec![subject.name.clone()];
-        cells.extend([50, 95, 99].map(|percent| format!("{:.2}", figures.at(percent))));
+        cells.extend([5, 50, 95, 99].map(|percent| format!("{:.2}", figures.at(percent))));
         cells.push(format!("{:.2}", figures.median() / first));
         cells.push(format!("{lost} of {}", plan.rounds));
         rows.push(cells);
