@@ -52,6 +52,10 @@ impl Link {
         io::stdin().as_fd().try_clone_to_owned().map(Self)
     }
 
+    pub(crate) fn from_socket(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
     pub(crate) fn into_socket(self) -> OwnedFd {
         self.0
     }

@@ -12,6 +12,8 @@ pub mod config;
 pub mod conntrack;
 #[cfg(feature = "daemon")]
 pub mod control;
+#[cfg(feature = "daemon")]
+pub mod coordinator;
 pub mod files;
 #[cfg(feature = "daemon")]
 pub mod firewall;

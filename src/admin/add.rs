@@ -16,7 +16,7 @@ use crate::model::endpoint::{DEFAULT_PORT, Endpoint};
 use crate::model::exit::{ExitError, FAILED, USAGE};
 use crate::model::policy::Policy;
 use crate::model::service::Wanted;
-use crate::model::settings::Gate;
+use crate::model::settings::{Gate, Settings};
 use crate::model::time;
 
 /// Capacity for the longest file of a user, so that the text never moves and leaves no copy of a key.
@@ -66,7 +66,14 @@ pub(crate) fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
     let (gate, policy) = (&files.settings.gate, &files.user(&user.name)?.policy);
     let token = Token {
         code: user.totp,
-        ..token(gate, policy, addresses, key.token, &user.key, user.duration)
+        ..token(
+            &files.settings,
+            policy,
+            addresses,
+            key.token,
+            &user.key,
+            user.duration,
+        )
     };
     // Fail before the file is written if no token can be made.
     token.to_line().map_err(unwritable)?;
@@ -82,7 +89,7 @@ pub(crate) fn add(config: &Path, user: &NewUser) -> Result<Handout, ExitError> {
 }
 
 pub(super) fn token(
-    gate: &Gate,
+    settings: &Settings,
     policy: &Policy,
     addresses: Vec<Endpoint>,
     key: TokenKey,
@@ -95,7 +102,7 @@ pub(super) fn token(
     };
     Token {
         user: policy.user.clone(),
-        gate: gate.name.clone(),
+        gate: settings.gate_name_of(policy),
         addresses,
         services: policy.services.iter().take(SERVICES_MAX).cloned().collect(),
         duration,

@@ -61,10 +61,17 @@ pub(crate) fn rotate(
         return Err(by_hand(&path));
     }
     let duration = Some(user.policy.duration).filter(|length| *length != default_duration(&user));
-    let (gate, policy) = (&files.settings.gate, &after.policy);
+    let policy = &after.policy;
     let token = Token {
         code: after.totp,
-        ..token(gate, policy, addresses, key.token, &choice, duration)
+        ..token(
+            &files.settings,
+            policy,
+            addresses,
+            key.token,
+            &choice,
+            duration,
+        )
     };
     token.to_line().map_err(unwritable)?;
     replace(&path, &text)?;

@@ -26,6 +26,7 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
             log_sensor: None,
         },
         metrics: Metrics::default(),
+        cluster: None,
         firewall: Firewall {
             backend: DriverKind::Auto,
             protect: true,

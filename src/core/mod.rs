@@ -1,6 +1,7 @@
 //! Pure decisions: a value and the time go in, a value comes out. No I/O, clock or thread (invariant 1).
 
 pub mod attempts;
+pub mod claims;
 pub mod clearance;
 #[cfg(test)]
 pub(crate) mod fixture;

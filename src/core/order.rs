@@ -123,6 +123,8 @@ pub enum Report {
         /// How often its program was started again.
         restarts: u64,
     },
+    /// The link to a cluster process that has just started comes with it.
+    Cluster,
     /// The firewall opened the grant.
     Opened {
         ticket: u64,
@@ -268,6 +270,7 @@ impl Report {
             | Self::Finish
             | Self::Measure
             | Self::Interface { .. }
+            | Self::Cluster
             | Self::LogSensor { .. } => None,
             Self::Opened { ticket, .. }
             | Self::Closed { ticket, .. }
@@ -313,7 +316,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
 mod tests {
     use super::*;
     use crate::core::fixture;
-    use crate::model::counters::{CaptureCounters, ReasonCounters};
+    use crate::model::counters::{CaptureCounters, ClaimCounters, ReasonCounters};
     use crate::model::time::Timestamp;
 
     #[test]
@@ -365,6 +368,7 @@ mod tests {
             hints: 3,
             counters: ReasonCounters::default(),
             captures: vec![capture],
+            claims: Some(ClaimCounters::default()),
         };
         let (ticket, request) = (u64::MAX, request());
         survives(Order::Loaded);

@@ -1,5 +1,6 @@
-//! The two processes of `posternd run`: the privileged monitor and the unprivileged engine.
+//! The processes of `posternd run`: the privileged monitor, the unprivileged engine, and with a coordinator the cluster process.
 
+pub mod cluster;
 pub mod engine;
 pub mod monitor;
 pub(crate) mod roster;

@@ -17,6 +17,17 @@ pub struct EngineCounters {
     pub counters: ReasonCounters,
     /// One for each capture, in the order of their handover.
     pub captures: Vec<CaptureCounters>,
+    /// `None` without a cluster.
+    pub claims: Option<ClaimCounters>,
+}
+
+/// What became of the claims of knocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimCounters {
+    pub won: u64,
+    pub lost: u64,
+    pub unknown: u64,
 }
 
 /// What one capture counts.

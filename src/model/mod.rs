@@ -6,6 +6,8 @@ pub mod attempt;
 #[cfg(feature = "daemon")]
 pub mod catalog;
 #[cfg(feature = "daemon")]
+pub mod cluster;
+#[cfg(feature = "daemon")]
 pub(crate) mod command_template;
 #[cfg(feature = "daemon")]
 pub mod counters;

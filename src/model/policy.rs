@@ -51,6 +51,8 @@ pub struct Policy {
     pub end_connections: bool,
     /// From when on the user may do nothing; a whole second.
     pub expires: Option<Timestamp>,
+    /// Whether the knocks open this gate alone, without a claim.
+    pub break_glass: bool,
 }
 
 impl Policy {
@@ -73,6 +75,7 @@ impl Policy {
             max_grants: 64,
             end_connections: false,
             expires: None,
+            break_glass: false,
         }
     }
 

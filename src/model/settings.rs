@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::address;
 use crate::model::catalog::{self, Catalog, Forward, OpenPorts};
+use crate::model::cluster::Cluster;
 use crate::model::command_template::CommandTemplate;
 use crate::model::endpoint::Endpoint;
 use crate::model::host_set::ServiceSets;
@@ -21,6 +22,9 @@ use crate::model::roster::RosterSettings;
 use crate::model::sensor::Sensor;
 use crate::model::sequence_ports::SequencePorts;
 use crate::model::service::Ports;
+
+/// The greatest clock difference of a client of fwknop, whose packets carry whole seconds.
+pub(crate) const FWKNOP_WINDOW: Duration = Duration::from_secs(120);
 
 /// The most knock ports: each costs the kernel's filter an instruction a packet.
 pub(crate) const PORTS_MAX: usize = 16;
@@ -208,6 +212,8 @@ pub struct Settings {
     pub gate: Gate,
     pub firewall: Firewall,
     pub metrics: Metrics,
+    /// `None`: this gate is alone with its name.
+    pub cluster: Option<Cluster>,
     pub catalog: Catalog,
     /// One policy for each user; names are unique. Users with keys of ours come first, then those of fwknop's clients, then those of sequences.
     pub policies: Vec<Policy>,
@@ -377,6 +383,22 @@ impl Settings {
                 .capture
                 .nflog_group()
                 .map(|group| Sensor::new(group, self.fwknop_users > 0, self.sequences.only_syn)),
+        }
+    }
+
+    /// The gate name in this user's keys. A user who needs no coordinator has one that no other gate has.
+    pub fn gate_name_of(&self, policy: &Policy) -> GateName {
+        let cluster = self.cluster.as_ref().filter(|_| policy.break_glass);
+        let member = cluster.and_then(|cluster| GateName::new(&cluster.member).ok());
+        member.unwrap_or_else(|| self.gate.name.clone())
+    }
+
+    /// How long any user's knock counts.
+    pub(crate) fn longest_window(&self) -> Duration {
+        if self.fwknop_users == 0 {
+            self.gate.window
+        } else {
+            self.gate.window.max(FWKNOP_WINDOW)
         }
     }
 

@@ -12,6 +12,7 @@ mod admitted;
 mod behind_the_gate;
 mod clocks;
 mod closing;
+mod cluster;
 mod codes;
 mod dropped;
 mod explained;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use postern::model::reason::{Drop, Reason};
 
-use crate::{behind_the_gate, codes, dropped, fwknop, refused};
+use crate::{behind_the_gate, cluster, codes, dropped, fwknop, refused};
 
 thread_local! {
     static GIVEN: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
@@ -28,6 +28,7 @@ fn every_reason_is_given_in_a_scenario() {
     behind_the_gate::a_failing_disk_opens_nothing();
     behind_the_gate::a_failing_firewall_is_reported();
     behind_the_gate::the_monitor_refuses_what_its_config_forbids();
+    cluster::unknown_claims_refuse_until_the_coordinator_is_back();
     behind_the_gate::more_grants_than_max_grants_are_refused();
     let given = GIVEN.take();
     // The vectors have the other rules of bodies (`tests/vectors.rs`, `fwknop/tests`); the queue is the engine's, and a

@@ -298,8 +298,14 @@ impl Machine {
                     admitted,
                 },
             times,
+            code: None,
+            for_good: false,
+            break_glass: false,
             request,
-        } = admission;
+        } = admission
+        else {
+            panic!("no user has codes or sequences, or needs no claim")
+        };
         assert!(sent.may, "what the policy does not allow is not admitted");
         assert!(self.admitted.insert(*mark), "one mark, one admission");
         assert_eq!(

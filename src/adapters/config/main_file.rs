@@ -3,6 +3,7 @@
 use toml::de::DeTable;
 
 use super::capture;
+use super::cluster;
 use super::config_text::ConfigText;
 use super::fields::Fields;
 use super::firewall;
@@ -11,6 +12,7 @@ use super::key::KeyFiles;
 use super::roster_section;
 use super::services::{self, Services};
 use super::values;
+use crate::model::cluster::Cluster;
 use crate::model::policy::Policy;
 use crate::model::roster::RosterSettings;
 use crate::model::sequence_ports::SequencePorts;
@@ -22,6 +24,7 @@ pub(super) struct MainFile {
     firewall: Firewall,
     metrics: Metrics,
     roster: Option<RosterSettings>,
+    cluster: Option<Cluster>,
     pub(super) services: Services,
     pub(super) gate_key: GateKey,
 }
@@ -33,7 +36,9 @@ impl MainFile {
         key_files: &KeyFiles<'_>,
     ) -> Self {
         let top = Fields::new(file, "posternd.toml", values, 0);
-        top.only(&["gate", "firewall", "metrics", "service", "user", "roster"]);
+        top.only(&[
+            "gate", "firewall", "metrics", "cluster", "service", "user", "roster",
+        ]);
         if !top.has("gate") {
             let cure = "add [gate] with name = \"…\", the name that clients use for this gate";
             top.refuse("gate", "[gate] is missing", cure);
@@ -50,6 +55,8 @@ impl MainFile {
             capture::check(fields, gate.as_ref(), &firewall);
         }
         let metrics = top.table("metrics", "[metrics]");
+        let cluster = top.table("cluster", "[cluster]");
+        let cluster = cluster.and_then(|fields| cluster::read(&fields));
         Self {
             gate_key: fields
                 .as_ref()
@@ -60,6 +67,7 @@ impl MainFile {
             roster: top
                 .table("roster", "[roster]")
                 .and_then(|fields| roster_section::read(&fields)),
+            cluster,
             services,
         }
     }
@@ -73,6 +81,11 @@ impl MainFile {
         }
     }
 
+    pub(super) fn has_member(&self) -> bool {
+        let member = self.cluster.as_ref().map(|cluster| &cluster.member);
+        member.is_some_and(|member| !member.is_empty())
+    }
+
     pub(super) fn gate(&self) -> Option<&Gate> {
         self.gate.as_ref()
     }
@@ -82,6 +95,7 @@ impl MainFile {
             gate: self.gate?,
             firewall: self.firewall,
             metrics: self.metrics,
+            cluster: self.cluster,
             catalog: self.services.catalog,
             policies,
             fwknop_users: 0,

@@ -5,6 +5,7 @@
 
 pub mod bundle;
 mod capture;
+mod cluster;
 mod config_text;
 pub mod disk;
 mod edit;

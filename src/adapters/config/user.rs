@@ -10,7 +10,7 @@ use crate::model::policy::{GrantTo, MaxPrefix, Policy};
 use crate::model::service::Wanted;
 use crate::model::time;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "services",
     "targets",
@@ -25,6 +25,7 @@ const KEYS: [&str; 14] = [
     "end_connections",
     "expires",
     "disabled",
+    "break_glass",
 ];
 
 /// More do not fit into the firewall, see `PORTS_MAX` of the ledger.
@@ -78,7 +79,29 @@ pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Pol
     let most = fields.number("max_grants", 1..=MAX_GRANTS);
     policy.max_grants = most.unwrap_or(policy.max_grants);
     policy.end_connections = fields.flag("end_connections").unwrap_or_default();
+    policy.break_glass = fields.flag("break_glass").unwrap_or_default();
+    if policy.break_glass {
+        check_break_glass(fields, main);
+    }
     (name.is_some() && services.is_some()).then_some(policy)
+}
+
+/// The key must open no other gate of the cluster.
+fn check_break_glass(fields: &Fields<'_>, main: Option<&MainFile>) {
+    if main.is_some_and(|main| !main.has_member()) {
+        let what = "break_glass requires [cluster] with member";
+        let cure = "add member = \"gate1.example.org\", the gate name of this user's clients";
+        fields.refuse("break_glass", what, cure);
+    }
+    if let Some(kind) = ["fwknop", "sequence", "sequences_file"]
+        .into_iter()
+        .find(|kind| fields.has(kind))
+    {
+        let what =
+            format!("break_glass can't be used with {kind}, which has no gate name in its key");
+        let cure = "give the user key, key_file or public_key";
+        fields.refuse("break_glass", what, cure);
+    }
 }
 
 fn services(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Vec<Wanted>> {

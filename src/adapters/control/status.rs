@@ -7,6 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::model::attempt::{Attempts, Unused};
 use crate::model::time::Timestamp;
 
+/// What the coordinator says of this gate's knocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterStatus {
+    /// `etcd` or `redis`.
+    pub coordinator: String,
+    /// Why knocks are refused now; `None` while the coordinator answers.
+    pub away: Option<String>,
+    /// Claims by their answer.
+    pub won: u64,
+    pub lost: u64,
+    pub unknown: u64,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
@@ -28,6 +42,8 @@ pub struct Status {
     pub hint_filter: bool,
     pub captures: Vec<CaptureStatus>,
     pub store: StoreStatus,
+    /// `None` without a cluster.
+    pub cluster: Option<ClusterStatus>,
     /// Users who have used a part of their quota, the least left first.
     pub quotas: Vec<QuotaStatus>,
     pub more_quotas: usize,

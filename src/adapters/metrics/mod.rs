@@ -80,6 +80,7 @@ impl Collector for Snapshot {
             return Ok(());
         };
         writer.engine(figures)?;
+        writer.claims(figures)?;
         writer.captures(figures, &self.captures)
     }
 }
@@ -148,6 +149,19 @@ impl Writer<'_> {
         let counts = counts.map(|(fault, count)| ([("reason", fault.name())], count));
         let help = "Rosters that were refused, by reason";
         self.counters("roster_refused", help, &counts.collect::<Vec<_>>())
+    }
+
+    fn claims(&mut self, figures: &EngineCounters) -> fmt::Result {
+        let Some(claims) = &figures.claims else {
+            return Ok(());
+        };
+        let claims = [
+            ([("answer", "won")], claims.won),
+            ([("answer", "lost")], claims.lost),
+            ([("answer", "unknown")], claims.unknown),
+        ];
+        let help = "Claims of knocks at the coordinator of the cluster, by answer";
+        self.counters("claims", help, &claims)
     }
 
     fn captures(&mut self, figures: &EngineCounters, names: &[String]) -> fmt::Result {

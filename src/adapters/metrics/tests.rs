@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::counters::ReasonCounters;
-use crate::model::counters::{CaptureCounters, GrantCounters};
+use crate::model::counters::{CaptureCounters, ClaimCounters, GrantCounters};
 
 fn snapshot() -> Snapshot {
     let mut counters = ReasonCounters::default();
@@ -30,6 +30,11 @@ fn snapshot() -> Snapshot {
             hints: 18,
             counters,
             captures: vec![heard, lost],
+            claims: Some(ClaimCounters {
+                won: 14,
+                lost: 15,
+                unknown: 16,
+            }),
         }),
         captures: vec!["eth0".to_owned(), "a \"b\"\\\n".to_owned()],
         tally: MonitorCounters {

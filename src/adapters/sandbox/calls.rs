@@ -162,6 +162,20 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_fstatfs,
 ];
 
+/// For a cluster process beside those of the engine: connections, and answers of name servers.
+const CLUSTER: &[libc::c_long] = &[
+    libc::SYS_connect,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_sendmmsg,
+    libc::SYS_fcntl,
+    libc::SYS_ioctl,
+    libc::SYS_lseek,
+];
+
 #[cfg(target_arch = "x86_64")]
 const MONITOR_HERE: &[libc::c_long] = &[
     libc::SYS_vfork,
@@ -246,6 +260,26 @@ pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
     // Only for wake-ups between threads.
     rules.insert(libc::SYS_socketpair, one_of(0, &[number(libc::AF_UNIX)])?);
+    rules.insert(libc::SYS_prctl, one_of(0, &[number(libc::PR_SET_NAME)])?);
+    apply(rules)
+}
+
+/// Restricts this thread and its threads to the calls of a cluster process. It may make connections over IP, look up names, and talk
+/// to its engine. It cannot execute a program, start or trace a process, or bind or listen on a socket.
+pub(super) fn cluster() -> Result<Vec<String>, SandboxError> {
+    let (thread, executable) = (number(libc::CLONE_THREAD), number(libc::PROT_EXEC));
+    let no_new_code = when(2, SeccompCmpOp::MaskedEq(executable), 0)?;
+    let mut rules = plain(&[ENGINE, ENGINE_HERE, CLUSTER]);
+    for call in [libc::SYS_bind, libc::SYS_accept4] {
+        rules.remove(&call);
+    }
+    // Of netlink the C library asks which addresses this host has, before it looks up a name.
+    let families = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(number);
+    rules.insert(libc::SYS_socket, one_of(0, &families)?);
+    rules.insert(libc::SYS_mmap, vec![no_new_code.clone()]);
+    rules.insert(libc::SYS_mprotect, vec![no_new_code]);
+    let threads_only = when(0, SeccompCmpOp::MaskedEq(thread), thread)?;
+    rules.insert(libc::SYS_clone, vec![threads_only]);
     rules.insert(libc::SYS_prctl, one_of(0, &[number(libc::PR_SET_NAME)])?);
     apply(rules)
 }

@@ -3,14 +3,17 @@
 //! Best effort: a kernel that lacks one part enforces the others, and each gap is a line for the log and for `posternd check`. Must be
 //! called before the process has threads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 mod calls;
 mod error;
 mod paths;
 
 use error::SandboxError;
-pub(crate) use paths::Paths;
+pub(crate) use paths::{Paths, with_name_servers};
+
+/// What the C library reads to look up a name.
+const NAME_FILES: [&str; 3] = ["/etc", "/run/systemd/resolve", "/run/resolvconf"];
 
 /// Restricts the engine to its state directory and its descriptors. Returns what this kernel cannot enforce. After an error the
 /// process must end.
@@ -20,6 +23,18 @@ pub fn engine(state_dir: &Path) -> Result<Vec<String>, SandboxError> {
         ..Paths::default()
     })?;
     gaps.extend(calls::engine()?);
+    Ok(gaps)
+}
+
+/// Restricts the cluster process to TCP connections to these ports, and to what looking up a name needs. Returns what this kernel
+/// cannot enforce.
+pub fn cluster(ports: &[u16]) -> Result<Vec<String>, SandboxError> {
+    let mut gaps = paths::restrict(&Paths {
+        read: NAME_FILES.iter().map(PathBuf::from).collect(),
+        connect: paths::with_name_servers(ports),
+        ..Paths::default()
+    })?;
+    gaps.extend(calls::cluster()?);
     Ok(gaps)
 }
 

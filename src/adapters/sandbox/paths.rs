@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::SandboxError;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 const NEWEST: ABI = ABI::V6;
@@ -19,10 +19,17 @@ pub(crate) struct Paths {
     pub(crate) execute: Vec<PathBuf>,
     /// Directories and files to read and write. Files in the directories may be made, renamed and removed.
     pub(crate) write: Vec<PathBuf>,
-    /// Whether TCP ports may be bound. Connecting is never allowed.
+    /// Whether TCP ports may be bound.
     pub(crate) bind: bool,
+    /// The TCP ports that may be connected to.
+    pub(crate) connect: Vec<u16>,
     /// Whether other processes may be signalled, and their abstract sockets connected to.
     pub(crate) outside: bool,
+}
+
+/// These ports, and the one of name servers.
+pub(crate) fn with_name_servers(ports: &[u16]) -> Vec<u16> {
+    ports.iter().copied().chain([53]).collect()
 }
 
 /// Restricts this thread and everything that it starts. Returns a line for each part that this kernel cannot enforce.
@@ -49,6 +56,9 @@ pub(super) fn restrict(paths: &Paths) -> Result<Vec<String>, SandboxError> {
         for path in list {
             created = allow(created, path, access)?;
         }
+    }
+    for port in &paths.connect {
+        created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     let gap = match created.restrict_self()?.ruleset {
         RulesetStatus::FullyEnforced => None,

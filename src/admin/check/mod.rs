@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+mod cluster;
 pub(crate) mod findings;
 mod from;
 mod host;
@@ -77,6 +78,9 @@ fn check_host(config: &Path, settings: &Settings, findings: &mut Findings) {
                 );
             }
             check_clock(settings, findings);
+            if let Some(cluster) = &settings.cluster {
+                cluster::check(cluster, settings, &run_as, findings);
+            }
             if let Some(note) = run_as.note {
                 findings.add(Finding::warning("run-as", note));
             }

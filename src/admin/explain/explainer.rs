@@ -52,7 +52,10 @@ impl Explainer {
             .with_sequences(sequences);
         let disabled = settings.disabled.iter().zip(disabled_keys);
         let disabled = disabled.map(|(policy, material)| (policy.user.clone(), material));
-        let keys = KnownKeys::new(&settings.gate.name, keys, &old_keys, disabled, names);
+        let own = settings.policies.iter();
+        let own: Vec<GateName> = own.map(|policy| settings.gate_name_of(policy)).collect();
+        let gate_name = &settings.gate.name;
+        let keys = KnownKeys::new(gate_name, &own, keys, &old_keys, disabled, names);
         Self {
             gate,
             settings,

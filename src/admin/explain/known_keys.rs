@@ -35,9 +35,10 @@ pub(super) struct Maker<'a> {
 }
 
 impl KnownKeys {
-    /// `names` are other gate names that a client may have in its profile.
+    /// `own` is the gate name of each user's keys, in their order, and `names` are others that a client may have in its profile.
     pub(super) fn new(
         gate: &GateName,
+        own: &[GateName],
         materials: Vec<KeyMaterial>,
         old: &[OldKey],
         disabled: impl Iterator<Item = (String, KeyMaterial)>,
@@ -45,7 +46,7 @@ impl KnownKeys {
     ) -> Self {
         let key = |user, material, until| KeyHere {
             user,
-            keys: UserKeys::derive(gate, material),
+            keys: UserKeys::derive(own.get(user).unwrap_or(gate), material),
             until,
         };
         let present = materials.iter().enumerate();

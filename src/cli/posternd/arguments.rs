@@ -68,6 +68,9 @@ pub(super) enum Command {
     /// Run the unprivileged engine; only `run` starts it
     #[command(hide = true)]
     Engine,
+    /// Run the process that talks to the coordinator; only `run` starts it
+    #[command(hide = true)]
+    Cluster,
     /// Run the client of the demo, with the arguments of `postern`
     #[command(hide = true, disable_help_flag = true)]
     AsClient {

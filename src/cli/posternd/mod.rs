@@ -34,6 +34,7 @@ use super::usage;
 use crate::adapters::log::{self, Form};
 use crate::admin::demo;
 use crate::cli::deferred::{Deferred, whole};
+use crate::daemon::cluster;
 use crate::daemon::engine;
 use crate::daemon::monitor;
 use crate::model::exit::{ExitError, USAGE};
@@ -84,6 +85,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
             monitor::run(&run.config.config, run.trial).map(|()| ExitCode::SUCCESS)
         }
         Command::Protect => protect(),
+        Command::Cluster => cluster::run().map(|()| ExitCode::SUCCESS),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(Deferred(check)) => check::carry_out(&check),
         Command::Flush(Deferred(report)) => flush::carry_out(&report),

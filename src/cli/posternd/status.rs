@@ -14,7 +14,9 @@ use super::grants::{self, Shown};
 use super::output::{json_line, print_json, print_while_read};
 use super::shared_arguments::Report;
 use crate::adapters::clock;
-use crate::adapters::control::status::{CaptureStatus, QuotaStatus, Status, StoreStatus};
+use crate::adapters::control::status::{
+    CaptureStatus, ClusterStatus, QuotaStatus, Status, StoreStatus,
+};
 use crate::adapters::control::{self, Answer, Question};
 use crate::model::address::Family;
 use crate::model::exit::ExitError;
@@ -139,6 +141,7 @@ fn text(state: &GateState, now: Timestamp) -> String {
     text.extend(state.firewall.iter().map(firewall_lines));
     text.extend(status.captures.iter().map(capture_line));
     text += &store_line(&status.store, status.marks, now);
+    text.extend(status.cluster.iter().map(cluster_line));
     text += &format!("admitted {}\n", status.admitted);
     let widest = status.reasons.keys().map(String::len).max();
     let widest = widest.unwrap_or_default();
@@ -229,6 +232,18 @@ fn capture_line(capture: &CaptureStatus) -> String {
     match &capture.why {
         Some(why) => format!("NOT listening on {name}: {why}; {counts}\n"),
         None => format!("listening on {name}: {counts}\n"),
+    }
+}
+
+fn cluster_line(cluster: &ClusterStatus) -> String {
+    let name = &cluster.coordinator;
+    let (won, lost, unknown) = (cluster.won, cluster.lost, cluster.unknown);
+    let counts = format!("claims: {won} won, {lost} lost, {unknown} unknown");
+    match &cluster.away {
+        None => format!("cluster: {name} answers, {counts}\n"),
+        Some(why) => {
+            format!("cluster: KNOCKS ARE REFUSED, {name} does not answer: {why}; {counts}\n")
+        }
     }
 }
 

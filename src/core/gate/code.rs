@@ -8,7 +8,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postern_proto::{Code, CodeKey, CodeStep};
+use postern_proto::{Code, CodeKey, CodeStep, Mark};
+use sha2::{Digest, Sha256};
 
 use super::decision::ApprovedRequest;
 use crate::model::mark::UsedCodes;
@@ -38,6 +39,25 @@ pub(super) fn check(
         }
         _ => Ok(()),
     }
+}
+
+/// Names the code that an approved request has just used, the same at each gate.
+pub(super) fn used_up(
+    codes: Option<&Codes>,
+    user: &str,
+    approved: &ApprovedRequest,
+) -> Option<Mark> {
+    let (Some(codes), ApprovedRequest::Open(open)) = (codes, approved) else {
+        return None;
+    };
+    let mut hash = Sha256::new();
+    hash.update(b"code");
+    hash.update(codes.used().step?.to_be_bytes());
+    hash.update([u8::from(open.allow.addr().is_ipv6())]);
+    hash.update(user);
+    let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
+        hash.finalize().into();
+    Some(Mark(mark))
 }
 
 impl Codes {

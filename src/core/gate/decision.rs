@@ -1,5 +1,7 @@
 //! What the gate decides on one datagram.
 
+use postern_proto::Mark;
+
 use crate::model::mark::{MarkRecord, StoredTimes};
 use crate::model::reason::{Drop, Rule};
 use crate::model::request::{CloseRequest, OpenRequest};
@@ -22,6 +24,12 @@ pub struct Admission {
     pub record: MarkRecord,
     /// The clock floor and the horizon that must be durable with it.
     pub times: StoredTimes,
+    /// Names the one-time code that the knock used up, for the other gates of a cluster.
+    pub code: Option<Mark>,
+    /// The knock is a sequence that must never open again.
+    pub for_good: bool,
+    /// The user needs no coordinator.
+    pub break_glass: bool,
     pub request: ApprovedRequest,
 }
 

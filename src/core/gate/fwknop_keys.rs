@@ -3,19 +3,17 @@
 //! Nothing in such a packet says whose it is, so each user's key is tried. That costs one mac for each user. A thread of
 //! its own can do it, because the keys change with the config only.
 
+use ipnet::IpNet;
+use postern_fwknop::{Key, Opened, Packet, Reason};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-use ipnet::IpNet;
-use postern_fwknop::{Key, Opened, Packet, Reason};
 
 use crate::model::service::{Ports, Wanted};
 
 /// The greatest clock difference, as in fwknop's server. Its time counts in whole seconds.
-pub(crate) const FWKNOP_WINDOW: Duration = Duration::from_secs(120);
+pub(crate) use crate::model::settings::FWKNOP_WINDOW;
 
 /// The most users of this kind: a packet is tried with the keys of all.
 pub const FWKNOP_USERS_MAX: usize = 1024;

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{CodeKey, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{CodeKey, GateName, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
 
 use super::approve;
 use super::clocks::{ClockWarning, Clocks};
@@ -47,20 +47,25 @@ impl Gate {
         keys: &[KeyMaterial],
         old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>,
     ) -> Self {
-        let derived = |material| UserKeys::derive(&settings.gate.name, material);
+        let policies = settings.policies.iter();
+        let names: Vec<GateName> = policies.map(|one| settings.gate_name_of(one)).collect();
+        let derived = |user: usize, material| {
+            let name = names.get(user).unwrap_or(&settings.gate.name);
+            UserKeys::derive(name, material)
+        };
         let old: Vec<OldKeys> = old
             .into_iter()
             .map(|(user, until, material)| OldKeys {
                 user,
-                keys: derived(material),
+                keys: derived(user, material),
                 until,
             })
             .collect();
         let mut policies = settings.policies.into_iter();
         // In this order, a policy without a key is not lost.
-        let users = keys.iter().zip(policies.by_ref());
-        let users = users.map(|(material, policy)| User {
-            keys: derived(material),
+        let users = keys.iter().enumerate().zip(policies.by_ref());
+        let users = users.map(|((number, material), policy)| User {
+            keys: derived(number, material),
             policy,
         });
         let (catalog, window) = (settings.catalog, settings.gate.window);
@@ -142,7 +147,7 @@ impl Gate {
     }
 
     /// Marks are remembered as long as any user's knock may count as fresh.
-    fn longest_window(&self) -> Duration {
+    pub(crate) fn longest_window(&self) -> Duration {
         if self.fwknop.is_empty() {
             self.window
         } else {
@@ -288,6 +293,9 @@ impl Gate {
         Ok(Admission {
             record: *record,
             times: self.replay.remember(*record),
+            code: code::used_up(user.codes.as_ref(), &user.policy.user, &approved),
+            for_good: false,
+            break_glass: user.policy.break_glass,
             request: approved,
         })
     }
@@ -316,6 +324,11 @@ impl Gate {
 
     pub fn install(&mut self, table: HintTable) {
         self.hints = table;
+    }
+
+    /// Counts a knock that another gate was first to admit.
+    pub(crate) fn count_drop(&mut self, reason: Drop) {
+        self.counters.count(Reason::Drop(reason));
     }
 
     /// Counts a refusal after the gate, in steps 11 and 12.

@@ -31,6 +31,7 @@ pub use hints::{HintKeys, HintTable};
 pub use judge::Gate;
 pub use observe::Seen;
 pub use quota::Spent;
+pub(crate) use replay::again;
 pub use sequence_progress::SequenceProgress;
 pub use sequences::{SequenceKind, SequenceUser};
 pub use users::{OldKeys, User};

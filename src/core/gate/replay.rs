@@ -52,7 +52,7 @@ impl From<MarkRecord> for Times {
 }
 
 /// The reason to drop a packet that first came at one time and comes again at another.
-pub(super) fn again(first: Timestamp, now: Timestamp) -> Drop {
+pub(crate) fn again(first: Timestamp, now: Timestamp) -> Drop {
     if now.since(first) <= DUPLICATE_WITHIN {
         Drop::Duplicate
     } else {

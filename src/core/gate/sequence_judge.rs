@@ -89,7 +89,9 @@ impl Gate {
                 Err(Rule::Store)
             }
         });
-        self.settle(number, &record, approved, || asked)
+        let mut admission = self.settle(number, &record, approved, || asked)?;
+        admission.for_good = run.is_some();
+        Ok(admission)
     }
 }
 

@@ -15,11 +15,11 @@ use crate::adapters::control::status::QuotaStatus;
 use crate::adapters::control::{self, Answer, Client, Question, Status};
 use crate::adapters::metrics::Snapshot;
 use crate::core::attempts::AttemptLog;
-use crate::core::gate::{
-    Admission, ApprovedRequest, ClockWarning, Decision, FwknopRow, Gate, Refusal, Spent,
-};
+use crate::core::gate::{ApprovedRequest, Decision, FwknopRow, Gate, Refusal, Spent};
 use crate::core::order::{Order, Report};
 use crate::core::sequence::Hit;
+use crate::daemon::engine::claiming::{Admitted, Claiming, user_of};
+use crate::daemon::engine::clock_fault::{ClockFault, warn_of_clock};
 use crate::daemon::engine::commit::Commit;
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
@@ -40,14 +40,16 @@ const QUOTAS_MAX: usize = 100;
 /// The gate, and everything that waits for the store or the monitor.
 #[derive(Debug)]
 pub struct Core {
-    gate: Gate,
+    pub(super) gate: Gate,
     gate_name: String,
+    /// `None` without a cluster.
+    pub(super) claiming: Option<Claiming>,
     started: Timestamp,
     last_ticket: u64,
     /// The admitted knocks that wait for the store or the monitor, and those that wait for their turn.
-    shares: Shares<Admission>,
+    shares: Shares<Admitted>,
     /// Knocks whose turn has come.
-    ready: VecDeque<Admission>,
+    ready: VecDeque<Admitted>,
     /// The commit of refused knocks alone that is being stored, and when the next may start.
     refusals: Option<u64>,
     next_refusals: Timestamp,
@@ -58,14 +60,6 @@ pub struct Core {
     pub(super) attempts: AttemptLog,
     dropped_lines: Sampler,
     refused_lines: Sampler,
-}
-
-/// Why no knock of a client with a right clock is admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ClockFault {
-    Unset,
-    /// A knock was admitted at a later time.
-    Behind,
 }
 
 #[derive(Debug)]
@@ -87,6 +81,7 @@ impl Core {
         Self {
             gate,
             gate_name: gate_name.to_owned(),
+            claiming: None,
             started: now,
             last_ticket: 0,
             shares: Shares::new(PENDING_MAX),
@@ -163,8 +158,12 @@ impl Core {
             Decision::Refuse(refusal) => self.log_refused(now, source, &refusal),
             Decision::Admit(admission) => {
                 let user = user_of(&admission.request).to_owned();
-                match self.shares.enter(&user, admission) {
-                    Entry::Goes(admission) => return Some(self.commit(admission)),
+                let admitted = Admitted {
+                    admission,
+                    arrived: now,
+                };
+                match self.shares.enter(&user, admitted) {
+                    Entry::Goes(admitted) => return Some(self.commit(admitted)),
                     Entry::Waits => {}
                     Entry::Full => {
                         let why = "too many knocks of this user are pending";
@@ -204,6 +203,9 @@ impl Core {
     /// The system's clock was set.
     pub(crate) fn clock_was_set(&mut self, step: ClockStep) {
         self.started = self.started.stepped(step);
+        if let Some(claiming) = self.claiming.as_mut() {
+            claiming.clock_was_set(step);
+        }
     }
 
     /// The marks of refused knocks, so that none opens after a restart. A flood of them costs few commits: admitted knocks wait for
@@ -222,25 +224,33 @@ impl Core {
 
     /// The next knock that waited for its turn, after others have been stored or opened.
     pub fn next_commit(&mut self) -> Option<Commit> {
-        let admission = self.ready.pop_front()?;
-        Some(self.commit(admission))
+        let admitted = self.ready.pop_front()?;
+        Some(self.commit(admitted))
     }
 
-    fn commit(&mut self, admission: Admission) -> Commit {
+    fn commit(&mut self, admitted: Admitted) -> Commit {
         let ticket = self.ticket();
-        let user = user_of(&admission.request).to_owned();
-        self.ordered.insert(ticket, Waiting::Knock { user });
         let mut change = self.gate.take_unsaved();
         // The times stay the present ones, because the knock may have waited.
-        change.marks = vec![admission.record];
-        let order = match admission.request {
-            ApprovedRequest::Open(request) => Order::Open { ticket, request },
-            ApprovedRequest::Close(request) => Order::Close { ticket, request },
+        change.marks = vec![admitted.admission.record];
+        let admitted = match self.claiming.as_mut() {
+            Some(claiming) => claiming.take(ticket, admitted),
+            None => Some(admitted),
         };
-        Commit::new(ticket, change, Some(order))
+        let order = admitted.map(|admitted| self.order(ticket, admitted.admission.request));
+        Commit::new(ticket, change, order)
     }
 
-    fn arrived(&mut self, user: &str) {
+    pub(super) fn order(&mut self, ticket: u64, request: ApprovedRequest) -> Order {
+        let user = user_of(&request).to_owned();
+        self.ordered.insert(ticket, Waiting::Knock { user });
+        match request {
+            ApprovedRequest::Open(request) => Order::Open { ticket, request },
+            ApprovedRequest::Close(request) => Order::Close { ticket, request },
+        }
+    }
+
+    pub(super) fn arrived(&mut self, user: &str) {
         let next = self.shares.leave(user);
         self.ready.extend(next);
     }
@@ -250,7 +260,14 @@ impl Core {
         if self.refusals == Some(ticket) {
             self.refusals = None;
         }
+        let claiming = self.claiming.as_mut();
+        let unclaimed = claiming.and_then(|claiming| claiming.stored(ticket, result.is_ok()));
         let Err(why) = result else { return };
+        if let Some(admitted) = unclaimed {
+            let user = user_of(&admitted.admission.request);
+            self.refuse(user, Rule::Store, why);
+            self.arrived(user);
+        }
         if let Some(Waiting::Knock { user }) = self.ordered.remove(&ticket) {
             self.refuse(&user, Rule::Store, why);
             self.arrived(&user);
@@ -326,6 +343,7 @@ impl Core {
             | Report::Finish
             | Report::Measure
             | Report::Interface { .. }
+            | Report::Cluster
             | Report::LogSensor { .. } => {
                 Answer::Failed("the monitor answered something else".to_owned())
             }
@@ -335,7 +353,8 @@ impl Core {
 
     pub fn is_idle(&self) -> bool {
         let is_stored = self.refusals.is_none() && !self.gate.has_unsaved();
-        self.ordered.is_empty() && self.shares.is_empty() && is_stored
+        let is_claimed = self.claiming.as_ref().is_none_or(Claiming::is_idle);
+        is_claimed && self.ordered.is_empty() && self.shares.is_empty() && is_stored
     }
 
     /// A question of the administrator is answered at once, or after the returned order.
@@ -406,6 +425,7 @@ impl Core {
             hint_filter: self.health.kernel.is_some(),
             captures: self.health.captures(),
             store: self.health.store(),
+            cluster: self.claiming.as_ref().map(Claiming::status),
             quotas: spent.into_iter().map(quota).collect(),
             more_quotas,
             nflog_group: self.health.nflog_group,
@@ -423,6 +443,7 @@ impl Core {
             hints: self.gate.hint_rows(),
             counters: self.health.with_kernel(self.gate.counters()),
             captures: self.health.capture_counters(),
+            claims: self.claiming.as_ref().map(Claiming::counters),
         }
     }
 
@@ -450,7 +471,7 @@ impl Core {
         }
     }
 
-    fn refuse(&mut self, user: &str, rule: Rule, why: &str) {
+    pub(super) fn refuse(&mut self, user: &str, rule: Rule, why: &str) {
         self.gate.count(rule);
         let sentence = rule.sentence();
         warn!(
@@ -458,26 +479,5 @@ impl Core {
             rule = rule.name(),
             "refused: {user}: {sentence}: {why}"
         );
-    }
-}
-
-fn warn_of_clock(warning: &ClockWarning) {
-    let (user, came, made) = (&warning.user, warning.came, warning.made);
-    let (length, side) = match made.since(came) {
-        Duration::ZERO => (came.since(made), "behind"),
-        ahead => (ahead, "ahead"),
-    };
-    let length = human(Duration::from_secs(length.as_secs()));
-    warn!(
-        user,
-        "{user}'s clock is {length} {side}, so the gate drops {user}'s knocks; set it, or this gate's, whichever is wrong; to \
-         compare them: posternd explain --clock"
-    );
-}
-
-fn user_of(request: &ApprovedRequest) -> &str {
-    match request {
-        ApprovedRequest::Open(request) => &request.user,
-        ApprovedRequest::Close(request) => &request.user,
     }
 }

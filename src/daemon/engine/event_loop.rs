@@ -51,6 +51,8 @@ pub(super) struct Engine {
     pub(super) tables: SyncSender<RangeInclusive<u64>>,
     pub(super) is_table_being_built: bool,
     pub(super) control: Option<ControlThread>,
+    /// `None` before the first cluster process, and after its end.
+    pub(super) cluster: Option<Link>,
     /// `None` if nobody knocks with a client of fwknop.
     pub(super) fwknop: Option<FwknopThread>,
     pub(super) steady: clock::Steady,
@@ -88,6 +90,9 @@ impl Engine {
                     self.handle(now, event)?;
                 }
             }
+            if ready.has_told() {
+                self.take_told();
+            }
             if let Some(step) = self.steady.follow() {
                 self.core.clock_was_set(step);
             }
@@ -97,6 +102,7 @@ impl Engine {
             while let Some(commit) = self.core.next_commit() {
                 self.commits.push(commit);
             }
+            self.send_asks(now);
             self.request_next_table(now);
             if let Some(work) = self.work() {
                 return Ok(Next::Store(work));
@@ -204,6 +210,7 @@ impl Engine {
                 self.look_at_captures(now)?;
             }
             Report::LogSensor { lost, restarts } => self.core.health().follow_log(lost, restarts),
+            Report::Cluster => {}
             report => {
                 if let Report::Opened { grant, .. } = &report {
                     self.core.attempts.opened(now, grant);
@@ -243,7 +250,7 @@ impl Engine {
         !receives && is_stored && is_tried && self.core.is_idle()
     }
 
-    fn send_order(&mut self, order: Order) {
+    pub(super) fn send_order(&mut self, order: Order) {
         if let Err(why) = self.orders.send(&order) {
             self.core.order_failed(&order, why);
         }

@@ -14,6 +14,10 @@ use crate::core::order::{MESSAGE_MAX, Order};
 use crate::model::exit::{ExitError, FAILED};
 
 mod batch;
+mod claimed;
+mod claiming;
+mod clock_fault;
+mod cluster_link;
 pub mod commit;
 pub mod core;
 mod event_loop;
@@ -104,6 +108,7 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
         tables,
         is_table_being_built: false,
         control,
+        cluster: None,
         fwknop,
         steady: clock::Steady::new(),
     };

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::event_loop::{Engine, OpenCapture};
 use crate::adapters::capture::Caught;
-use crate::adapters::ipc::{self, Received};
+use crate::adapters::ipc::{self, Link, Received};
 use crate::core::order::{self, Report};
 use crate::model::datagram::Datagram;
 use crate::model::exit::{ExitError, FAILED};
@@ -24,7 +24,8 @@ const REPORTS: usize = 64;
 
 const EVENTS: usize = 0;
 const LINK: usize = 1;
-const CAPTURES: usize = 2;
+const CLUSTER: usize = 2;
+const CAPTURES: usize = 3;
 /// No engine is handed more descriptors.
 const DESCRIPTORS: usize = CAPTURES + ipc::DESCRIPTORS_MAX;
 
@@ -45,6 +46,10 @@ impl Ready {
         self.has(LINK)
     }
 
+    pub(super) fn has_told(self) -> bool {
+        self.has(CLUSTER)
+    }
+
     pub(super) fn is_nothing(self) -> bool {
         self.0 == 0
     }
@@ -56,6 +61,10 @@ impl Engine {
         let read = |number: usize| match number {
             EVENTS => PollFd::new(events, PollFlags::IN),
             LINK => PollFd::new(link, PollFlags::IN),
+            CLUSTER => match &self.cluster {
+                Some(cluster) => PollFd::new(cluster, PollFlags::IN),
+                None => PollFd::new(events, PollFlags::empty()),
+            },
             number => {
                 let open = self.captures.get(number.saturating_sub(CAPTURES));
                 let socket = open.and_then(|open| open.capture.descriptor());
@@ -72,6 +81,8 @@ impl Engine {
         } else {
             TICK
         };
+        let due = self.core.next_claim_due();
+        let time = due.map_or(time, |due| due.min(time));
         match poll(used, Timespec::try_from(time).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(ExitError::system("waiting for packets")(error)),
@@ -149,7 +160,7 @@ impl Engine {
                     .map_err(|error| {
                         ExitError::new(FAILED, format!("receiving from the monitor: {error}"))
                     })?;
-            files.into_iter().for_each(|file| self.replace_log(file));
+            let mut files = files.into_iter();
             let report: Report = match received {
                 Received::Message(len) => order::decode(buffer.get(..len).unwrap_or_default())
                     .map_err(|error| {
@@ -158,6 +169,12 @@ impl Engine {
                 Received::Nothing => break,
                 Received::Gone => return Err(ExitError::new(FAILED, "the monitor is gone")),
             };
+            if report == Report::Cluster
+                && let Some(socket) = files.next()
+            {
+                self.connect_cluster(Link::from_socket(socket));
+            }
+            files.for_each(|file| self.replace_log(file));
             self.report(now, report)?;
         }
         self.buffer = buffer;

@@ -101,6 +101,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         .map_or((None, None, None), |(prefilter, drops, used)| {
             (Some(prefilter), Some(drops), Some(used))
         });
+    let cluster = settings.cluster.clone();
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());
     let mut gate = gate_of(settings, keys, &old_keys)
         .with_codes(codes)
@@ -128,6 +129,9 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     gate.recall(store.load().map_err(store_failed)?);
     install_table(&mut gate, prefilter.as_mut())?;
     let mut core = Core::new(gate, name.as_str(), clock::wall());
+    if let Some(cluster) = cluster {
+        core.join_cluster(name.as_str(), &cluster);
+    }
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
     core.health().kernel = drops;

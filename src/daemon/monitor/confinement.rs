@@ -102,6 +102,15 @@ fn give_up(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<Stri
     Ok(gaps)
 }
 
+/// The ports that the monitor's cluster process connects to. A child has no more rights than the monitor.
+pub(super) fn connected_ports(settings: &Settings) -> Vec<u16> {
+    let Some(cluster) = &settings.cluster else {
+        return Vec::new();
+    };
+    let ports: Vec<u16> = cluster.endpoints.iter().map(|one| one.port).collect();
+    sandbox::with_name_servers(&ports)
+}
+
 fn log_source(settings: &Settings) -> Option<&LogSource> {
     let sensor = settings.gate.log_sensor.as_ref();
     sensor.map(|sensor| &sensor.source)
@@ -155,6 +164,7 @@ fn paths(settings: &Settings, config: &Path) -> Paths {
         execute,
         write,
         bind: true,
+        connect: connected_ports(settings),
         outside: notify.as_encoded_bytes().starts_with(b"@"),
     }
 }

@@ -44,6 +44,21 @@ fn wrong_lines_of_the_main_file_are_refused() {
 }
 
 #[test]
+#[cfg(all(feature = "etcd", feature = "redis"))]
+fn wrong_clusters_are_refused() {
+    check_table("cluster.txt", |lines| with(lines, ""));
+}
+
+#[test]
+#[cfg(not(feature = "etcd"))]
+fn coordinator_that_is_not_built_is_refused() {
+    let section = "[cluster]\ncoordinator = 'etcd'\nendpoints = ['http://10.0.0.1']\n";
+    let problems = refused(&bundle(&with(section, ""), &[]));
+    let cure = "built without etcd; build it with: cargo build --release --features etcd";
+    assert!(problems.contains(cure), "{problems}");
+}
+
+#[test]
 fn wrong_lines_of_a_user_are_refused() {
     check_table("user.txt", |lines| with("", lines));
     let problems = refused(&bundle("gate.name = \"g\"\n[[user]]\n", &[]));

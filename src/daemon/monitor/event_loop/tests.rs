@@ -124,6 +124,7 @@ fn figures() -> Order {
         hints: 3,
         counters: ReasonCounters::default(),
         captures: Vec::new(),
+        claims: None,
     }))
 }
 

@@ -304,7 +304,7 @@ impl EngineProcess {
     }
 }
 
-fn in_memory(bundle: &Bundle) -> io::Result<OwnedFd> {
+pub(super) fn in_memory(bundle: &Bundle) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memfd_create("postern-config", MemfdFlags::CLOEXEC)?);
     file.write_all(&bundle.encode())?;
     Ok(file.into())

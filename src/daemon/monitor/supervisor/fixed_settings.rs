@@ -24,6 +24,11 @@ pub(super) fn check(
         let file = settings.metrics.file.as_deref();
         file.and_then(Path::parent).map(Path::to_owned)
     };
+    let is_part = |new: &Settings, old: &Settings| {
+        let old = confinement::connected_ports(old);
+        let mut ports = confinement::connected_ports(new).into_iter();
+        ports.all(|port| old.contains(&port))
+    };
     let source = |settings: &Settings| {
         let sensor = settings.gate.log_sensor.as_ref();
         sensor.map(|sensor| sensor.source.clone())
@@ -39,6 +44,10 @@ pub(super) fn check(
         (
             "the log sensor of gate.capture",
             is_sandboxed && source(old) != source(new),
+        ),
+        (
+            "the ports of cluster.endpoints",
+            is_sandboxed && !is_part(new, old),
         ),
         ("gate.state_dir", gate.0.state_dir != gate.1.state_dir),
         (

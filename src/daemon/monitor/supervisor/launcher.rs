@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use tracing::{debug, info};
 
+use super::cluster_process::ClusterProcess;
 use super::engine_process::EngineProcess;
 use super::fixed_settings;
 use super::prefilter::{self, NoPrefilter};
@@ -52,6 +53,7 @@ pub(in crate::daemon::monitor) struct BoundSockets {
 
 pub(super) struct Launched {
     pub(super) engine: EngineProcess,
+    pub(super) cluster: Option<ClusterProcess>,
     pub(super) settings: Settings,
     pub(super) bound: BoundSockets,
 }
@@ -97,6 +99,12 @@ impl Launcher {
         descriptors.extend(metrics.iter().map(|(_, socket)| socket.as_fd()));
         descriptors.extend(self.attempts.socket());
         descriptors.extend(filter.iter().flat_map(HintFilter::maps));
+        // It connects while the engine loads.
+        let cluster = settings.cluster.clone().map(|cluster| {
+            let window = settings.longest_window();
+            ClusterProcess::start(cluster, millis(window), &self.run_as)
+        });
+        let cluster = cluster.transpose()?;
         let engine = EngineProcess::start(&bundle, self.control.as_fd(), &descriptors, &start)?;
         drop(descriptors);
         captures.retain(|(spec, _)| {
@@ -104,6 +112,7 @@ impl Launcher {
         });
         Ok(Launched {
             engine,
+            cluster,
             settings,
             bound: BoundSockets {
                 captures,

@@ -19,12 +19,14 @@ use crate::model::exit::{CONFIG, ExitError, FAILED, PERMISSION};
 use crate::model::settings::Settings;
 use crate::model::time::{Timestamp, count, human};
 
+pub(crate) mod cluster_process;
 pub(super) mod engine_process;
 mod fixed_settings;
 pub(super) mod launcher;
 mod prefilter;
 pub(super) mod reload_requests;
 
+use cluster_process::ClusterProcess;
 use engine_process::{EngineFailure, EngineProcess, READY_WITHIN};
 use launcher::{BoundSockets, Launcher};
 use reload_requests::ReloadRequests;
@@ -44,6 +46,8 @@ pub(super) struct Supervisor {
     launcher: Launcher,
     settings: Settings,
     engine: Option<EngineProcess>,
+    /// The one that serves this engine.
+    cluster: Option<ClusterProcess>,
     successor: Option<Successor>,
     /// Killed engines whose files the kernel still closes.
     ending: Vec<Child>,
@@ -55,6 +59,7 @@ pub(super) struct Supervisor {
 
 struct Successor {
     engine: EngineProcess,
+    cluster: Option<ClusterProcess>,
     settings: Settings,
     bound: BoundSockets,
     started: Instant,
@@ -76,6 +81,7 @@ impl Supervisor {
             launcher,
             settings,
             engine: None,
+            cluster: None,
             successor: None,
             ending: Vec::new(),
             started: clock::instant(),
@@ -133,8 +139,12 @@ impl Supervisor {
         let bound = successor.map(|successor| &successor.bound);
         let bound = bound.chain([&self.launcher.bound]);
         let programs = bound.filter_map(|bound| bound.log.as_ref()?.process_id());
+        let successor = self.successor.iter();
+        let successor = successor.filter_map(|successor| successor.cluster.as_ref());
+        let clusters = self.cluster.iter().chain(successor);
         self.processes()
             .map(EngineProcess::id)
+            .chain(clusters.map(ClusterProcess::id))
             .chain(ending)
             .chain(programs)
             .collect()
@@ -174,6 +184,17 @@ impl Supervisor {
         }
     }
 
+    /// Starts the cluster process again if it ended, and gives the engine the link to a new one.
+    fn follow_cluster(&mut self) {
+        let (Some(engine), Some(cluster)) = (self.engine.as_mut(), self.cluster.as_mut()) else {
+            return;
+        };
+        cluster.step();
+        if let Some(link) = cluster.take_engine_end() {
+            engine.send_with(&Report::Cluster, Some(link));
+        }
+    }
+
     pub(super) fn ask_figures(&mut self) {
         self.engine.iter_mut().for_each(EngineProcess::ask_figures);
     }
@@ -190,6 +211,7 @@ impl Supervisor {
         let moved = self.launcher.interfaces.moved(&self.settings.gate);
         self.send_interfaces(moved);
         self.follow_log();
+        self.follow_cluster();
         if self.engine.is_some() {
             self.check_engine(reloads)?;
         } else {
@@ -219,6 +241,7 @@ impl Supervisor {
     }
 
     pub(super) fn stop(&mut self) {
+        self.cluster = None;
         let successor = self.successor.take().map(|successor| successor.engine);
         for engine in successor.into_iter().chain(self.engine.take()) {
             let _ = self.end(engine);
@@ -242,6 +265,7 @@ impl Supervisor {
             return Ok(());
         };
         let engine = self.engine.take();
+        self.cluster = None;
         let status = engine.and_then(|engine| self.end(engine));
         reloads.forget_tickets();
         if !self.has_served {
@@ -284,6 +308,7 @@ impl Supervisor {
         let launched = self.launcher.launch(&self.settings)?;
         self.successor = Some(Successor {
             engine: launched.engine,
+            cluster: launched.cluster,
             settings: launched.settings,
             bound: launched.bound,
             started: clock::instant(),
@@ -364,6 +389,8 @@ impl Supervisor {
             info!(users, "the config is in force: {}", count(users, "user"));
         }
         self.engine = Some(successor.engine);
+        self.cluster = successor.cluster;
+        self.follow_cluster();
         // It has the indexes of its launch.
         let known = self.launcher.interfaces.known();
         self.send_interfaces(known);

@@ -1,0 +1,12 @@
+//! Claims: gates of one name admit a mark once, because the first to reserve it at the coordinator wins.
+//!
+//! The engine asks the cluster process, which asks the coordinator. An answer is won, lost or unknown, and only a claim that was won
+//! opens. The engine treats what the cluster process says as hostile.
+
+mod claim;
+mod message;
+mod pending;
+
+pub use claim::{Answer, Claim, ClaimKey, Coordinator, MARGIN, WAITING_MAX, longest, made_at};
+pub use message::{Ask, ClusterStart, Told};
+pub(crate) use pending::{Claims, Outcome};

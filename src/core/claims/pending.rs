@@ -1,0 +1,224 @@
+//! The engine's side of claims: which wait for an answer, and whether the coordinator answers at all.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::claim::{Answer, Claim, WAITING_MAX};
+use super::message::{Ask, Told};
+use crate::model::counters::ClaimCounters;
+use crate::model::time::{ClockStep, Timestamp, millis};
+
+/// Claims with what they decide about.
+#[derive(Debug)]
+pub(crate) struct Claims<T> {
+    deadline: Duration,
+    state: State,
+    waiting: BTreeMap<u64, (Timestamp, T)>,
+    /// The deadlines of those that wait.
+    due: BTreeSet<(Timestamp, u64)>,
+    unsent: VecDeque<Ask>,
+    probes: u64,
+    /// The probe was not sent, or is to be sent again.
+    is_probe_due: bool,
+    counters: ClaimCounters,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Answers,
+    /// Every claim is unknown until this probe is answered.
+    Away {
+        probe: u64,
+        why: String,
+    },
+}
+
+/// What became of a knock whose claim was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Won,
+    Lost { made: Timestamp },
+    CodeLost,
+    Unknown { why: String },
+}
+
+impl<T> Claims<T> {
+    /// No claim is asked before [`Self::connected`] and the answer to its probe.
+    pub(crate) fn new(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            state: State::Away {
+                probe: 0,
+                why: "the cluster process has not started yet".to_owned(),
+            },
+            waiting: BTreeMap::new(),
+            due: BTreeSet::new(),
+            unsent: VecDeque::new(),
+            probes: 0,
+            is_probe_due: false,
+            counters: ClaimCounters::default(),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> ClaimCounters {
+        self.counters
+    }
+
+    /// Why no claim is asked now.
+    pub(crate) fn why_away(&self) -> Option<&str> {
+        match &self.state {
+            State::Answers => None,
+            State::Away { why, .. } => Some(why),
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Asks a claim for a knock that arrived then. Fails at once if the answer could not come in time.
+    pub(crate) fn ask(
+        &mut self,
+        now: Timestamp,
+        arrived: Timestamp,
+        ticket: u64,
+        claim: Claim,
+        subject: T,
+    ) -> Result<(), (T, String)> {
+        // A clock that was set back must not leave it more time.
+        let due = arrived.min(now).plus(self.deadline);
+        let left = due.since(now).min(self.deadline);
+        let refused = match &self.state {
+            State::Away { why, .. } => Some(why.clone()),
+            State::Answers if self.waiting.len() >= WAITING_MAX => {
+                Some(format!("{WAITING_MAX} other claims wait"))
+            }
+            State::Answers if left.is_zero() => {
+                Some("the deadline had passed before it could be asked".to_owned())
+            }
+            State::Answers => None,
+        };
+        if let Some(why) = refused {
+            self.counters.unknown = self.counters.unknown.saturating_add(1);
+            return Err((subject, why));
+        }
+        self.unsent.push_back(Ask::Claim {
+            ticket,
+            claim,
+            within_ms: millis(left),
+        });
+        self.waiting.insert(ticket, (due, subject));
+        self.due.insert((due, ticket));
+        Ok(())
+    }
+
+    /// What is to be sent to the cluster process.
+    pub(crate) fn next_ask(&mut self) -> Option<Ask> {
+        if std::mem::take(&mut self.is_probe_due) {
+            let number = self.probes;
+            return Some(Ask::Probe { number });
+        }
+        self.unsent.pop_front()
+    }
+
+    /// There is a new cluster process, which knows of no claim.
+    pub(crate) fn connected(&mut self) {
+        self.unsent.clear();
+        self.probe("the cluster process has just started");
+    }
+
+    /// The cluster process takes no message now. The probe is sent again later.
+    pub(crate) fn not_taken(&mut self, why: &str) {
+        self.probe(why);
+        self.unsent.clear();
+    }
+
+    pub(crate) fn told(&mut self, told: Told) -> Option<(u64, T, Outcome)> {
+        match told {
+            Told::Claimed { ticket, answer } => {
+                let (due, subject) = self.waiting.remove(&ticket)?;
+                self.due.remove(&(due, ticket));
+                let outcome = match answer {
+                    Answer::Won => Outcome::Won,
+                    Answer::Lost { made } => Outcome::Lost { made },
+                    Answer::CodeLost => Outcome::CodeLost,
+                    Answer::Unknown { why } => {
+                        self.away(&why);
+                        Outcome::Unknown { why }
+                    }
+                };
+                self.count(&outcome);
+                Some((ticket, subject, outcome))
+            }
+            Told::Back { number } => {
+                if matches!(self.state, State::Away { probe, .. } if probe == number && number > 0)
+                {
+                    self.state = State::Answers;
+                }
+                None
+            }
+            Told::Away { number, why: now } => {
+                if let State::Away { probe, why } = &mut self.state
+                    && *probe == number
+                {
+                    *why = now;
+                }
+                None
+            }
+        }
+    }
+
+    /// The next claim whose deadline has passed.
+    pub(crate) fn overdue(&mut self, now: Timestamp) -> Option<(T, Outcome)> {
+        let (due, ticket) = *self.due.first()?;
+        if now < due {
+            return None;
+        }
+        self.due.remove(&(due, ticket));
+        let (_, subject) = self.waiting.remove(&ticket)?;
+        let why = format!("no answer within {} ms", millis(self.deadline));
+        self.away(&why);
+        let outcome = Outcome::Unknown { why };
+        self.count(&outcome);
+        Some((subject, outcome))
+    }
+
+    /// How long until a deadline passes.
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Duration> {
+        Some(self.due.first()?.0.since(now))
+    }
+
+    /// The system's clock was set: the deadlines move with it.
+    pub(crate) fn clock_was_set(&mut self, step: ClockStep) {
+        self.due.clear();
+        for (ticket, (due, _)) in &mut self.waiting {
+            *due = due.stepped(step);
+            self.due.insert((*due, *ticket));
+        }
+    }
+
+    fn away(&mut self, why: &str) {
+        // Otherwise the prober looks already.
+        if self.state == State::Answers {
+            self.probe(why);
+        }
+    }
+
+    fn probe(&mut self, why: &str) {
+        self.probes = self.probes.saturating_add(1);
+        self.state = State::Away {
+            probe: self.probes,
+            why: why.to_owned(),
+        };
+        self.is_probe_due = true;
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Won => &mut self.counters.won,
+            Outcome::Lost { .. } | Outcome::CodeLost => &mut self.counters.lost,
+            Outcome::Unknown { .. } => &mut self.counters.unknown,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Takes what the engine asks. A few threads ask the coordinator, each for one claim at a time, and answer.
+
+use std::sync::mpsc::{Receiver, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::keeper;
+use super::tell::send;
+use crate::adapters::clock;
+use crate::adapters::ipc::{Link, Received};
+use crate::core::claims::{Answer, Ask, Claim, Coordinator, Told, WAITING_MAX};
+use crate::core::order::{self, MESSAGE_MAX};
+use crate::model::exit::{ExitError, FAILED};
+
+/// Claims that are asked at once. More make an etcd slower, not faster.
+const WORKERS: usize = 8;
+
+struct Job {
+    ticket: u64,
+    claim: Claim,
+    until: Instant,
+}
+
+/// Serves until the engine ends.
+pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(), ExitError> {
+    let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
+    let waiting = Arc::new(Mutex::new(waiting));
+    let clone = || {
+        let clone = link.try_clone();
+        clone.map_err(ExitError::system("the link to the engine"))
+    };
+    for _ in 0..WORKERS {
+        let (waiting, coordinator, link) =
+            (Arc::clone(&waiting), Arc::clone(&coordinator), clone()?);
+        start(move || work(&waiting, coordinator.as_ref(), &link))?;
+    }
+    let (probes, probed) = channel();
+    let own = clone()?;
+    start(move || keeper::keep(coordinator.as_ref(), &probed, &own))?;
+    let mut buffer = vec![0; MESSAGE_MAX];
+    loop {
+        let received = link.receive(&mut buffer);
+        let received = received.map_err(ExitError::system("receiving from the engine"))?;
+        let Received::Message(len) = received else {
+            return Ok(());
+        };
+        let ask = order::decode(buffer.get(..len).unwrap_or_default());
+        match ask.map_err(|error| ExitError::new(FAILED, error))? {
+            Ask::Claim {
+                ticket,
+                claim,
+                within_ms,
+            } => {
+                let until = clock::instant() + Duration::from_millis(within_ms);
+                let job = Job {
+                    ticket,
+                    claim,
+                    until,
+                };
+                if let Err(TrySendError::Full(job)) = jobs.try_send(job) {
+                    let why = format!("{WAITING_MAX} other claims wait");
+                    tell(&link, job.ticket, Answer::Unknown { why });
+                }
+            }
+            Ask::Probe { number } => drop(probes.send(number)),
+        }
+    }
+}
+
+fn start(work: impl FnOnce() + Send + 'static) -> Result<(), ExitError> {
+    let started = thread::Builder::new().spawn(work);
+    started.map_err(ExitError::system("starting a thread"))?;
+    Ok(())
+}
+
+fn work(waiting: &Mutex<Receiver<Job>>, coordinator: &dyn Coordinator, link: &Link) {
+    loop {
+        let next = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(Job {
+            ticket,
+            claim,
+            until,
+        }) = next
+        else {
+            return;
+        };
+        let left = until.saturating_duration_since(clock::instant());
+        let answer = if left < Duration::from_millis(1) {
+            let why = "its turn came after its deadline".to_owned();
+            Answer::Unknown { why }
+        } else {
+            coordinator.claim(&claim, left)
+        };
+        tell(link, ticket, answer);
+    }
+}
+
+fn tell(link: &Link, ticket: u64, answer: Answer) {
+    send(link, &Told::Claimed { ticket, answer });
+}

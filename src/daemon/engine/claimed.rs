@@ -1,0 +1,98 @@
+//! Step 11, with a cluster: after its mark is durable, a knock is claimed at the coordinator before anything is ordered.
+
+use std::time::Duration;
+
+use tracing::info;
+
+use super::claiming::{Admitted, Claiming, user_of};
+use super::core::Core;
+use crate::adapters::clock;
+use crate::core::claims::{Ask, Outcome, Told};
+use crate::core::gate::again;
+use crate::core::order::Order;
+use crate::model::cluster::Cluster;
+use crate::model::reason::{CodeFault, Drop, Rule};
+use crate::model::time::Timestamp;
+
+impl Core {
+    /// Knocks are claimed from now on.
+    pub fn join_cluster(&mut self, gate_name: &str, cluster: &Cluster) {
+        let window = self.gate.longest_window();
+        self.claiming = Some(Claiming::new(gate_name, window, cluster));
+    }
+
+    /// There is a new cluster process.
+    pub fn cluster_connected(&mut self) {
+        if let Some(claiming) = self.claiming.as_mut() {
+            claiming.claims.connected();
+        }
+    }
+
+    /// The cluster process takes no message now, or has ended.
+    pub fn cluster_lost(&mut self, why: &str) {
+        if let Some(claiming) = self.claiming.as_mut() {
+            claiming.claims.not_taken(why);
+        }
+    }
+
+    /// What to send to the cluster process next. What cannot be asked in time is refused.
+    pub fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
+        loop {
+            let claiming = self.claiming.as_mut()?;
+            if let Some((admitted, outcome)) = claiming.claims.overdue(now) {
+                self.not_won(&admitted, outcome);
+                continue;
+            }
+            match claiming.ask_next(now) {
+                None => return claiming.claims.next_ask(),
+                Some(Ok(())) => {}
+                Some(Err((admitted, outcome))) => self.not_won(&admitted, outcome),
+            }
+        }
+    }
+
+    /// How long until a claim is overdue.
+    pub(super) fn next_claim_due(&self) -> Option<Duration> {
+        let claims = &self.claiming.as_ref()?.claims;
+        claims.next_due(clock::wall())
+    }
+
+    /// Only a claim that was asked and won gives an order.
+    pub fn told(&mut self, told: Told) -> Option<Order> {
+        let claims = &mut self.claiming.as_mut()?.claims;
+        let (ticket, admitted, outcome) = claims.told(told)?;
+        if outcome == Outcome::Won {
+            return Some(self.order(ticket, admitted.admission.request));
+        }
+        self.not_won(&admitted, outcome);
+        None
+    }
+
+    /// The mark stays used: another gate may have won, and the answer may be on its way.
+    fn not_won(&mut self, admitted: &Admitted, outcome: Outcome) {
+        let user = user_of(&admitted.admission.request);
+        match outcome {
+            Outcome::Won => {}
+            Outcome::Lost { made } => {
+                let reason = lost(made, admitted.arrived);
+                self.gate.count_drop(reason);
+                info!(
+                    user,
+                    rule = reason.name(),
+                    "dropped: {user}: another gate admitted this knock first"
+                );
+            }
+            Outcome::CodeLost => {
+                let rule = Rule::Code(CodeFault::Used);
+                self.refuse(user, rule, "another gate admitted a knock with it");
+            }
+            Outcome::Unknown { why } => self.refuse(user, Rule::Coordinator, &why),
+        }
+        self.arrived(user);
+    }
+}
+
+/// A copy at another gate comes at about the same time, and the clocks of the gates differ.
+fn lost(made: Timestamp, arrived: Timestamp) -> Drop {
+    again(made.min(arrived), made.max(arrived))
+}

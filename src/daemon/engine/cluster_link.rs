@@ -1,0 +1,56 @@
+//! The loop's link to the cluster process. What comes from there is hostile, and costs bounded time.
+
+use super::event_loop::Engine;
+use crate::adapters::ipc::{Link, Received};
+use crate::core::order;
+use crate::model::time::Timestamp;
+
+/// Messages at once. Then packets have their turn.
+const TOLD: usize = 64;
+
+impl Engine {
+    pub(super) fn connect_cluster(&mut self, link: Link) {
+        self.cluster = Some(link);
+        self.core.cluster_connected();
+    }
+
+    pub(super) fn take_told(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..TOLD {
+            let Some(link) = &self.cluster else { break };
+            let told = match link.try_receive(&mut buffer) {
+                Ok(Received::Nothing) => break,
+                Ok(Received::Message(len)) => order::decode(buffer.get(..len).unwrap_or_default())
+                    .map_err(|error| error.to_string()),
+                Ok(Received::Gone) => Err("the cluster process has ended".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            match told {
+                Ok(told) => {
+                    if let Some(order) = self.core.told(told) {
+                        self.send_order(order);
+                    }
+                }
+                Err(why) => {
+                    self.cluster = None;
+                    self.core.cluster_lost(&why);
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// A cluster process that does not read delays nothing: its claims are unknown.
+    pub(super) fn send_asks(&mut self, now: Timestamp) {
+        while let Some(ask) = self.core.next_ask(now) {
+            let (Some(cluster), Ok(bytes)) = (&self.cluster, order::encode(&ask)) else {
+                return;
+            };
+            if let Err(error) = cluster.try_send(&bytes) {
+                let why = format!("the cluster process takes no message: {error}");
+                self.core.cluster_lost(&why);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The cluster process as the monitor sees it: a child that serves one engine, started again after it ended.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::{error, warn};
+
+use super::engine_process::in_memory;
+use crate::adapters::clock;
+use crate::adapters::config::bundle::{Bundle, BundleFile};
+use crate::adapters::config::disk;
+use crate::adapters::files;
+use crate::adapters::ipc::{self, Link, Received};
+use crate::adapters::log;
+use crate::adapters::process::{self, StartOptions};
+use crate::core::claims::{Ask, ClusterStart, Told};
+use crate::core::order;
+use crate::daemon::monitor::rights::{self, RunAs};
+use crate::model::cluster::Cluster;
+use crate::model::exit::{ExitError, FAILED};
+use crate::model::time::millis;
+
+const CLUSTER_ARGUMENTS: [&str; 1] = ["cluster"];
+
+/// Its own user, if there is one. Otherwise it has the engine's, which may not trace it.
+const USER: &str = "postern-cluster";
+
+const END_WITHIN: Duration = Duration::from_millis(300);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// After a process that ran this long the next one starts without a longer pause.
+const RAN_WELL: Duration = Duration::from_secs(3);
+
+pub(super) struct ClusterProcess {
+    start: ClusterStart,
+    child: Child,
+    /// The engine's end of the link, until the engine gets it.
+    engine_end: Option<OwnedFd>,
+    started: Instant,
+    has_ended: bool,
+    pause: Duration,
+}
+
+impl ClusterProcess {
+    pub(super) fn start(
+        mut cluster: Cluster,
+        window_ms: u64,
+        run_as: &RunAs,
+    ) -> Result<Self, ExitError> {
+        if cluster.member.is_empty() {
+            let name = files::read_system(Path::new("/proc/sys/kernel/hostname"));
+            let name = name.unwrap_or_default();
+            cluster.member = name.trim().to_owned();
+        }
+        let own = rights::run_as(USER).ok().and_then(|own| own.ids);
+        let start = ClusterStart {
+            run_as: own.or(run_as.ids),
+            cluster,
+            window_ms,
+        };
+        let (child, engine_end) = spawn(&start)?;
+        Ok(Self {
+            start,
+            child,
+            engine_end: Some(engine_end),
+            started: clock::instant(),
+            has_ended: false,
+            pause: PAUSE_MIN,
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The engine's end of the link to a process that has just started.
+    pub(super) fn take_engine_end(&mut self) -> Option<OwnedFd> {
+        self.engine_end.take()
+    }
+
+    /// Starts it again if it ended, after a pause.
+    pub(super) fn step(&mut self) {
+        if !self.has_ended {
+            match self.child.try_wait() {
+                Ok(None) => return,
+                Ok(Some(status)) => warn!("the cluster process ended: {status}"),
+                Err(error) => warn!("the cluster process can't be watched: {error}"),
+            }
+            self.has_ended = true;
+            let has_run_well = clock::elapsed(self.started) > RAN_WELL;
+            let longer = self.pause.saturating_mul(2).min(PAUSE_MAX);
+            self.pause = if has_run_well { PAUSE_MIN } else { longer };
+        }
+        if clock::elapsed(self.started) < self.pause {
+            return;
+        }
+        self.started = clock::instant();
+        match spawn(&self.start) {
+            Ok((child, engine_end)) => {
+                (self.child, self.engine_end) = (child, Some(engine_end));
+                self.has_ended = false;
+            }
+            Err(stop) => {
+                error!("no cluster process, knocks are refused: {}", stop.message);
+                self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+impl Drop for ClusterProcess {
+    fn drop(&mut self) {
+        let _ = process::end(&mut self.child, END_WITHIN);
+    }
+}
+
+/// Starts a cluster process, for `posternd check`, and asks it whether the coordinator can be used. Returns why it cannot. Fails if
+/// the process cannot be started.
+pub(crate) fn probe_cluster(
+    cluster: &Cluster,
+    window: Duration,
+    run_as: &RunAs,
+    within: Duration,
+) -> Result<Option<String>, ExitError> {
+    let mut process = ClusterProcess::start(cluster.clone(), millis(window), run_as)?;
+    let Some(socket) = process.take_engine_end() else {
+        return Ok(None);
+    };
+    let (link, started) = (Link::from_socket(socket), clock::instant());
+    let probe = order::encode(&Ask::Probe { number: 1 });
+    let probe = probe.map_err(|error| ExitError::new(FAILED, error))?;
+    link.send(&probe)
+        .map_err(ExitError::system("asking the cluster process"))?;
+    let mut buffer = vec![0; order::MESSAGE_MAX];
+    let mut last = "the cluster process does not answer".to_owned();
+    while let Some(left) = within.checked_sub(clock::elapsed(started)) {
+        let left = Timespec::try_from(left).unwrap_or_default();
+        let _ = poll(&mut [PollFd::new(&link, PollFlags::IN)], Some(&left));
+        match link.try_receive(&mut buffer) {
+            Ok(Received::Message(len)) => {
+                match order::decode(buffer.get(..len).unwrap_or_default()) {
+                    Ok(Told::Back { .. }) => return Ok(None),
+                    Ok(Told::Away { why, .. }) => last = why,
+                    Ok(Told::Claimed { .. }) | Err(_) => {}
+                }
+            }
+            Ok(Received::Nothing) => {}
+            Ok(Received::Gone) | Err(_) => {
+                last = "the cluster process ended (its own log line is above)".to_owned();
+                break;
+            }
+        }
+    }
+    Ok(Some(last))
+}
+
+/// The files that the section names, as they are now.
+fn files_of(cluster: &Cluster) -> Result<Bundle, ExitError> {
+    let read = cluster.files().map(|(path, is_secret)| {
+        let read = if is_secret {
+            files::read_private(path)
+        } else {
+            files::read_open(path).map(|(text, _)| text)
+        };
+        let text = read.map_err(disk::unreadable)?;
+        Ok(BundleFile {
+            path: path.clone(),
+            text,
+        })
+    });
+    Ok(Bundle {
+        keys: read.collect::<Result<_, ExitError>>()?,
+        ..Bundle::default()
+    })
+}
+
+fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd), ExitError> {
+    let files = files_of(&start.cluster)?;
+    let pair = || ipc::pair().map_err(ExitError::system("making a link to the cluster process"));
+    let ((ours, theirs), (engine_end, cluster_end)) = (pair()?, pair()?);
+    let env = log::INHERITED.into_iter();
+    let env = env.filter_map(|name| Some((name, std::env::var(name).ok()?)));
+    let env: Vec<(&str, String)> = env.collect();
+    let options = StartOptions {
+        stdin: theirs.into_socket().into(),
+        stdout: Stdio::inherit(),
+        stderr: Stdio::inherit(),
+        env: &env,
+    };
+    let mut child = process::start_self(&CLUSTER_ARGUMENTS.map(OsStr::new), options)
+        .map_err(ExitError::system("starting the cluster process"))?;
+    let handed = hand_over(&ours, start, &files, &cluster_end);
+    if let Err(stop) = handed {
+        let _ = process::end(&mut child, END_WITHIN);
+        return Err(stop);
+    }
+    Ok((child, engine_end.into_socket()))
+}
+
+fn hand_over(
+    link: &Link,
+    start: &ClusterStart,
+    files: &Bundle,
+    cluster_end: &Link,
+) -> Result<(), ExitError> {
+    let failed = ExitError::system("handing over to the cluster process");
+    let files = match in_memory(files) {
+        Ok(files) => files,
+        Err(error) => return Err(failed(error)),
+    };
+    let message = order::encode(start).map_err(|error| ExitError::new(FAILED, error))?;
+    link.send_descriptors(&message, &[files.as_fd(), cluster_end.as_fd()])
+        .map_err(ExitError::system("handing over to the cluster process"))
+}
