@@ -15,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+mod cluster_inside;
 mod engine_inside;
 mod kernels;
 mod monitor_inside;
@@ -22,6 +23,7 @@ mod monitor_inside;
 use postern_harness::{Machine, Requirement, run_tests, trials};
 
 const ROLE: &str = "--inside-an-engine";
+const CLUSTER: &str = "--inside-a-cluster-process";
 const MONITOR: &str = "--inside-a-monitor";
 
 /// The name of a test, what the kernel may say, and the actions.
@@ -97,6 +99,20 @@ const ENGINES: [Case; 10] = [
     ),
 ];
 
+const CLUSTERS: [Case; 2] = [
+    (
+        "cluster_process_only_connects_to_its_coordinator",
+        REFUSED,
+        "connect to another port, listen on a port, bind a UDP port, packet socket, unix socket, vsock, list the state, \
+         read a file that all may read, write to /tmp, signal its parent, trace its parent, fork, execute /bin/true",
+    ),
+    (
+        "cluster_process_keeps_what_it_needs",
+        DONE,
+        "connect to the coordinator, look up localhost, start a thread",
+    ),
+];
+
 const MONITORS: [Case; 6] = [
     ("monitor_writes_only_its_files", REFUSED, OUTSIDE_FILES),
     (
@@ -138,6 +154,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [ROLE, state] => return engine_inside::engine(Path::new(state)),
+        [CLUSTER, folder] => return cluster_inside::cluster(Path::new(folder)),
         [MONITOR, folder] => return monitor_inside::monitor(Path::new(folder), None),
         [MONITOR, folder, backend] => {
             return monitor_inside::monitor(Path::new(folder), Some(backend));
@@ -154,6 +171,10 @@ fn main() -> ExitCode {
     ];
     for (name, wanted, all) in ENGINES {
         let test = move || expect(&engine_actions(), wanted, all);
+        trials.push(machine.trial(name, &[Requirement::Root], test));
+    }
+    for (name, wanted, all) in CLUSTERS {
+        let test = move || expect(&cluster_actions(), wanted, all);
         trials.push(machine.trial(name, &[Requirement::Root], test));
     }
     let iptables = Requirement::Program("iptables-restore");
@@ -174,6 +195,11 @@ fn engine_actions() -> Actions {
     let state = folder.path().join("state");
     std::os::unix::fs::chown(&state, Some(engine_inside::USER), Some(engine_inside::USER)).unwrap();
     said(&[ROLE, state.to_str().unwrap()])
+}
+
+fn cluster_actions() -> Actions {
+    let folder = folder();
+    said(&[CLUSTER, folder.path().to_str().unwrap()])
 }
 
 fn monitor_actions(backend: Option<&str>) -> Actions {

@@ -16,9 +16,14 @@ pub struct KnockMaker(UserKeys);
 
 impl KnockMaker {
     pub fn new(user: &str) -> Self {
+        Self::of(GATE_NAME, user)
+    }
+
+    /// For a gate with this name.
+    pub fn of(gate_name: &str, user: &str) -> Self {
         let key = SharedKey::from_base64(&key(user)).unwrap();
         Self(UserKeys::derive(
-            &GateName::new(GATE_NAME).unwrap(),
+            &GateName::new(gate_name).unwrap(),
             &KeyMaterial::shared(&key),
         ))
     }

@@ -1,0 +1,138 @@
+//! Certificates, passwords and settings of the coordinator: right ones admit, and `check` names what is wrong.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use postern_harness::{Namespace, find, run, text, wait_until};
+
+use super::claims::Test;
+use super::fleet::{self, Fleet};
+use super::servers::Server;
+
+pub(crate) const TESTS: &[(&str, Test)] = &[(
+    "secure_transport_and_password_admit",
+    secure_transport_and_password_admit,
+)];
+
+/// Makes a CA, the coordinator's certificate, and another CA that signed nothing.
+fn certify(folder: &Path) {
+    let openssl = |line: &str| {
+        let mut command = Command::new(find("openssl").unwrap());
+        let ran = command
+            .args(line.split_whitespace())
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{line}: {ran:?}");
+    };
+    for name in ["ca", "other"] {
+        openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /O={name} -keyout {name}-key.pem -out {name}.pem"
+        ));
+    }
+    openssl(
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /O=coordinator -keyout key.pem -out request.pem",
+    );
+    fs::write(
+        folder.join("names"),
+        "subjectAltName=IP:10.78.1.1,IP:127.0.0.1",
+    )
+    .unwrap();
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 2 -extfile names -out cert.pem",
+    );
+}
+
+/// Turns on etcd's passwords.
+fn enable_passwords(space: &Namespace, folder: &Path) {
+    let ca = folder.join("ca.pem").display().to_string();
+    let ask = |call: &str, body: &str| {
+        let url = format!("https://127.0.0.1:2379/v3/auth/{call}");
+        text(&run(
+            space,
+            "curl",
+            &["-s", "--cacert", &ca, &url, "-d", body],
+        ))
+    };
+    wait_until("etcd to serve", || {
+        ask("role/add", r#"{"name":"postern"}"#).contains("header")
+    });
+    // Base64 of /postern/ and of what follows the last key that starts so.
+    let range = r#"{"name":"postern","perm":{"permType":2,"key":"L3Bvc3Rlcm4v","range_end":"L3Bvc3Rlcm4w"}}"#;
+    for (call, body) in [
+        ("user/add", r#"{"name":"root","password":"root"}"#),
+        ("user/grant", r#"{"user":"root","role":"root"}"#),
+        ("role/grant", range),
+        ("user/add", r#"{"name":"postern","password":"secret"}"#),
+        ("user/grant", r#"{"user":"postern","role":"postern"}"#),
+        ("enable", "{}"),
+    ] {
+        let said = ask(call, body);
+        assert!(said.contains("header"), "{call}: {said}");
+    }
+}
+
+fn secure_transport_and_password_admit(kind: &'static str) {
+    let own = fleet::folder();
+    let (folder, space) = (own.path().to_owned(), Namespace::new());
+    certify(&folder);
+    let here = folder.display();
+    let line = match kind {
+        "etcd" => format!(
+            "--listen-client-urls https://0.0.0.0:2379 --advertise-client-urls https://127.0.0.1:2379 --cert-file {here}/cert.pem --key-file {here}/key.pem"
+        ),
+        _ => format!(
+            "--port 0 --tls-port 6379 --tls-cert-file {here}/cert.pem --tls-key-file {here}/key.pem --tls-ca-cert-file {here}/ca.pem --tls-auth-clients no --requirepass secret"
+        ),
+    };
+    let more: Vec<&str> = line.split_whitespace().collect();
+    let server = Server::start(kind, &space, &folder, &more);
+    if kind == "etcd" {
+        enable_passwords(&space, &folder);
+    }
+    let lines = |ca: &str, password: &str| {
+        let path = folder.join(password);
+        postern::adapters::files::write_private(&path, format!("{password}\n").as_bytes(), true)
+            .unwrap();
+        let user = if kind == "etcd" {
+            "user = \"postern\"\n"
+        } else {
+            ""
+        };
+        format!("{user}ca_file = \"{here}/{ca}.pem\"\npassword_file = \"{here}/{password}\"\n")
+    };
+    let fleet = Fleet::join(space, own, Some(server), kind, 2, &lines("ca", "secret"));
+    let knock = fleet.knock(1);
+    fleet.deliver(&knock);
+    wait_until("both gates to decide", || {
+        fleet.count("drop duplicate") == 1
+    });
+    wait_until("one gate to open", || fleet.grants() == 1);
+
+    for (wrong, cure) in [
+        (lines("other", "secret"), "cluster.ca_file"),
+        (
+            lines("ca", "guessed"),
+            "check cluster.user and cluster.password_file",
+        ),
+    ] {
+        let said = fleet.gates[0].checked(&fleet.section(1, &wrong));
+        assert!(said.contains(cure), "{said}");
+    }
+}
+
+/// Debian's own settings.
+pub(crate) fn forgetful_redis_is_refused() {
+    let own = fleet::folder();
+    let space = Namespace::new();
+    let server = Server::start("redis", &space, own.path(), &["--appendonly", "no"]);
+    let fleet = Fleet::join(space, own, Some(server), "redis", 0, "");
+    let gate = fleet.gate(1, "");
+    let said = gate.checked(&fleet.section(1, ""));
+    assert!(said.contains("set appendonly yes in redis.conf"), "{said}");
+    fleet.deliver_to(&gate, &fleet.knock(1));
+    wait_until("the knock to be refused", || {
+        gate.daemon.status().count("refuse coordinator") == 1
+    });
+}

@@ -1,0 +1,228 @@
+//! Gates of one name, each with a link to the namespace of the coordinator, from which knocks come as well.
+//!
+//! ```text
+//!   gate N: 10.78.N.2, TCP 2222 == 10.78.N.1: coordinator
+//! ```
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+
+use postern_harness::world::Daemon;
+use postern_harness::{GateConfig, KNOCK, KnockMaker, Namespace, SERVICE, text, wait_until};
+use tempfile::TempDir;
+
+use super::servers::Server;
+
+pub(crate) struct Gate {
+    pub(crate) daemon: Daemon,
+    space: Namespace,
+    number: u8,
+    folder: TempDir,
+}
+
+pub(crate) struct Fleet {
+    pub(crate) gates: Vec<Gate>,
+    pub(crate) server: Option<Server>,
+    pub(crate) space: Namespace,
+    pub(crate) knocks: KnockMaker,
+    kind: &'static str,
+    socket: UdpSocket,
+    _folder: TempDir,
+}
+
+pub(crate) fn folder() -> TempDir {
+    let folder = tempfile::Builder::new()
+        .prefix("postern-cluster-")
+        .tempdir()
+        .unwrap();
+    // Engines of another user pass through.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).unwrap();
+    folder
+}
+
+impl Gate {
+    fn start(number: u8, coordinator: &Namespace, section: &str) -> Self {
+        let folder = folder();
+        let space = Namespace::new();
+        let there = coordinator.thread_id;
+        space.ip(&format!(
+            "link add up0 type veth peer name gate{number} netns {there}"
+        ));
+        for (end, name, host) in [
+            (&space, "up0".to_owned(), 2),
+            (coordinator, format!("gate{number}"), 1),
+        ] {
+            end.ip(&format!("addr add 10.78.{number}.{host}/24 dev {name}"));
+            end.ip(&format!("link set {name} up"));
+        }
+        space.ip(&format!("route add default via 10.78.{number}.1"));
+        space.wait_for_carrier("up0");
+        write(folder.path(), section);
+        let mut daemon = Daemon::new(folder.path());
+        daemon.level = "info";
+        daemon.start(&space);
+        Self {
+            daemon,
+            space,
+            number,
+            folder,
+        }
+    }
+
+    /// What `posternd check` says of a config with this section. The gate keeps it for its next start.
+    pub(crate) fn checked(&self, section: &str) -> String {
+        write(self.folder.path(), section);
+        text(&self.daemon.at_gate(&self.space, &["check"]))
+    }
+
+    fn knock_port(&self) -> SocketAddr {
+        SocketAddr::from(([10, 78, self.number, 2], KNOCK))
+    }
+
+    /// Whether it asks claims.
+    pub(crate) fn is_back(&self) -> bool {
+        let said = text(&self.daemon.asked(&["status", "--json"]));
+        let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let cluster = &status["status"]["cluster"];
+        let cluster = if cluster.is_null() {
+            &status["cluster"]
+        } else {
+            cluster
+        };
+        cluster.is_object() && cluster["away"].is_null()
+    }
+}
+
+fn write(folder: &Path, section: &str) {
+    let config = GateConfig::empty("nftables")
+        .member(
+            "alice",
+            "quota = \"1000/s\"\nmax_grants = 30000\nduration = \"5m\"",
+        )
+        .member("emergency", "break_glass = true")
+        .section(section);
+    config.write(folder);
+}
+
+impl Fleet {
+    pub(crate) fn start(kind: &'static str, gates: u8) -> Self {
+        Self::start_with(kind, gates, "")
+    }
+
+    /// With these lines more in `[cluster]`.
+    pub(crate) fn start_with(kind: &'static str, gates: u8, lines: &str) -> Self {
+        let own = folder();
+        let space = Namespace::new();
+        let server = Server::start(kind, &space, own.path(), &[]);
+        Self::join(space, own, Some(server), kind, gates, lines)
+    }
+
+    /// Beside a server at etcd's port of this namespace.
+    pub(crate) fn beside(space: Namespace, gates: u8, lines: &str) -> Self {
+        Self::join(space, folder(), None, "etcd", gates, lines)
+    }
+
+    pub(crate) fn join(
+        space: Namespace,
+        own: TempDir,
+        server: Option<Server>,
+        kind: &'static str,
+        gates: u8,
+        lines: &str,
+    ) -> Self {
+        let socket = space.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+        let mut fleet = Self {
+            gates: Vec::new(),
+            server,
+            space,
+            kind,
+            knocks: KnockMaker::new("alice"),
+            socket,
+            _folder: own,
+        };
+        fleet.gates = (1..=gates)
+            .map(|number| fleet.gate(number, lines))
+            .collect();
+        fleet.wait_until_back();
+        fleet
+    }
+
+    /// One more gate.
+    pub(crate) fn gate(&self, number: u8, lines: &str) -> Gate {
+        Gate::start(number, &self.space, &self.section(number, lines))
+    }
+
+    /// `[cluster]` of a gate, with these lines more.
+    pub(crate) fn section(&self, number: u8, lines: &str) -> String {
+        let kind = self.kind;
+        let is_secure = lines.contains("ca_file");
+        let (scheme, port) = match (kind, is_secure) {
+            ("etcd", false) => ("http", 2379),
+            ("etcd", true) => ("https", 2379),
+            (_, false) => ("redis", 6379),
+            (_, true) => ("rediss", 6379),
+        };
+        // A busy machine takes longer than the default.
+        let is_set = lines.contains("deadline");
+        let deadline = if is_set { "" } else { "deadline = \"2s\"" };
+        // All reach it at an address that its certificate names.
+        let host = if is_secure { 1 } else { number };
+        format!(
+            "[cluster]\ncoordinator = \"{kind}\"\nendpoints = [\"{scheme}://10.78.{host}.1:{port}\"]\n\
+             member = \"gate{number}\"\n{deadline}\n{lines}\n"
+        )
+    }
+
+    pub(crate) fn server(&mut self) -> &mut Server {
+        self.server.as_mut().expect("no server of its own")
+    }
+
+    /// Starts the coordinator with what it kept.
+    pub(crate) fn start_server(&mut self) {
+        let Self { server, space, .. } = self;
+        server
+            .as_mut()
+            .expect("no server of its own")
+            .start_again(space);
+    }
+
+    /// A knock made now, which opens for this host of 192.0.2.0/24 or, above 255, of the networks behind it.
+    pub(crate) fn knock(&self, host: u16) -> Vec<u8> {
+        let [high, low] = host.to_be_bytes();
+        self.knocks.open([10, 99, high, low].into(), SERVICE, 300)
+    }
+
+    /// The same datagram to every gate at once.
+    pub(crate) fn deliver(&self, knock: &[u8]) {
+        for gate in &self.gates {
+            self.deliver_to(gate, knock);
+        }
+    }
+
+    pub(crate) fn deliver_to(&self, gate: &Gate, knock: &[u8]) {
+        self.socket.send_to(knock, gate.knock_port()).unwrap();
+    }
+
+    pub(crate) fn wait_until_back(&self) {
+        for gate in &self.gates {
+            wait_until("the coordinator to answer", || gate.is_back());
+        }
+    }
+
+    /// How many grants are open, at all gates together.
+    pub(crate) fn grants(&self) -> usize {
+        self.gates
+            .iter()
+            .map(|gate| gate.daemon.grants().len())
+            .sum()
+    }
+
+    /// How often this reason was given, at all gates together.
+    pub(crate) fn count(&self, reason: &str) -> u64 {
+        self.gates
+            .iter()
+            .map(|gate| gate.daemon.status().count(reason))
+            .sum()
+    }
+}

@@ -1,0 +1,50 @@
+//! Gates of one name with a real etcd or a real Redis, and with a server that lies.
+//!
+//! `cargo test --features etcd,redis --test cluster` runs them. POSTERN_GATES and POSTERN_KNOCKS make the suite of faults larger.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+use std::process::ExitCode;
+
+use postern_harness::{Machine, run_tests};
+
+mod access;
+mod claims;
+mod faults;
+mod fleet;
+mod lying;
+mod servers;
+
+use postern_harness::Requirement::{self, Program};
+
+const ETCD: &[Requirement] = &[
+    Program("etcd"),
+    Program("nft"),
+    Program("openssl"),
+    Program("curl"),
+];
+const REDIS: &[Requirement] = &[Program("redis-server"), Program("nft"), Program("openssl")];
+
+fn main() -> ExitCode {
+    let machine = Machine::inspect();
+    let (mut trials, mut alone) = (Vec::new(), Vec::new());
+    for (needs, kind) in [(ETCD, "etcd"), (REDIS, "redis")] {
+        let machine = machine.module(kind);
+        for (name, test) in claims::TESTS.iter().chain(access::TESTS) {
+            trials.push(machine.trial(*name, needs, move || test(kind)));
+        }
+        for (name, test) in faults::TESTS {
+            alone.push(machine.trial(*name, needs, move || test(kind)));
+        }
+    }
+    let name = "forgetful_redis_is_refused";
+    trials.push(machine.trial(name, REDIS, access::forgetful_redis_is_refused));
+    let name = "lying_server_opens_nothing";
+    alone.push(machine.trial(name, &[], lying::lying_server_opens_nothing));
+    run_tests(trials, alone)
+}
