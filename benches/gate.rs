@@ -26,8 +26,8 @@ use postern::model::reason::{Drop, Reason};
 use postern::model::time::Timestamp;
 use postern_proto::limits::{HEAD_LEN, PACKET_MAX, PACKET_MIN, TAG_LEN};
 use postern_proto::{
-    Action, Allow, GateName, Hint, Item, KeyMaterial, Protocol, Request, Service, SharedKey, Step,
-    UserKeys, seal,
+    Action, Allow, GateName, Hint, Item, KeyMaterial, Protocol, Request, RootKey, Service,
+    SharedKey, Step, seal,
 };
 
 const MANY: u32 = 100_000;
@@ -104,7 +104,13 @@ impl Candidate {
                 policy: policy(n),
             })
             .collect();
-        let mut gate = Gate::new(everyone, Catalog::new(), WINDOW, StoredMarks::default());
+        let mut gate = Gate::new(
+            everyone,
+            Vec::new(),
+            Catalog::new(),
+            WINDOW,
+            StoredMarks::default(),
+        );
         let hint_keys = gate.hint_keys();
         let table = HintTable::build(&hint_keys, gate.table_wanted(START).unwrap());
         gate.install(table);
@@ -160,10 +166,10 @@ impl Candidate {
     }
 }
 
-fn keys(user: u32) -> UserKeys {
+fn keys(user: u32) -> RootKey {
     let mut key = [7; 32];
     key[..4].copy_from_slice(&user.to_be_bytes());
-    UserKeys::derive(
+    RootKey::extract(
         &GateName::new("gate.example.org").unwrap(),
         &KeyMaterial::shared(&SharedKey::from_bytes(key)),
     )
@@ -176,10 +182,7 @@ fn policy(user: u32) -> Policy {
         count: NonZeroU32::new(1_000_000).unwrap(),
         per: Duration::from_secs(1),
     };
-    Policy {
-        quota,
-        ..Policy::for_user(&format!("user-{user}"), services)
-    }
+    Policy::for_user(&format!("user-{user}"), services).with(|rules| rules.quota = quota)
 }
 
 fn knock(user: u32, now: Timestamp, length: usize, dice: &mut Dice) -> Vec<u8> {
@@ -192,10 +195,15 @@ fn knock(user: u32, now: Timestamp, length: usize, dice: &mut Dice) -> Vec<u8> {
         items: vec![Item::Service(Service::new(Protocol::Tcp, 22, 22).unwrap())],
     };
     let nonce = dice.bytes(12).try_into().unwrap();
-    seal(&keys(user), &request, nonce, length - HEAD_LEN - TAG_LEN)
-        .unwrap()
-        .as_bytes()
-        .to_vec()
+    seal(
+        &keys(user).keys(),
+        &request,
+        nonce,
+        length - HEAD_LEN - TAG_LEN,
+    )
+    .unwrap()
+    .as_bytes()
+    .to_vec()
 }
 
 fn tell(sides: &[Candidate; 2]) {

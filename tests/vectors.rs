@@ -22,7 +22,7 @@ use postern::model::policy::{MaxPrefix, Policy, Quota};
 use postern::model::reason::Reason;
 use postern::model::time::Timestamp;
 use postern_proto::{
-    GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, SharedKey, UserKeys,
+    GateName, KeyMaterial, PresharedKey, PrivateKey, PublicKey, RootKey, SharedKey,
 };
 use serde_json::Value;
 
@@ -38,8 +38,8 @@ fn key(value: &Value) -> [u8; 32] {
     hex(value).try_into().unwrap()
 }
 
-fn keys_at_gate(vector: &Value) -> UserKeys {
-    UserKeys::derive(&name_of_gate(vector), &material(vector))
+fn keys_at_gate(vector: &Value) -> RootKey {
+    RootKey::extract(&name_of_gate(vector), &material(vector))
 }
 
 fn name_of_gate(vector: &Value) -> GateName {
@@ -88,19 +88,16 @@ fn everything() -> (Policy, Catalog) {
         "icmp",
         "icmpv6",
     ];
-    let policy = Policy {
-        targets: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
-        max_prefix: MaxPrefix { v4: 0, v6: 0 },
-        max_duration: Duration::from_secs(u64::from(u32::MAX)),
-        quota: Quota {
+    let services = all.iter().map(|service| service.parse().unwrap());
+    let policy = Policy::for_user("alice", services.collect()).with(|rules| {
+        rules.targets = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        rules.max_prefix = MaxPrefix { v4: 0, v6: 0 };
+        rules.max_duration = Duration::from_secs(u64::from(u32::MAX));
+        rules.quota = Quota {
             count: NonZeroU32::new(1_000_000).unwrap(),
             per: Duration::from_secs(1),
-        },
-        ..Policy::for_user(
-            "alice",
-            all.iter().map(|service| service.parse().unwrap()).collect(),
-        )
-    };
+        };
+    });
     (policy, Catalog::new())
 }
 
@@ -126,7 +123,7 @@ fn judge(vector: &Value) -> Decision {
         keys: keys_at_gate(vector),
         policy,
     }];
-    let mut gate = Gate::new(users, catalog, window, StoredMarks::default());
+    let mut gate = Gate::new(users, Vec::new(), catalog, window, StoredMarks::default());
     let datagram = datagram(vector);
     let mut decide = |at: u64| {
         let now = Timestamp::from_millis(at);
@@ -158,7 +155,7 @@ fn explain(vector: &Value) -> Account {
     let (policy, catalog) = policy_for(vector);
     let mut loaded = any_config();
     loaded.keys = vec![material(vector)];
-    loaded.settings.policies = vec![policy];
+    loaded.settings.policies = vec![policy].into();
     loaded.settings.catalog = catalog;
     loaded.settings.gate.name = name_of_gate(vector);
     loaded.settings.gate.window =

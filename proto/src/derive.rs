@@ -1,6 +1,9 @@
-//! Derives a user's three keys from the key material (README.md section 2), once for each user at load time.
+//! Derives a user's three keys from the key material (README.md section 2).
 //!
-//! Never runs for a packet.
+//! A gate extracts the root key and expands the hint key of each user at load time. The other two follow with the first packet
+//! that has the user's hint.
+
+use alloc::boxed::Box;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -15,20 +18,25 @@ use crate::secret::secret;
 
 const KIND_SHARED: u8 = 1;
 const KIND_PAIR: u8 = 2;
-/// The kind, then Z, C, G and P.
-const MATERIAL_MAX: usize = 1 + 4 * KEY_LEN;
 
 /// The input key material of a user. Wiped when dropped.
-pub struct KeyMaterial {
-    bytes: [u8; MATERIAL_MAX],
-    len: usize,
+pub struct KeyMaterial(Material);
+
+/// The kind and the key, or the kind, Z, C, G and P. Most gates have only shared keys: these are short.
+enum Material {
+    Shared([u8; 1 + KEY_LEN]),
+    Pair(Box<[u8; 1 + 4 * KEY_LEN]>),
 }
 
 impl KeyMaterial {
     /// For a user with a shared key.
     #[must_use]
     pub fn shared(key: &SharedKey) -> Self {
-        Self::join(KIND_SHARED, &[key.bytes()])
+        let mut bytes = [KIND_SHARED; 1 + KEY_LEN];
+        join(&mut bytes, KIND_SHARED, &[key.bytes()]);
+        let material = Self(Material::Shared(bytes));
+        bytes.zeroize();
+        material
     }
 
     /// For a user with a key pair, at the client. Costs one X25519.
@@ -67,40 +75,92 @@ impl KeyMaterial {
         preshared: Option<&PresharedKey>,
     ) -> Self {
         let preshared = preshared.map_or(&[0; KEY_LEN], PresharedKey::bytes);
-        Self::join(
-            KIND_PAIR,
-            &[secret, client.as_bytes(), gate.as_bytes(), preshared],
-        )
-    }
-
-    fn join(kind: u8, parts: &[&[u8; KEY_LEN]]) -> Self {
-        let mut material = Self {
-            bytes: [0; MATERIAL_MAX],
-            len: 1 + parts.len() * KEY_LEN,
-        };
-        let from = core::iter::once(&kind).chain(parts.iter().copied().flatten());
-        for (to, from) in material.bytes.iter_mut().zip(from) {
-            *to = *from;
-        }
-        material
+        // Filled where it stays, so that no copy is left behind.
+        let mut bytes = Box::new([0; 1 + 4 * KEY_LEN]);
+        let parts = [secret, client.as_bytes(), gate.as_bytes(), preshared];
+        join(&mut *bytes, KIND_PAIR, &parts);
+        Self(Material::Pair(bytes))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+        match &self.0 {
+            Material::Shared(bytes) => bytes,
+            Material::Pair(bytes) => &**bytes,
+        }
+    }
+}
+
+fn join(bytes: &mut [u8], kind: u8, parts: &[&[u8; KEY_LEN]]) {
+    let from = core::iter::once(&kind).chain(parts.iter().copied().flatten());
+    for (to, from) in bytes.iter_mut().zip(from) {
+        *to = *from;
     }
 }
 
 impl Drop for KeyMaterial {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        match &mut self.0 {
+            Material::Shared(bytes) => bytes.zeroize(),
+            Material::Pair(bytes) => bytes.zeroize(),
+        }
     }
 }
 
 secret!(KeyMaterial);
 
+/// What a user's keys at one gate are expanded from, PRK in RFC 5869: 32 bytes, wiped when dropped.
+#[derive(Clone)]
+pub struct RootKey([u8; KEY_LEN]);
+
+impl RootKey {
+    /// The root key that this material gives at this gate.
+    #[must_use]
+    pub fn extract(gate: &GateName, material: &KeyMaterial) -> Self {
+        Self(extract(gate, material).0)
+    }
+
+    /// The hint key, which is all that a hint table needs.
+    #[must_use]
+    pub fn hint_key(&self) -> HintKey {
+        let mut key = HintKey([0; KEY_LEN]);
+        self.expand(b"postern/1 hint", &mut key.0);
+        key
+    }
+
+    /// The three keys.
+    #[must_use]
+    pub fn keys(&self) -> UserKeys {
+        let mut keys = UserKeys {
+            hint: self.hint_key(),
+            seal: [0; KEY_LEN],
+            mac: [0; KEY_LEN],
+        };
+        self.expand(b"postern/1 seal", &mut keys.seal);
+        self.expand(b"postern/1 mac", &mut keys.mac);
+        keys
+    }
+
+    fn expand(&self, info: &[u8], key: &mut [u8; KEY_LEN]) {
+        // PRK has the length of the hash, which is long enough.
+        let hkdf = Hkdf::<Sha256>::from_prk(&self.0).ok();
+        // A zero key would be worse than a panic. HKDF fails only for more than 8,160 bytes.
+        if hkdf.and_then(|hkdf| hkdf.expand(info, key).ok()).is_none() {
+            unreachable!("HKDF-Expand gives 32 bytes");
+        }
+    }
+}
+
+impl Drop for RootKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+secret!(RootKey);
+
 /// One user's three keys at one gate: 96 bytes, wiped when dropped.
 ///
-/// Holds no cipher or HMAC state besides: a gate has up to a hundred thousand of these.
+/// Holds no cipher or HMAC state besides.
 pub struct UserKeys {
     hint: HintKey,
     seal: [u8; KEY_LEN],
@@ -111,17 +171,7 @@ impl UserKeys {
     /// Derives the keys that this material gives at this gate.
     #[must_use]
     pub fn derive(gate: &GateName, material: &KeyMaterial) -> Self {
-        let (mut prk, hkdf) = extract(gate, material);
-        prk.zeroize();
-        let mut keys = Self {
-            hint: HintKey([0; KEY_LEN]),
-            seal: [0; KEY_LEN],
-            mac: [0; KEY_LEN],
-        };
-        expand(&hkdf, b"postern/1 hint", &mut keys.hint.0);
-        expand(&hkdf, b"postern/1 seal", &mut keys.seal);
-        expand(&hkdf, b"postern/1 mac", &mut keys.mac);
-        keys
+        RootKey::extract(gate, material).keys()
     }
 
     /// The hint key, which is all that a hint table needs.
@@ -166,13 +216,6 @@ pub(crate) fn extract(gate: &GateName, material: &KeyMaterial) -> ([u8; KEY_LEN]
     let prk = output.0;
     output.0.zeroize();
     (prk, hkdf)
-}
-
-fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], key: &mut [u8; KEY_LEN]) {
-    // A zero key would be worse than a panic. HKDF fails only for more than 8,160 bytes.
-    if hkdf.expand(info, key).is_err() {
-        unreachable!("HKDF-Expand gives 32 bytes");
-    }
 }
 
 #[cfg(test)]
@@ -239,10 +282,10 @@ mod tests {
                 "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d",
             ),
         ] {
-            let (extracted, hkdf) = Hkdf::<Sha256>::extract(salt.as_deref(), &input);
+            let (extracted, _) = Hkdf::<Sha256>::extract(salt.as_deref(), &input);
             assert_eq!(<[u8; 32]>::from(extracted), hex(prk));
             let mut key = [0; 32];
-            expand(&hkdf, &info, &mut key);
+            RootKey(extracted.into()).expand(&info, &mut key);
             assert_eq!(key, hex(output));
         }
     }

@@ -34,7 +34,7 @@ mod totp;
 #[doc(hidden)]
 pub mod vectors;
 
-pub use derive::{HintKey, KeyMaterial, UserKeys};
+pub use derive::{HintKey, KeyMaterial, RootKey, UserKeys};
 pub use encode::EncodeError;
 pub use hint::{Hint, Step};
 pub use item::{Code, Item};

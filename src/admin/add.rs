@@ -101,8 +101,8 @@ pub(super) fn token(
         KeyChoice::Shared | KeyChoice::Pair { .. } => None,
     };
     Token {
-        user: policy.user.clone(),
-        gate: settings.gate_name_of(policy),
+        user: policy.user.to_string(),
+        gate: settings.gate_names().of(policy).clone(),
         addresses,
         services: policy.services.iter().take(SERVICES_MAX).cloned().collect(),
         duration,

@@ -10,6 +10,7 @@ use super::config_files::{self, ConfigFiles, replace};
 use super::reload::{ReloadResult, reload};
 use crate::adapters::config::{Edit, KeyKind, edited};
 use crate::model::exit::{ExitError, FAILED};
+use crate::model::policies::Policies;
 use crate::model::policy::Policy;
 use crate::model::service::{self, Ports};
 use crate::model::settings::Settings;
@@ -91,8 +92,8 @@ pub(super) fn by_hand(path: &Path) -> ExitError {
 
 fn no_longer_closed(user: &Policy, without: &Settings) -> Vec<String> {
     let alone = Settings {
-        policies: vec![user.clone()],
-        disabled: Vec::new(),
+        policies: vec![user.clone()].into(),
+        disabled: Policies::default(),
         ..without.clone()
     }
     .protection();

@@ -86,7 +86,10 @@ pub(crate) fn init(config: &Path, wanted: &Wanted) -> Result<SetUp, ExitError> {
         run_as: settings.gate.run_as,
         steps,
         notes,
-        users: settings.policies.iter().chain(&settings.disabled).count(),
+        users: settings
+            .policies
+            .len()
+            .saturating_add(settings.disabled.len()),
     })
 }
 

@@ -2,11 +2,11 @@
 //!
 //! A hostile engine can open nothing that the config does not allow that user. Pure.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::catalog::{Catalog, Forward, OpenPorts, forward_of};
 use crate::model::grant::Grant;
+use crate::model::policies::{NameIndex, Policies};
 use crate::model::policy::Policy;
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, CloseRequest, OpenRequest};
@@ -17,7 +17,8 @@ use crate::model::time::Timestamp;
 /// The policies that orders are checked against.
 #[derive(Debug)]
 pub struct Clearance {
-    policies: HashMap<String, Policy>,
+    policies: Policies,
+    names: NameIndex,
     catalog: Catalog,
     /// Ports of the services with `end_connections`.
     ending: Vec<Ports>,
@@ -26,16 +27,13 @@ pub struct Clearance {
 impl Clearance {
     /// The clearance of this config, which the monitor has read itself.
     pub fn new(settings: &Settings) -> Self {
-        let policies = settings
-            .policies
-            .iter()
-            .map(|policy| (policy.user.clone(), policy.clone()))
-            .collect();
+        let policies = settings.policies.clone();
         let catalog = settings.catalog.clone();
         let ending = catalog.values().filter(|service| service.end_connections);
         let ending = ending.flat_map(|service| service.ports.iter().copied());
         let ending = service::joined(ending.collect());
         Self {
+            names: NameIndex::of(&policies),
             policies,
             catalog,
             ending,
@@ -44,7 +42,7 @@ impl Clearance {
 
     /// The ports of an approved request, or the rule that refuses it.
     pub fn open(&self, request: &OpenRequest, now: Timestamp) -> Result<OpenPorts, Rule> {
-        let policy = self.policies.get(&request.user).ok_or(Rule::User)?;
+        let policy = self.policy(&request.user).ok_or(Rule::User)?;
         if policy.is_expired(now) {
             return Err(Rule::Expired);
         }
@@ -54,9 +52,7 @@ impl Clearance {
 
     /// The ports that a user asks to close. Every known user may close.
     pub fn close(&self, request: &CloseRequest) -> Result<OpenPorts, Rule> {
-        if !self.policies.contains_key(&request.user) {
-            return Err(Rule::User);
-        }
+        self.policy(&request.user).ok_or(Rule::User)?;
         self.ports_of(&request.services)
     }
 
@@ -64,8 +60,7 @@ impl Clearance {
     /// with `end_connections`.
     pub fn ends_connections(&self, grant: &Grant) -> Option<Grant> {
         if self
-            .policies
-            .get(&grant.user)
+            .policy(&grant.user)
             .is_some_and(|policy| policy.end_connections)
         {
             return Some(grant.clone());
@@ -91,25 +86,25 @@ impl Clearance {
 
     /// The latest end of a grant that opens now; now if the user does not exist.
     pub fn latest_end(&self, user: &str, now: Timestamp) -> Timestamp {
-        let policy = self.policies.get(user);
+        let policy = self.policy(user);
         policy.map_or(now, |policy| policy.end(now.plus(policy.max_duration)))
     }
 
     /// The end of an open grant, or that of its user if it is earlier.
     pub fn end(&self, grant: &Grant) -> Timestamp {
-        let policy = self.policies.get(&grant.user);
+        let policy = self.policy(&grant.user);
         policy.map_or(grant.until, |policy| policy.end(grant.until))
     }
 
     /// How many grants a user may have open at once.
     pub fn max_grants(&self, user: &str) -> usize {
-        let policy = self.policies.get(user);
+        let policy = self.policy(user);
         policy.map_or(0, |policy| policy.max_grants.into())
     }
 
     /// Whether the policy still allows a grant that was found open.
     pub fn still_allows(&self, grant: &Grant, now: Timestamp) -> bool {
-        let Some(policy) = self.policies.get(&grant.user) else {
+        let Some(policy) = self.policy(&grant.user) else {
             return false;
         };
         if policy.is_expired(now) {
@@ -136,6 +131,10 @@ impl Clearance {
         [AddressFrom::Same, AddressFrom::Observed]
             .into_iter()
             .any(|from| policy.check(&request(from), &self.catalog).is_ok())
+    }
+
+    fn policy(&self, user: &str) -> Option<&Policy> {
+        self.policies.get(self.names.find(&self.policies, user)?)
     }
 
     fn ports_of(&self, services: &[Wanted]) -> Result<OpenPorts, Rule> {

@@ -39,15 +39,14 @@ pub(crate) fn settings(users: &[(&str, &[&str])]) -> Settings {
         catalog: Default::default(),
         policies: users
             .iter()
-            .map(|(name, texts)| Policy {
-                max_grants: u16::MAX,
-                ..Policy::for_user(name, services(texts))
+            .map(|(name, texts)| {
+                Policy::for_user(name, services(texts)).with(|rules| rules.max_grants = u16::MAX)
             })
             .collect(),
         fwknop_users: 0,
         without_hmac: Vec::new(),
         sequences: Default::default(),
-        disabled: Vec::new(),
+        disabled: Default::default(),
         roster: None,
         kept_closed: Vec::new(),
     }

@@ -33,6 +33,8 @@ pub mod mark;
 #[cfg(feature = "daemon")]
 pub mod packet_mark;
 #[cfg(feature = "daemon")]
+pub mod policies;
+#[cfg(feature = "daemon")]
 pub mod policy;
 pub mod quota;
 pub mod reason;

@@ -17,6 +17,7 @@ use crate::model::command_template::CommandTemplate;
 use crate::model::endpoint::Endpoint;
 use crate::model::host_set::ServiceSets;
 use crate::model::packet_mark::PacketMark;
+use crate::model::policies::Policies;
 use crate::model::policy::Policy;
 use crate::model::roster::RosterSettings;
 use crate::model::sensor::Sensor;
@@ -216,7 +217,7 @@ pub struct Settings {
     pub cluster: Option<Cluster>,
     pub catalog: Catalog,
     /// One policy for each user; names are unique. Users with keys of ours come first, then those of fwknop's clients, then those of sequences.
-    pub policies: Vec<Policy>,
+    pub policies: Policies,
     /// How many of them knock with a client of fwknop.
     pub fwknop_users: usize,
     /// Those of them whose packets have no HMAC.
@@ -224,7 +225,7 @@ pub struct Settings {
     /// What the capture and the firewall must do for users who knock with a sequence.
     pub sequences: SequencePorts,
     /// Disabled users: the gate drops their knocks, and their services stay closed.
-    pub disabled: Vec<Policy>,
+    pub disabled: Policies,
     /// Where more users come from.
     pub roster: Option<RosterSettings>,
     /// What users of earlier rosters could open. It stays closed, and nobody opens it.
@@ -339,6 +340,22 @@ pub(crate) fn monitor_path(state_dir: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The gate name that is in a user's keys.
+#[derive(Debug)]
+pub struct GateNames {
+    shared: GateName,
+    /// What no other gate of the cluster has.
+    own: Option<GateName>,
+}
+
+impl GateNames {
+    /// A user who needs no coordinator has the name of this gate alone.
+    pub fn of(&self, policy: &Policy) -> &GateName {
+        let own = self.own.as_ref().filter(|_| policy.break_glass);
+        own.unwrap_or(&self.shared)
+    }
+}
+
 impl Settings {
     /// What the firewall must do for these settings.
     pub fn protection(&self) -> Protection {
@@ -386,11 +403,13 @@ impl Settings {
         }
     }
 
-    /// The gate name in this user's keys. A user who needs no coordinator has one that no other gate has.
-    pub fn gate_name_of(&self, policy: &Policy) -> GateName {
-        let cluster = self.cluster.as_ref().filter(|_| policy.break_glass);
-        let member = cluster.and_then(|cluster| GateName::new(&cluster.member).ok());
-        member.unwrap_or_else(|| self.gate.name.clone())
+    /// The gate names in the keys of users.
+    pub fn gate_names(&self) -> GateNames {
+        let member = self.cluster.as_ref();
+        GateNames {
+            shared: self.gate.name.clone(),
+            own: member.and_then(|cluster| GateName::new(&cluster.member).ok()),
+        }
     }
 
     /// How long any user's knock counts.
@@ -402,10 +421,11 @@ impl Settings {
         }
     }
 
-    /// All users, also disabled and former ones: without a user, a service must not be open to everyone.
+    /// The rules of all users, also of disabled and former ones: without a user, a service must not be open to everyone.
     fn everyone(&self) -> impl Iterator<Item = &Policy> {
-        let disabled = self.disabled.iter().chain(&self.kept_closed);
-        self.policies.iter().chain(disabled)
+        let disabled = self.disabled.with_distinct_rules();
+        let all = self.policies.with_distinct_rules().chain(disabled);
+        all.chain(&self.kept_closed)
     }
 
     /// What users may open behind the gate, and the forwards for it.

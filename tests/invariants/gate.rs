@@ -16,17 +16,17 @@ use postern::daemon::engine::commit;
 use postern::daemon::engine::core::Core;
 use postern::model::datagram::Datagram;
 use postern::model::mark::StoredMarks;
-use postern::model::policy::{Policy, Quota};
+use postern::model::policy::Quota;
 use postern::model::reason::{Drop, Reason, Rule};
 use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, OpenBuffer, PresharedKey, PrivateKey, Protocol,
-    Request, Service, SharedKey, UserKeys, seal,
+    Request, RootKey, Service, SharedKey, seal,
 };
 
 use crate::{KEY, NOW, config};
 
-fn keys() -> UserKeys {
-    UserKeys::derive(
+fn keys() -> RootKey {
+    RootKey::extract(
         &GateName::new("gate.example.org").unwrap(),
         &KeyMaterial::shared(&SharedKey::from_bytes(KEY)),
     )
@@ -38,15 +38,14 @@ fn core(kept: StoredMarks) -> Core {
         count: NonZeroU32::new(1000).unwrap(),
         per: Duration::from_secs(1),
     };
-    let policy = Policy {
-        quota,
-        ..settings.policies[0].clone()
-    };
+    let policy = settings.policies[0].clone();
+    let policy = policy.with(|rules| rules.quota = quota);
     let mut gate = Gate::new(
         vec![User {
             keys: keys(),
             policy,
         }],
+        Vec::new(),
         settings.catalog,
         settings.gate.window,
         kept,
@@ -71,7 +70,7 @@ fn knock_at(nonce: u8, port: u16) -> Vec<u8> {
             Service::new(Protocol::Tcp, port, port).unwrap(),
         )],
     };
-    seal(&keys(), &request, [nonce; 12], 200)
+    seal(&keys().keys(), &request, [nonce; 12], 200)
         .unwrap()
         .as_bytes()
         .to_vec()
@@ -216,8 +215,9 @@ fn invariant_7_debug_output_shows_no_key() {
     let packet = datagram(&knock(1));
     let commit = core.datagram(NOW, &packet).unwrap();
     let said = format!(
-        "{shared:?} {private:?} {preshared:?} {text:?} {loaded:?} {bundle:?} {core:?} {:?} {:?} {packet:?} {commit:?} {:?}",
+        "{shared:?} {private:?} {preshared:?} {text:?} {loaded:?} {bundle:?} {core:?} {:?} {:?} {:?} {packet:?} {commit:?} {:?}",
         keys(),
+        keys().keys(),
         keys().hint_key(),
         OpenBuffer::new()
     );
@@ -236,8 +236,8 @@ fn invariant_7_debug_output_shows_no_key() {
     }
     // The bytes of derived keys are not accessible here.
     assert_eq!(
-        format!("{:?} {:?}", keys(), keys().hint_key()),
-        "UserKeys(..) HintKey(..)"
+        format!("{:?} {:?} {:?}", keys(), keys().keys(), keys().hint_key()),
+        "RootKey(..) UserKeys(..) HintKey(..)"
     );
 }
 

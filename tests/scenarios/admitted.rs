@@ -60,7 +60,8 @@ fn of_two_equal_keys_the_first_user_counts() {
         let mut loaded = load_all(ALICE);
         loaded.keys.push(KeyMaterial::shared(&key("alice")));
         let policy = Policy::for_user("twin", vec!["tcp/80".parse().unwrap()]);
-        loaded.settings.policies.push(policy);
+        let policies = loaded.settings.policies.iter().cloned();
+        loaded.settings.policies = policies.chain([policy]).collect();
         loaded
     });
     world.alice_knocks();

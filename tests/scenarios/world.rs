@@ -14,7 +14,7 @@ use postern::adapters::firewall::memory::MemoryDriver;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::memory::MemoryStore;
 use postern::admin::explain::{self, Account, Explainer};
-use postern::core::gate::{Gate, HintTable};
+use postern::core::gate::{Gate, HintTable, KeyRows};
 use postern::core::order::{self, Order, Report};
 use postern::daemon::engine::commit::{self, Commit};
 use postern::daemon::engine::core::Core;
@@ -347,7 +347,12 @@ impl World {
 
 fn engine(loaded: Loaded, kept: StoredMarks, now: Timestamp) -> Core {
     let old = loaded.old_keys.iter().map(OldKey::parts);
-    let mut gate = Gate::of(loaded.settings, &loaded.keys, old)
+    let rows = KeyRows::derive(
+        &loaded.settings.gate_names(),
+        &loaded.settings.policies,
+        &loaded.keys,
+    );
+    let mut gate = Gate::of(loaded.settings, vec![rows], old)
         .with_codes(loaded.codes)
         .with_fwknop(loaded.fwknop);
     gate.recall(kept);

@@ -17,8 +17,8 @@ use postern::model::policy::{Policy, Quota};
 use postern::model::reason::Reason;
 use postern::model::time::Timestamp;
 use postern_proto::{
-    Action, Allow, GateName, Item, KeyMaterial, Mark, Protocol, Request, Service, SharedKey,
-    UserKeys, seal,
+    Action, Allow, GateName, Item, KeyMaterial, Mark, Protocol, Request, RootKey, Service,
+    SharedKey, UserKeys, seal,
 };
 
 const USERS: u8 = 3;
@@ -113,10 +113,13 @@ struct Sent {
 }
 
 /// Those of the users, then the one that the first of them had before.
-static KEYS: LazyLock<Vec<UserKeys>> = LazyLock::new(|| (0..=USERS).map(derived).collect());
+static KEYS: LazyLock<Vec<UserKeys>> = LazyLock::new(|| {
+    let keys = (0..=USERS).map(|user| derived(user).keys());
+    keys.collect()
+});
 
-fn derived(user: u8) -> UserKeys {
-    UserKeys::derive(
+fn derived(user: u8) -> RootKey {
+    RootKey::extract(
         &GateName::new("gate.example.org").expect("a name"),
         &KeyMaterial::shared(&SharedKey::from_bytes([user + 1; 32])),
     )
@@ -128,9 +131,9 @@ fn gate(kept: StoredMarks) -> Gate {
         per: Duration::from_secs(1),
     };
     let services = || vec!["tcp/22".parse().expect("a service")];
-    let policy = |user: u8| Policy {
-        quota,
-        ..Policy::for_user(&format!("user-{user}"), services())
+    let policy = |user: u8| {
+        let policy = Policy::for_user(&format!("user-{user}"), services());
+        policy.with(|rules| rules.quota = quota)
     };
     let users = (0..USERS)
         .map(|user| User {
@@ -143,7 +146,7 @@ fn gate(kept: StoredMarks) -> Gate {
         keys: derived(USERS),
         until: Timestamp::from_millis(OLD_UNTIL),
     };
-    Gate::new(users, Catalog::new(), WINDOW, kept).with_old_keys([old])
+    Gate::new(users, vec![old], Catalog::new(), WINDOW, kept)
 }
 
 impl Machine {

@@ -343,28 +343,23 @@ fn gate() -> Gate {
             .map(|text| text.parse().expect("a network"))
             .collect()
     };
-    let policy = Policy {
-        networks: parsed(&other::NETWORKS),
-        targets: parsed(&other::TARGETS),
-        max_prefix: MaxPrefix {
+    let services = other::SERVICES.iter();
+    let services = services.map(|text| text.parse().expect("a service"));
+    let policy = Policy::for_user("alice", services.collect()).with(|rules| {
+        rules.networks = parsed(&other::NETWORKS);
+        rules.targets = parsed(&other::TARGETS);
+        rules.max_prefix = MaxPrefix {
             v4: other::MAX_PREFIX.0,
             v6: other::MAX_PREFIX.1,
-        },
-        duration: Duration::from_secs(other::DURATION),
-        max_duration: Duration::from_secs(other::MAX_DURATION),
+        };
+        rules.duration = Duration::from_secs(other::DURATION);
+        rules.max_duration = Duration::from_secs(other::MAX_DURATION);
         // More than a fuzzer sends, though time does not pass.
-        quota: Quota {
+        rules.quota = Quota {
             count: NonZeroU32::MAX,
             per: Duration::from_secs(u32::MAX.into()),
-        },
-        ..Policy::for_user(
-            "alice",
-            other::SERVICES
-                .iter()
-                .map(|text| text.parse().expect("a service"))
-                .collect(),
-        )
-    };
+        };
+    });
     let ports = other::WEB.iter().map(|text| text.parse().expect("ports"));
     let web = NamedService {
         ports: ports.collect(),
@@ -373,9 +368,10 @@ fn gate() -> Gate {
     let catalog = Catalog::from([("web".to_owned(), web)]);
     let mut gate = Gate::new(
         vec![User {
-            keys: packet::keys(),
+            keys: packet::root(),
             policy,
         }],
+        Vec::new(),
         catalog,
         Duration::from_millis(other::WINDOW),
         StoredMarks::default(),

@@ -10,7 +10,8 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use hmac::{Hmac, Mac};
 use postern_proto::limits::{BODY_MAX, BODY_MIN, PACKET_MAX, PACKET_MIN};
 use postern_proto::{
-    GateName, Hint, KeyMaterial, OpenBuffer, Packet, Request, SharedKey, Step, UserKeys, seal,
+    GateName, Hint, KeyMaterial, OpenBuffer, Packet, Request, RootKey, SharedKey, Step, UserKeys,
+    seal,
 };
 use sha2::Sha256;
 
@@ -25,17 +26,21 @@ const K_SEAL: [u8; 32] = *b"\x57\xcb\xb4\x0f\x51\xa7\x57\x87\x84\x98\x9d\x5d\xd4
 const K_MAC: [u8; 32] = *b"\x49\x61\xcb\xd5\xce\xfe\x05\x8b\x87\x56\x3b\x88\x94\x5f\xa7\x4e\
     \xc3\xdd\xb1\x15\xec\x23\x74\x74\x3e\x2c\xb8\x11\x63\x11\x6d\x5a";
 
-static USER: LazyLock<UserKeys> = LazyLock::new(|| user(SHARED_KEY));
-static SOMEBODY_ELSE: LazyLock<UserKeys> = LazyLock::new(|| user([7; 32]));
+static USER: LazyLock<UserKeys> = LazyLock::new(|| user(SHARED_KEY).keys());
+static SOMEBODY_ELSE: LazyLock<UserKeys> = LazyLock::new(|| user([7; 32]).keys());
 
 /// The user's keys once more, for a gate of her own.
 pub fn keys() -> UserKeys {
+    root().keys()
+}
+
+pub fn root() -> RootKey {
     user(SHARED_KEY)
 }
 
-fn user(key: [u8; 32]) -> UserKeys {
+fn user(key: [u8; 32]) -> RootKey {
     let gate = GateName::new(GATE).expect("a gate name");
-    UserKeys::derive(&gate, &KeyMaterial::shared(&SharedKey::from_bytes(key)))
+    RootKey::extract(&gate, &KeyMaterial::shared(&SharedKey::from_bytes(key)))
 }
 
 pub fn run(data: &[u8]) {

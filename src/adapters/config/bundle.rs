@@ -3,9 +3,11 @@
 //! They hold keys: wiped on drop, never printed (invariant 7).
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// One file as it was read.
 pub struct BundleFile {
@@ -73,48 +75,50 @@ impl fmt::Debug for Bundle {
     }
 }
 
-/// An encoded bundle; wiped on drop.
-pub(crate) type BundleBytes = Zeroizing<Vec<u8>>;
-
 impl Bundle {
-    /// All files as bytes: for each its kind, path and text, the last two after their lengths.
-    pub fn encode(&self) -> BundleBytes {
-        let size = |file: &BundleFile| 9 + file.path.as_os_str().len() + file.text.len();
-        let size = self.files().map(|(_, file)| size(file)).sum();
-        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+    /// Writes all files: for each its kind, path and text, the last two after their lengths.
+    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
         for (kind, file) in self.files() {
-            bytes.push(kind);
+            to.write_all(&[kind])?;
             let path = file.path.as_os_str().as_encoded_bytes();
             for part in [path, file.text.as_bytes()] {
-                let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-                bytes.extend_from_slice(&length.to_be_bytes());
-                bytes.extend_from_slice(part);
+                let length = u32::try_from(part.len()).map_err(io::Error::other)?;
+                to.write_all(&length.to_be_bytes())?;
+                to.write_all(part)?;
             }
         }
-        bytes
+        Ok(())
     }
 
-    /// The files in these bytes; `None` if [`Bundle::encode`] did not make them.
-    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+    /// Reads a file that another process handed over, and wipes it.
+    pub fn take(mut file: File) -> io::Result<Self> {
+        file.rewind()?;
+        let bundle = Self::read_from(&mut file)?;
+        let length = file.metadata()?.len();
+        file.rewind()?;
+        io::copy(&mut io::repeat(0).take(length), &mut file)?;
+        file.set_len(0)?;
+        Ok(bundle)
+    }
+
+    /// Reads what [`Bundle::write_to`] wrote, to its end.
+    pub fn read_from(from: &mut impl Read) -> io::Result<Self> {
         let mut bundle = Self::default();
-        while let Some((kind, rest)) = bytes.split_first() {
-            let (path, rest) = part(rest)?;
-            let (text, rest) = part(rest)?;
-            let file = BundleFile {
-                path: PathBuf::from(path),
-                text: Zeroizing::new(text.to_owned()),
-            };
-            match *kind {
-                b'm' => bundle.main = Some(file),
-                b'u' => bundle.users.push(file),
-                b's' => bundle.services.push(file),
-                b'k' => bundle.keys.push(file),
-                b'r' => bundle.roster = Some(file),
-                _ => return None,
+        let mut kind = [0];
+        while from.read(&mut kind)? > 0 {
+            let path = PathBuf::from(part(from)?.as_str());
+            let text = part(from)?;
+            let file = BundleFile { path, text };
+            match kind {
+                [b'm'] => bundle.main = Some(file),
+                [b'u'] => bundle.users.push(file),
+                [b's'] => bundle.services.push(file),
+                [b'k'] => bundle.keys.push(file),
+                [b'r'] => bundle.roster = Some(file),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
             }
-            bytes = rest;
         }
-        Some(bundle)
+        Ok(bundle)
     }
 
     fn files(&self) -> impl Iterator<Item = (u8, &BundleFile)> {
@@ -128,10 +132,20 @@ impl Bundle {
     }
 }
 
-fn part(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let (len, rest) = bytes.split_first_chunk::<4>()?;
-    let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-    Some((std::str::from_utf8(part).ok()?, rest))
+/// One buffer of the known size: a buffer that grows leaves copies of keys behind.
+fn part(from: &mut impl Read) -> io::Result<Zeroizing<String>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?;
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    from.read_exact(&mut bytes)?;
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            error.into_bytes().zeroize();
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,8 +161,9 @@ mod tests {
             keys: vec![BundleFile::new("/d", "k")],
             roster: Some(BundleFile::new("/f", "r")),
         };
-        let bytes = bundle.encode();
-        let again = Bundle::decode(&bytes).unwrap();
+        let mut bytes = Vec::new();
+        bundle.write_to(&mut bytes).unwrap();
+        let again = Bundle::read_from(&mut &bytes[..]).unwrap();
         assert_eq!(format!("{again:?}"), format!("{bundle:?}"));
         assert_eq!(again.users[1].text.as_str(), "three");
         assert_eq!(again.key_file(Path::new("/d")), Some("k"));
@@ -162,7 +177,7 @@ mod tests {
             .collect();
         assert_eq!(ends.last(), Some(&bytes.len()));
         for len in (1..bytes.len()).filter(|len| !ends.contains(len)) {
-            assert!(Bundle::decode(&bytes[..len]).is_none(), "{len}");
+            assert!(Bundle::read_from(&mut &bytes[..len]).is_err(), "{len}");
         }
     }
 }

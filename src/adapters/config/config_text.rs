@@ -18,6 +18,8 @@ pub(super) struct ConfigText<'a> {
     pub(super) path: &'a Path,
     text: &'a str,
     line_starts: Vec<usize>,
+    /// For each piece of the file that is in the text, the number of lines before it, and the number of its first line in the file.
+    pieces: Vec<(usize, usize)>,
     problems: RefCell<Vec<Problem>>,
 }
 
@@ -29,13 +31,22 @@ const COLUMNS: usize = 4096;
 
 impl<'a> ConfigText<'a> {
     pub(super) fn of(file: &'a BundleFile) -> Self {
-        let newlines = file.text.match_indices('\n').map(|(at, _)| at + 1);
+        Self::of_lines(&file.path, &file.text, vec![(0, 1)])
+    }
+
+    pub(super) fn of_lines(path: &'a Path, text: &'a str, pieces: Vec<(usize, usize)>) -> Self {
+        let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
-            path: &file.path,
-            text: &file.text,
+            path,
+            text,
+            pieces,
             line_starts: std::iter::once(0).chain(newlines).collect(),
             problems: RefCell::default(),
         }
+    }
+
+    pub(super) fn has(&self, words: &str) -> bool {
+        self.text.contains(words)
     }
 
     pub(super) fn values(&self) -> Option<Values<'a>> {
@@ -80,7 +91,14 @@ impl<'a> ConfigText<'a> {
         let start = start.copied().unwrap_or_default();
         let before = self.text.get(start..at).unwrap_or_default();
         let column = before.len() <= COLUMNS;
-        (line, column.then(|| before.chars().count() + 1))
+        let pieces = self.pieces.iter().rev();
+        let mut pieces = pieces.filter(|(before, _)| *before < line);
+        let (before_piece, first) = pieces.next().copied().unwrap_or((0, 1));
+        let line = line.saturating_sub(before_piece.saturating_add(1));
+        (
+            line.saturating_add(first),
+            column.then(|| before.chars().count() + 1),
+        )
     }
 
     pub(super) fn place_name(&self, at: usize) -> String {

@@ -1,9 +1,8 @@
 //! Keys of a config: from text straight into proto's key types, which wipe themselves.
 //!
-//! A message never shows a byte of a key. Equal keys of two users are found by keyed fingerprints, so no key is kept.
+//! A message never shows a byte of a key.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use postern_proto::{
@@ -123,31 +122,6 @@ impl UserKey {
             let cure = "ask the user for a new key pair, from postern keygen --pair";
             refusal(error.to_string(), cure)
         }))
-    }
-}
-
-/// The keys seen so far, as fingerprints that only this process can make.
-pub(super) struct SeenKeys<P> {
-    hashers: [RandomState; 2],
-    seen: HashMap<[u64; 2], P>,
-}
-
-impl<P: Clone> SeenKeys<P> {
-    pub(super) fn new() -> Self {
-        Self {
-            hashers: [RandomState::new(), RandomState::new()],
-            seen: HashMap::new(),
-        }
-    }
-
-    /// Where the same key was seen before; otherwise notes that it is seen here.
-    pub(super) fn before(&mut self, key: &[u8], here: P) -> Option<P> {
-        let fingerprint = self.hashers.each_ref().map(|hasher| hasher.hash_one(key));
-        let before = self.seen.get(&fingerprint).cloned();
-        if before.is_none() {
-            self.seen.insert(fingerprint, here);
-        }
-        before
     }
 }
 

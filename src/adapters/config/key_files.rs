@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::config_text::ConfigText;
+use super::parts::{PART, Parts};
 use super::values;
 use crate::adapters::config::bundle::Bundle;
 use crate::core::roster::needs_gate_key;
@@ -18,27 +18,17 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     let mut named = Vec::new();
     let mut has_pairs = false;
     for file in bundle.main.iter().chain(&bundle.users) {
-        let Some(values) = ConfigText::of(file).values() else {
-            continue;
-        };
-        for user in users(&values) {
-            has_pairs |= user.contains_key("public_key") || user.contains_key("old_public_key");
-            named.extend(path(&file.path, user, "key_file"));
-            named.extend(path(&file.path, user, "sequences_file"));
-            let sequence = user
-                .get("sequence")
-                .and_then(|value| value.get_ref().as_table());
-            named.extend(
-                sequence.and_then(|sequence| path(&file.path, sequence, "passphrase_file")),
-            );
-            let fwknop = user
-                .get("fwknop")
-                .and_then(|value| value.get_ref().as_table());
-            for key in fwknop.into_iter().flat_map(|fwknop| {
-                let names = ["key_file", "hmac_key_file"].into_iter();
-                names.map(|name| path(&file.path, fwknop, name))
-            }) {
-                named.extend(key);
+        let parts = Parts::of(file, PART);
+        for text in parts.texts() {
+            // A million users are not parsed to find that none names a file.
+            if text.has("_file") || !has_pairs && text.has("public_key") {
+                let values = text.values();
+                let users = values.iter().flat_map(|values| users(values));
+                for user in users {
+                    has_pairs |=
+                        user.contains_key("public_key") || user.contains_key("old_public_key");
+                    named.extend(named_by(&file.path, user));
+                }
             }
         }
     }
@@ -50,10 +40,25 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     named
 }
 
+fn named_by(file: &Path, user: &DeTable<'_>) -> Vec<PathBuf> {
+    let own = ["key_file", "sequences_file"].map(|key| path(file, user, key));
+    let inner = [
+        ("sequence", "passphrase_file"),
+        ("fwknop", "key_file"),
+        ("fwknop", "hmac_key_file"),
+    ];
+    let inner = inner.map(|(table, key)| {
+        let table = user.get(table)?.get_ref().as_table()?;
+        path(file, table, key)
+    });
+    own.into_iter().chain(inner).flatten().collect()
+}
+
 /// The file of the gate's private key, whether [`load`](super::load()) needs it or not.
 pub(crate) fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
     let main = bundle.main.as_ref()?;
-    let values = ConfigText::of(main).values()?;
+    let parts = Parts::of(main, PART);
+    let values = parts.rest().values()?;
     let gate = values.get("gate")?.get_ref().as_table()?;
     path(&main.path, gate, "private_key")
 }

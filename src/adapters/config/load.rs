@@ -7,12 +7,16 @@ use postern_proto::{CodeKey, KeyMaterial};
 use super::config_text::ConfigText;
 use super::fields::Fields;
 use super::gate::{self, CONTROL_SOCKET};
+use super::how::{How, STACK};
 use super::key::KeyFiles;
 use super::listed::Listed;
 use super::main_file::MainFile;
-use super::problem::{Problem, Problems};
+use super::parts::Parts;
+use super::problem::{FileProblems, Problem, Problems};
+use super::read_parts;
 use super::roster;
 use super::sequence_check;
+use super::user_entry::EntryReader;
 use super::user_table::{OldKey, UserTable};
 use crate::adapters::config::bundle::{Bundle, BundleFile};
 use crate::core::gate::{FwknopUser, SequenceUser};
@@ -40,17 +44,27 @@ pub struct Loaded {
     pub disabled_fwknop: Vec<FwknopUser>,
 }
 
-/// Bytes of stack to wipe: more than a debug build uses to read a config or to set up a gate with it.
-pub(crate) const STACK: usize = 256 << 10;
-
 /// Reads a config, or returns all problems in the order of files and lines. A file that is not TOML has only its first one.
 pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
-    read_and_wipe(bundle, false).map(|(loaded, _)| loaded)
+    read_and_wipe(bundle, How::DEFAULT).map(|(loaded, _)| loaded)
+}
+
+/// Reads a config that was loaded before, by the monitor: names and keys differ.
+pub(crate) fn load_again(bundle: &Bundle) -> Result<Loaded, Problems> {
+    let how = How {
+        compares: false,
+        ..How::DEFAULT
+    };
+    read_and_wipe(bundle, how).map(|(loaded, _)| loaded)
 }
 
 /// The settings of a config and all its users, including disabled ones.
 pub(crate) fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
-    read_and_wipe(bundle, true).map(|(loaded, listed)| (loaded.settings, listed))
+    let how = How {
+        listing: true,
+        ..How::DEFAULT
+    };
+    read_and_wipe(bundle, how).map(|(loaded, listed)| (loaded.settings, listed))
 }
 
 /// The control socket that `posternd.toml` names, or the default. Other problems in the file do not matter.
@@ -69,59 +83,81 @@ pub(crate) fn control_socket(main: &BundleFile) -> Result<PathBuf, Problems> {
 }
 
 /// A key that moves leaves a copy on the stack, which is wiped here.
-fn read_and_wipe(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
-    let read = read(bundle, listing);
+pub(super) fn read_and_wipe(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
+    let read = read(bundle, how);
     zeroize::zeroize_stack::<STACK>();
     read
 }
 
 // Inlined, its part of the stack would be outside of what is wiped.
 #[inline(never)]
-fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problems> {
+fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
     let Some(main) = &bundle.main else {
         let file = Path::new("posternd.toml");
         let problem = Problem::of_file(file, "was not read", "name the config with --config");
         return Err(Problems(vec![problem]));
     };
     let key_files = KeyFiles::of(bundle);
-    let file = ConfigText::of(main);
+    let mut found = FileProblems::default();
+    let parts = Parts::of(main, how.part);
+    let file = parts.rest();
     let values = file.values();
     let main = values.as_ref();
     let mut main = main.map(|values| MainFile::read(&file, values, &key_files));
-    let mut service_problems = Vec::new();
-    for services in &bundle.services {
+    for (number, services) in (1..).zip(&bundle.services) {
         let file = ConfigText::of(services);
         if let Some((main, values)) = main.as_mut().zip(file.values()) {
             main.read_services_file(&file, &values);
         }
-        service_problems.extend(file.into_problems());
+        found.add(number, file.into_problems());
     }
     let opened = roster::opened(bundle.roster.as_ref(), main.as_ref());
-    let mut table = UserTable::new(bundle, main.as_ref(), &key_files, listing);
-    if let Some(values) = values {
-        table.read_list(&file, &values);
+    let reader = EntryReader::new(main.as_ref(), &key_files, how.listing);
+    let mut table = UserTable::new(main.as_ref(), how);
+    // The values of the main file have no users if it is divided.
+    if let (Some(whole), Some(values)) = (parts.undivided(), &values) {
+        let text = whole.text();
+        table.take(0, reader.read_list(&text, values));
+        found.add(0, text.into_problems());
     }
-    let mut problems = file.into_problems();
-    problems.extend(service_problems);
-    for users in &bundle.users {
-        let file = ConfigText::of(users);
-        if let Some(values) = file.values() {
-            table.read_users_file(&file, &values);
+    drop(values);
+    found.add(0, file.into_problems());
+    let first = bundle.services.len().saturating_add(1);
+    let users = bundle
+        .users
+        .iter()
+        .map(|file| Parts::of_users(file, how.part));
+    let users: Vec<Parts<'_>> = users.collect();
+    let last = first.saturating_add(users.len());
+    let mut sources = Vec::new();
+    for (number, parts) in [(0, &parts)].into_iter().chain((first..).zip(&users)) {
+        sources.extend(parts.sources(number));
+    }
+    read_parts::read(&reader, &sources, |read| {
+        if read.is_toml {
+            found.add(read.file, read.problems);
+        } else {
+            found.add_only(read.file, read.problems);
         }
-        problems.extend(file.into_problems());
-    }
+        table.take(read.file, read.entries);
+    });
     match &opened {
         Ok(None) => {}
         Ok(Some(part)) => {
             let file = ConfigText::of(part);
             if let Some(values) = file.values() {
-                table.read_roster(&file, &values);
+                table.take(last, reader.read_list(&file, &values));
+                table.take_kept_closed(&file, &values);
             }
-            problems.extend(file.into_problems());
+            found.add(last, file.into_problems());
         }
-        Err(problem) => problems.push(problem.clone()),
+        Err(problem) => found.add(last, vec![problem.clone()]),
     }
-    let mut users = table.into_users();
+    let (mut users, problems) = table.into_users();
+    for (number, problem) in problems {
+        found.add(number, vec![problem]);
+    }
+    let problems = found.in_order();
     let policies = std::mem::take(&mut users.policies);
     let disabled = std::mem::take(&mut users.disabled);
     match main.and_then(|main| main.settings(policies, disabled)) {
@@ -155,5 +191,5 @@ fn read(bundle: &Bundle, listing: bool) -> Result<(Loaded, Vec<Listed>), Problem
 fn without_hmac(users: &[FwknopUser], policies: &[Policy]) -> Vec<String> {
     let users = users.iter().filter(|user| !user.key.has_mac());
     let policies = users.filter_map(|user| policies.get(user.user));
-    policies.map(|policy| policy.user.clone()).collect()
+    policies.map(|policy| policy.user.to_string()).collect()
 }

@@ -97,11 +97,11 @@ impl MainFile {
             metrics: self.metrics,
             cluster: self.cluster,
             catalog: self.services.catalog,
-            policies,
+            policies: policies.into(),
             fwknop_users: 0,
             without_hmac: Vec::new(),
             sequences: SequencePorts::default(),
-            disabled,
+            disabled: disabled.into(),
             roster: self.roster,
             kept_closed: Vec::new(),
         })

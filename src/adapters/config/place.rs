@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::config_text::ConfigText;
-use super::problem::Problem;
+use super::problem::{Problem, Refusal};
 
-#[derive(Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) file: &'a Path,
     pub(super) line: usize,
+    column: Option<usize>,
 }
 
 impl<'a> Place<'a> {
@@ -23,10 +24,20 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The problem with its column.
+    pub(super) fn refusal(&self, refusal: Refusal) -> Problem {
+        Problem {
+            column: self.column,
+            ..self.problem(refusal.what, &refusal.cure)
+        }
+    }
+
     pub(super) fn of(file: &ConfigText<'a>, at: usize) -> Self {
+        let (line, column) = file.place(at);
         Self {
             file: file.path,
-            line: file.place(at).0,
+            line,
+            column,
         }
     }
 }

@@ -59,6 +59,39 @@ pub(crate) fn unreadable(error: FileError) -> ExitError {
     ExitError::new(code, error)
 }
 
+/// The problems of several files, in the order of files and lines.
+#[derive(Default)]
+pub(super) struct FileProblems {
+    found: Vec<(usize, Problem)>,
+    /// Files that are not TOML, in order.
+    broken: Vec<usize>,
+}
+
+impl FileProblems {
+    pub(super) fn add(&mut self, file: usize, problems: Vec<Problem>) {
+        if self.broken.last() != Some(&file) {
+            self.found
+                .extend(problems.into_iter().map(|problem| (file, problem)));
+        }
+    }
+
+    /// Adds why a file, or a part of it, is not TOML. Nothing else counts then.
+    pub(super) fn add_only(&mut self, file: usize, problems: Vec<Problem>) {
+        if self.broken.last() != Some(&file) {
+            self.found.retain(|(other, _)| *other != file);
+            self.add(file, problems);
+            self.broken.push(file);
+        }
+    }
+
+    pub(super) fn in_order(mut self) -> Vec<Problem> {
+        self.found.sort_by_key(|(file, problem)| {
+            (*file, problem.line.is_none(), problem.line, problem.column)
+        });
+        self.found.into_iter().map(|(_, problem)| problem).collect()
+    }
+}
+
 impl Problem {
     pub(super) fn of_file(file: &Path, what: impl Into<String>, cure: impl Into<String>) -> Self {
         Self {

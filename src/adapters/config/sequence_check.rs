@@ -31,7 +31,7 @@ pub(super) fn ports(users: &[SequenceUser], policies: &[Policy]) -> SequencePort
     };
     let plain = users.iter();
     let plain = plain.filter(|user| matches!(user.kind, SequenceKind::Plain(_)));
-    let readable = plain.filter_map(|user| Some(policies.get(user.user)?.user.clone()));
+    let readable = plain.filter_map(|user| Some(policies.get(user.user)?.user.to_string()));
     SequencePorts {
         ports: service::joined(ports.filter_map(Expected::ports).collect()),
         readable: readable.collect(),

@@ -1,31 +1,30 @@
 //! All users of a gate, in the order of the files: names and keys must differ, and their number has a limit.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::path::Path;
 
-use postern_proto::{CodeKey, KeyMaterial, PrivateKey};
-use toml::de::{DeTable, DeValue};
+use postern_proto::{CodeKey, KeyMaterial};
+use toml::de::DeTable;
+use zeroize::Zeroize;
 
 use super::config_text::ConfigText;
-use super::fields::{Fields, wrong_type};
 use super::fwknop_sharing::Sharing;
-use super::fwknop_user::{self, FwknopKeys};
+use super::fwknop_user::FwknopKeys;
 use super::gate::GateKey;
-use super::key::{KeyFiles, SeenKeys, UserKey, looks_like_key};
+use super::how::How;
+use super::key::looks_like_key;
 use super::listed::{Credential, Listed, ReadUser};
 use super::main_file::MainFile;
 use super::place::Place;
 use super::problem::{Problem, quoted, refusal};
 use super::roster;
-use super::sequence_user;
-use super::user;
-use super::user_keys;
-use crate::adapters::config::bundle::Bundle;
+use super::same_rules::SameRules;
+use super::user_entry::{Entry, Fingerprint, Key, Material};
 use crate::core::gate::{FWKNOP_USERS_MAX, FwknopUser, SequenceUser};
 use crate::model::policy::Policy;
-use crate::model::settings::CaptureKind;
 use crate::model::time::Timestamp;
-
-const USERS_MAX: usize = 200_000;
 
 /// A previous key of a user.
 #[derive(Debug)]
@@ -47,15 +46,37 @@ impl OldKey {
 
 pub(super) struct UserTable<'a, 'm> {
     main: Option<&'m MainFile>,
-    key_files: &'m KeyFiles<'a>,
-    names: HashMap<String, Place<'a>>,
-    /// With each key, where it is, and the group of users who may share it.
-    seen_keys: SeenKeys<(Place<'a>, Option<usize>)>,
+    files: Vec<&'a Path>,
+    names: Seen,
+    keys: Seen,
+    /// The groups of users of fwknop who may share a key.
+    groups: HashMap<Fingerprint, usize>,
     sharing: Sharing,
+    rules: SameRules,
     users: Users<'a>,
+    how: How,
     count: usize,
     fwknop_count: usize,
     gate_key_reported: bool,
+    problems: Vec<(usize, Problem)>,
+}
+
+/// Where names or keys were seen first: the number of the file, and the line.
+type Seen = HashMap<Fingerprint, (u32, u32), BuildHasherDefault<Random>>;
+
+/// A fingerprint is random already.
+#[derive(Default)]
+struct Random(u64);
+
+impl Hasher for Random {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let first = bytes.first_chunk().copied().unwrap_or_default();
+        self.0 = u64::from_ne_bytes(first);
+    }
 }
 
 /// What was read of all users. The lists match if nothing was refused.
@@ -84,82 +105,48 @@ pub(super) struct Users<'a> {
 }
 
 impl<'a, 'm> UserTable<'a, 'm> {
-    pub(super) fn new(
-        bundle: &Bundle,
-        main: Option<&'m MainFile>,
-        key_files: &'m KeyFiles<'a>,
-        listing: bool,
-    ) -> Self {
-        // With room for all from the start, keys never move and leave no copies behind.
-        let most = |word: &str| {
-            let files = bundle.main.iter().chain(&bundle.users);
-            let files = files.chain(&bundle.roster);
-            let words = files.map(|file| file.text.matches(word).count());
-            words.sum::<usize>().min(USERS_MAX)
-        };
-        let users = Users {
-            keys: Vec::with_capacity(most("name")),
-            codes: Vec::with_capacity(most("name")),
-            old_keys: Vec::with_capacity(most("old_until")),
-            fwknop: Vec::with_capacity(most("fwknop").min(FWKNOP_USERS_MAX)),
-            disabled_keys: Vec::with_capacity(most("disabled")),
-            disabled_fwknop: Vec::with_capacity(most("fwknop").min(most("disabled"))),
-            listed: listing.then(Vec::new),
-            ..Users::default()
-        };
+    pub(super) fn new(main: Option<&'m MainFile>, how: How) -> Self {
         Self {
             main,
-            key_files,
-            names: HashMap::new(),
-            seen_keys: SeenKeys::new(),
+            files: Vec::new(),
+            names: Seen::default(),
+            keys: Seen::default(),
+            groups: HashMap::new(),
             sharing: Sharing::default(),
-            users,
+            rules: SameRules::default(),
+            users: Users {
+                listed: how.listing.then(Vec::new),
+                ..Users::default()
+            },
+            how,
             count: 0,
             fwknop_count: 0,
             gate_key_reported: false,
+            problems: Vec::new(),
         }
     }
 
-    pub(super) fn read_list(&mut self, file: &ConfigText<'a>, values: &DeTable<'_>) {
-        let Some(value) = values.get("user") else {
-            return;
-        };
-        let at = value.span().start;
-        let DeValue::Array(users) = value.get_ref() else {
-            let wanted = "[[user]] with two brackets";
-            file.refuse(at, wrong_type("user", wanted, value.get_ref()));
-            return;
-        };
-        for user in users.iter() {
-            let at = user.span().start;
-            match user.get_ref() {
-                DeValue::Table(table) => {
-                    self.read_user(file, &Fields::new(file, "[[user]]", table, at), false);
-                }
-                other => file.refuse(at, wrong_type("a user", "a table, [[user]]", other)),
+    /// Takes the users of a file, or of a part of it. Files come in order, each with its number.
+    pub(super) fn take(&mut self, number: usize, mut entries: Vec<Entry<'a>>) {
+        for entry in entries.drain(..) {
+            if self.files.len() <= number {
+                self.files
+                    .resize(number.saturating_add(1), entry.start.file);
             }
+            self.take_one(number, entry);
         }
+        // Keys that moved have left copies.
+        entries.spare_capacity_mut().zeroize();
     }
 
-    /// Reads a file of `users.d`: `[[user]]` tables, or the keys of one user without a table.
-    pub(super) fn read_users_file(&mut self, file: &ConfigText<'a>, values: &DeTable<'_>) {
-        if values.contains_key("user") {
-            Fields::new(file, "a file of users", values, 0).only(&["user"]);
-            self.read_list(file, values);
-        } else if !values.is_empty() {
-            self.read_user(file, &Fields::new(file, "a user", values, 0), true);
-        }
-    }
-
-    /// Reads a gate's part of a roster.
-    pub(super) fn read_roster(&mut self, file: &ConfigText<'a>, values: &DeTable<'_>) {
-        self.read_list(file, values);
+    /// What a roster keeps closed.
+    pub(super) fn take_kept_closed(&mut self, file: &ConfigText<'_>, values: &DeTable<'_>) {
         let named = self.main.map(|main| &main.services.names);
         self.users.kept_closed = roster::kept_closed(file, values, named);
     }
 
     /// The users. After those with keys of ours come those of fwknop's clients, then those of sequences.
-    pub(super) fn into_users(mut self) -> Users<'a> {
+    pub(super) fn into_users(mut self) -> (Users<'a>, Vec<(usize, Problem)>) {
         let users = &mut self.users;
         for (keys, policies, own) in [
             (
@@ -195,103 +182,45 @@ impl<'a, 'm> UserTable<'a, 'm> {
             }
             policies.append(own);
         }
-        self.users
+        (self.users, self.problems)
     }
 
-    fn read_user(&mut self, file: &ConfigText<'a>, fields: &Fields<'_>, own_file: bool) {
+    fn take_one(&mut self, number: usize, entry: Entry<'a>) {
         self.count += 1;
-        if self.count > USERS_MAX {
-            if self.count == USERS_MAX + 1 {
-                let what = format!("there are more than {USERS_MAX} users");
+        if self.count > self.how.most_users {
+            if self.count == self.how.most_users + 1 {
+                let what = format!("there are more than {} users", self.how.most_users);
                 let cure = "divide them among several gates";
-                file.refuse(fields.start, refusal(what, cure));
+                self.refuse(number, entry.start, what, cure);
             }
             return;
         }
-        let policy = user::policy(fields, self.main);
-        let key = self.credential(file, fields, policy.as_ref());
-        let old = user_keys::previous_key(fields);
-        let code = user_keys::code_key(fields);
-        let disabled = fields.flag("disabled").unwrap_or_default();
-        if let Some(policy) = &policy {
-            self.check_name(file, fields.at("name"), &policy.user);
+        if let Some((name, fingerprint, place)) = &entry.name
+            && self.how.compares
+        {
+            self.check_name(number, *place, name, *fingerprint);
         }
-        let material = key.as_ref().and_then(|key| {
-            let Credential::Key(key) = key else {
+        let group = entry.fwknop.and_then(|(fingerprint, place)| {
+            let user = entry.user.as_ref()?;
+            let Credential::Fwknop(keys) = &user.key else {
                 return None;
             };
-            let mut names = ["key", "key_file", "public_key"].into_iter();
-            let name = names.find(|name| fields.has(name)).unwrap_or_default();
-            self.material(file, fields.at(name), key)
+            self.count_fwknop(number, place);
+            Some(self.group(number, place, fingerprint, keys))
         });
-        let old_material = old.as_ref().and_then(|old| {
-            let name = match old.key {
-                UserKey::Shared(_) => "old_key",
-                UserKey::Pair(..) => "old_public_key",
-            };
-            self.material(file, fields.at(name), &old.key)
-        });
-        let (Some(policy), Some(key)) = (policy, key) else {
+        let material = entry.key.and_then(|key| self.material(number, key));
+        let old_material = entry.old_key.and_then(|key| self.material(number, key));
+        let Some(mut user) = entry.user else {
             return;
         };
-        let read = ReadUser {
-            policy,
-            key,
-            code,
-            old,
-            disabled,
-            own_file,
-        };
+        if let (Credential::Fwknop(keys), Some(group)) = (&mut user.key, group) {
+            keys.group = group;
+        }
+        self.rules.share(&mut user.policy);
         if let Some(listed) = &mut self.users.listed {
-            listed.push(Listed::of(fields, &read));
+            listed.extend(entry.listed);
         }
-        let place = Place::of(file, fields.at("sequence"));
-        self.add(place, read, material, old_material);
-    }
-
-    fn credential(
-        &mut self,
-        file: &ConfigText<'a>,
-        fields: &Fields<'_>,
-        policy: Option<&Policy>,
-    ) -> Option<Credential> {
-        if fields.has("sequence") || fields.has("sequences_file") {
-            let gate = self.main.and_then(MainFile::gate);
-            return sequence_user::read(fields, policy, gate, self.key_files)
-                .map(Credential::Sequence);
-        }
-        sequence_user::refuse_without(fields);
-        if self
-            .main
-            .and_then(MainFile::gate)
-            .is_some_and(|gate| gate.capture == CaptureKind::None)
-        {
-            let what = "this user sends datagrams, and a log sensor sees only sequences";
-            let cure =
-                "write capture = [\"packet\", { … }] in [gate], or give this user a sequence";
-            fields.refuse("name", what, cure);
-        }
-        if !fields.has("fwknop") {
-            return user_keys::key(fields, self.key_files).map(Credential::Key);
-        }
-        let at = fields.at("fwknop");
-        let services = policy.map_or(&[][..], |policy| &policy.services);
-        let mut keys = fwknop_user::read(fields, services, self.key_files)?;
-        keys.group = self.group(file, at, &keys);
-        let gate = self.main.and_then(MainFile::gate);
-        let is_bound = gate.is_some_and(|gate| gate.capture == CaptureKind::Udp);
-        if is_bound && !keys.destination.is_empty() {
-            let what = "with capture = \"udp\", the gate does not know where a packet was sent to";
-            let cure = "remove capture from [gate], or destination";
-            file.refuse(at, refusal(what, cure));
-        }
-        self.fwknop_count += 1;
-        if self.fwknop_count == FWKNOP_USERS_MAX + 1 {
-            let what = format!("there are more than {FWKNOP_USERS_MAX} users with fwknop");
-            let cure = "give the others a key of ours, from postern keygen, or another gate";
-            file.refuse(at, refusal(what, cure));
-        }
-        Some(Credential::Fwknop(keys))
+        self.add(entry.sequence, user, material, old_material);
     }
 
     /// The key of a disabled user is kept apart, so that `explain` can name the user of a dropped knock.
@@ -310,12 +239,12 @@ impl<'a, 'm> UserTable<'a, 'm> {
                 // The number is set when all users are read.
                 let sequence = SequenceUser { user: 0, kind };
                 if user.disabled {
-                    users.sequence_disabled.push(user.policy);
-                    users.disabled_sequences.push(sequence);
+                    push(&mut users.sequence_disabled, user.policy);
+                    push(&mut users.disabled_sequences, sequence);
                     disabled_places.push(place);
                 } else {
-                    users.sequence_policies.push(user.policy);
-                    users.sequences.push(sequence);
+                    push(&mut users.sequence_policies, user.policy);
+                    push(&mut users.sequences, sequence);
                     places.push(place);
                 }
                 return;
@@ -336,18 +265,20 @@ impl<'a, 'm> UserTable<'a, 'm> {
         match (user.disabled, fwknop) {
             (false, None) => {}
             (false, Some(fwknop)) => {
-                users.fwknop_policies.push(user.policy);
-                users.fwknop.push(fwknop);
+                push(&mut users.fwknop_policies, user.policy);
+                push(&mut users.fwknop, fwknop);
                 return;
             }
             (true, None) => {
-                users.disabled.push(user.policy);
-                users.disabled_keys.extend(material);
+                push(&mut users.disabled, user.policy);
+                material
+                    .into_iter()
+                    .for_each(|key| push(&mut users.disabled_keys, key));
                 return;
             }
             (true, Some(fwknop)) => {
-                users.fwknop_disabled.push(user.policy);
-                users.disabled_fwknop.push(fwknop);
+                push(&mut users.fwknop_disabled, user.policy);
+                push(&mut users.disabled_fwknop, fwknop);
                 return;
             }
         }
@@ -356,15 +287,26 @@ impl<'a, 'm> UserTable<'a, 'm> {
             until: old.until,
             material,
         });
-        users.old_keys.extend(old);
-        users.policies.push(user.policy);
-        users.keys.extend(material);
-        users.codes.push(user.code);
+        old.into_iter()
+            .for_each(|old| push(&mut users.old_keys, old));
+        push(&mut users.policies, user.policy);
+        material
+            .into_iter()
+            .for_each(|key| push(&mut users.keys, key));
+        push(&mut users.codes, user.code);
     }
 
-    fn check_name(&mut self, file: &ConfigText<'a>, at: usize, name: &str) {
-        let Some(Place { file: first, line }) = self.names.get(name) else {
-            self.names.insert(name.to_owned(), Place::of(file, at));
+    fn count_fwknop(&mut self, number: usize, place: Place<'a>) {
+        self.fwknop_count += 1;
+        if self.fwknop_count == FWKNOP_USERS_MAX + 1 {
+            let what = format!("there are more than {FWKNOP_USERS_MAX} users with fwknop");
+            let cure = "give the others a key of ours, from postern keygen, or another gate";
+            self.refuse(number, place, what, cure);
+        }
+    }
+
+    fn check_name(&mut self, number: usize, at: Place<'a>, name: &str, fingerprint: Fingerprint) {
+        let Some(first) = before(&mut self.names, fingerprint, number, at.line) else {
             return;
         };
         let name = if looks_like_key(name) {
@@ -372,40 +314,48 @@ impl<'a, 'm> UserTable<'a, 'm> {
         } else {
             format!("{name:?}")
         };
-        let first = first.display();
-        let what = format!("user {name} is defined twice, first at {first}:{line}");
-        file.refuse(at, refusal(what, "rename or remove one of the two"));
+        let what = format!(
+            "user {name} is defined twice, first at {}",
+            self.name_of(first)
+        );
+        self.refuse(number, at, what, "rename or remove one of the two");
     }
 
-    /// The key material, after a check that no other user has the key. `at` is the place of the key.
-    fn material(&mut self, file: &ConfigText<'a>, at: usize, key: &UserKey) -> Option<KeyMaterial> {
-        let cure = "give each user a key of their own, from postern keygen";
-        self.refuse_second(file, at, key.text().as_bytes(), cure);
-        match key.material(self.gate_key()) {
-            Some(material) => file.check(at, material),
-            None => {
-                self.report_gate_key(file, at);
+    /// The key material, after a check that no other user has the key.
+    fn material(&mut self, number: usize, key: Key<'a>) -> Option<KeyMaterial> {
+        if self.how.compares
+            && let Some(first) = before(&mut self.keys, key.fingerprint, number, key.place.line)
+        {
+            let first = self.name_of(first);
+            let what = format!("the same key is given twice, first at {first}");
+            let cure = "give each user a key of their own, from postern keygen";
+            self.refuse(number, key.place, what, cure);
+        }
+        match key.material {
+            Material::Made(material) => Some(material),
+            Material::Refused => None,
+            Material::NoGateKey => {
+                self.report_gate_key(number, key.place);
                 None
             }
         }
     }
 
-    fn refuse_second(&mut self, file: &ConfigText<'a>, at: usize, key: &[u8], cure: &str) {
-        let before = self.seen_keys.before(key, (Place::of(file, at), None));
-        if let Some((first, _)) = before {
-            let what = format!("the same key is given twice, first at {}", first.name());
-            file.refuse(at, refusal(what, cure));
-        }
-    }
-
     /// The group of users who share a key, each with another order.
-    fn group(&mut self, file: &ConfigText<'a>, at: usize, keys: &FwknopKeys) -> usize {
+    fn group(
+        &mut self,
+        number: usize,
+        at: Place<'a>,
+        fingerprint: Fingerprint,
+        keys: &FwknopKeys,
+    ) -> usize {
         let new = self.sharing.begin(keys.order);
-        let here = (Place::of(file, at), keys.order.is_some().then_some(new));
-        let Some((first, group)) = self.seen_keys.before(&keys.own, here) else {
+        let Some(first) = before(&mut self.keys, fingerprint, number, at.line) else {
+            self.groups.extend(keys.order.map(|_| (fingerprint, new)));
             return new;
         };
-        let first = first.name();
+        let first = self.name_of(first);
+        let group = self.groups.get(&fingerprint).copied();
         let (what, cure) = match group.zip(keys.order) {
             Some((group, order)) if self.sharing.join(group, order) => return group,
             Some(_) => (
@@ -417,19 +367,12 @@ impl<'a, 'm> UserTable<'a, 'm> {
                 "make keys of their own for each user, with fwknop --key-gen, or give order to all who share one",
             ),
         };
-        file.refuse(at, refusal(what, cure));
+        self.refuse(number, at, what, cure);
         new
     }
 
-    fn gate_key(&self) -> Option<&'m PrivateKey> {
-        match &self.main?.gate_key {
-            GateKey::Read(key) => Some(key),
-            _ => None,
-        }
-    }
-
     /// Reports once why a user's key pair has no private key of the gate.
-    fn report_gate_key(&mut self, file: &ConfigText<'a>, at: usize) {
+    fn report_gate_key(&mut self, number: usize, at: Place<'a>) {
         let Some(main) = self.main else { return };
         if std::mem::replace(&mut self.gate_key_reported, true) {
             return;
@@ -438,16 +381,53 @@ impl<'a, 'm> UserTable<'a, 'm> {
             GateKey::None => {
                 let cure = "make one with postern keygen --pair and name its file in [gate]: private_key = \"gate.key\"";
                 let what = "a user with public_key needs a private key of the gate";
-                file.refuse(at, refusal(what, cure));
+                self.refuse(number, at, what.to_owned(), cure);
             }
             GateKey::NotRead(path, line) => {
                 let what =
                     format!("was not read, but private_key of [gate] (line {line}) names it");
-                file.refuse_other(Problem::of_file(path, what, "load the config again"));
+                let problem = Problem::of_file(path, what, "load the config again");
+                self.problems.push((number, problem));
             }
             GateKey::Refused | GateKey::Read(_) => {}
         }
     }
+
+    fn refuse(&mut self, number: usize, at: Place<'a>, what: String, cure: &str) {
+        self.problems
+            .push((number, at.refusal(refusal(what, cure))));
+    }
+
+    fn name_of(&self, (file, line): (u32, u32)) -> String {
+        let file = usize::try_from(file)
+            .ok()
+            .and_then(|file| self.files.get(file));
+        let file = file.map_or(Path::new(""), |file| file);
+        format!("{}:{line}", file.display())
+    }
+}
+
+/// Where the same was seen before; otherwise notes that it is seen here.
+fn before(seen: &mut Seen, what: Fingerprint, file: usize, line: usize) -> Option<(u32, u32)> {
+    let here = [file, line].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    match seen.entry(what) {
+        Occupied(first) => Some(*first.get()),
+        Vacant(place) => {
+            place.insert(here.into());
+            None
+        }
+    }
+}
+
+/// Adds what may hold a key. A list that grows moves its items and leaves copies, which are wiped.
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() {
+        let mut longer = Vec::with_capacity(list.len().saturating_mul(2).max(16));
+        longer.append(list);
+        list.spare_capacity_mut().zeroize();
+        *list = longer;
+    }
+    list.push(item);
 }
 
 impl Users<'_> {

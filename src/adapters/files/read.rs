@@ -12,7 +12,7 @@ use super::system::open_to_read;
 
 const PRIVATE_MAX: u64 = 1 << 20;
 #[cfg(feature = "daemon")]
-const CONFIG_MAX: u64 = 64 << 20;
+const CONFIG_MAX: u64 = 1 << 30;
 
 /// Reads a file of at most 1 MiB that only its owner, root or the caller, can read.
 /// Fails if it is missing, not a regular file, too large or not UTF-8, or if others can read or replace it.
@@ -20,7 +20,7 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, PRIVATE_MAX)
 }
 
-/// Reads a file of a gate's config, of at most 64 MiB.
+/// Reads a file of a gate's config, of at most 1 GiB: a user takes about 130 bytes.
 #[cfg(feature = "daemon")]
 pub(crate) fn read_config(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, CONFIG_MAX)

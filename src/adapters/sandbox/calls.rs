@@ -154,6 +154,7 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_seccomp,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
+    libc::SYS_setpriority,
     // Changes of legacy iptables, which the kernel does not report, are seen by its lock file.
     libc::SYS_inotify_init1,
     libc::SYS_inotify_add_watch,
@@ -196,8 +197,8 @@ const MONITOR_HERE: &[libc::c_long] = &[];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-// linux/bpf.h: look up, update and delete an element of a map, and read what kind of map it is.
-const BPF_COMMANDS: [u64; 4] = [1, 2, 3, 15];
+// linux/bpf.h: look up and update an element of a map, update many, and read what kind of map it is.
+const BPF_COMMANDS: [u64; 4] = [1, 2, 15, 26];
 /// The last of the descriptors that an engine shares with the monitor: its link, and the log.
 const SHARED: u64 = 2;
 
@@ -258,6 +259,9 @@ pub(super) fn engine() -> Result<Vec<String>, SandboxError> {
     rules.insert(libc::SYS_mprotect, vec![no_new_code]);
     rules.insert(libc::SYS_clone, vec![threads_only]);
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
+    // Of the calling thread alone, and only lower.
+    let own_priority = vec![is(0, u64::from(libc::PRIO_PROCESS))?, is(1, 0)?];
+    rules.insert(libc::SYS_setpriority, vec![SeccompRule::new(own_priority)?]);
     // Only for wake-ups between threads.
     rules.insert(libc::SYS_socketpair, one_of(0, &[number(libc::AF_UNIX)])?);
     rules.insert(libc::SYS_prctl, one_of(0, &[number(libc::PR_SET_NAME)])?);

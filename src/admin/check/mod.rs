@@ -272,7 +272,7 @@ fn check_ends(
     findings: &mut Findings,
 ) {
     const SOON: Duration = Duration::from_secs(14 * 86_400);
-    for policy in &settings.policies {
+    for policy in settings.policies.iter() {
         let is_told = |end: &Timestamp| *end <= now.plus(SOON) && Some(*end) != roster_end;
         let Some(end) = policy.expires.filter(is_told) else {
             continue;

@@ -12,7 +12,7 @@ use super::refusals::{self, Asked};
 use crate::adapters::config::{Loaded, OldKey};
 use crate::core::gate::approve::approve;
 use crate::core::gate::{
-    Admission, Decision, FwknopUser, Gate, HintKeys, HintTable, Refusal, Seen,
+    Admission, Decision, FwknopUser, Gate, HintKeys, HintTable, KeyRows, Refusal, Seen,
 };
 use crate::model::datagram::Datagram;
 use crate::model::mark::StoredMarks;
@@ -46,14 +46,16 @@ impl Explainer {
             disabled_fwknop,
         } = loaded;
         let old = old_keys.iter().map(OldKey::parts);
-        let gate = Gate::of(settings.clone(), &keys, old)
+        let gate_names = settings.gate_names();
+        let rows = KeyRows::derive(&gate_names, &settings.policies, &keys);
+        let gate = Gate::of(settings.clone(), vec![rows], old)
             .with_codes(codes)
             .with_fwknop(fwknop)
             .with_sequences(sequences);
         let disabled = settings.disabled.iter().zip(disabled_keys);
-        let disabled = disabled.map(|(policy, material)| (policy.user.clone(), material));
+        let disabled = disabled.map(|(policy, material)| (policy.user.to_string(), material));
         let own = settings.policies.iter();
-        let own: Vec<GateName> = own.map(|policy| settings.gate_name_of(policy)).collect();
+        let own: Vec<GateName> = own.map(|policy| gate_names.of(policy).clone()).collect();
         let gate_name = &settings.gate.name;
         let keys = KnownKeys::new(gate_name, &own, keys, &old_keys, disabled, names);
         Self {
@@ -152,7 +154,7 @@ impl Explainer {
 
     pub(super) fn why_quota(&self, policy: &Policy, at: Timestamp) -> String {
         let (spent, _) = self.gate.spent(at, usize::MAX);
-        let own = spent.iter().find(|spent| spent.user == policy.user);
+        let own = spent.iter().find(|spent| policy.user == spent.user);
         refusals::quota(policy, own, at)
     }
 
@@ -200,7 +202,7 @@ impl Explainer {
                 let rows = self.gate.rows_with_hint(packet.hint());
                 let users = rows.filter_map(|row| self.policy(self.keys.user_of(row)?));
                 Cause::Changed {
-                    users: users.map(|policy| policy.user.clone()).collect(),
+                    users: users.map(|policy| policy.user.to_string()).collect(),
                 }
             }
             _ => Cause::Stranger {
@@ -221,7 +223,7 @@ impl Explainer {
         let Some(policy) = self.policy(maker.user) else {
             return;
         };
-        account.user = Some(policy.user.clone());
+        account.user = Some(policy.user.to_string());
         account.mark = Some(packet.mark());
         let inside = open(maker, packet);
         let why = |rule, request: &Request| {

@@ -66,7 +66,7 @@ impl Explainer {
         let Some(policy) = self.settings.policies.get(user.user) else {
             return account;
         };
-        account.user = Some(policy.user.clone());
+        account.user = Some(policy.user.to_string());
         account.mark = mark;
         let known = fwknop_request::Known {
             user,
@@ -128,7 +128,7 @@ impl Explainer {
         let disabled = disabled.find(|user| open(user, payload).is_ok());
         let disabled = disabled.and_then(|user| self.settings.disabled.get(user.user));
         match (disabled, &account.verdict) {
-            (Some(policy), _) => Cause::Disabled(policy.user.clone()),
+            (Some(policy), _) => Cause::Disabled(policy.user.to_string()),
             (None, Verdict::Drop(Drop::Fwknop(reason))) => Cause::Fwknop(*reason),
             _ => Cause::Fwknop(Reason::Mac),
         }

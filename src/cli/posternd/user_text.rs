@@ -11,7 +11,7 @@ pub(super) fn table(users: &[Listed], now: Timestamp) -> String {
     }
     let rows = users.iter().map(|user| {
         [
-            user.policy.user.clone(),
+            user.policy.user.to_string(),
             state(user, now),
             key(&user.key, user.totp),
             service::list(&user.policy.services),
@@ -102,7 +102,7 @@ pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
     };
     let old = user.old.as_ref().map(|(kind, until)| serde_json::json!({ "key": kind_word(kind), "until": until, "ended": *until <= now }));
     serde_json::json!({
-        "name": name, "file": user.file.display().to_string(), "line": user.line, "own_file": user.own_file, "disabled": user.disabled,
+        "name": name.as_str(), "file": user.file.display().to_string(), "line": user.line, "own_file": user.own_file, "disabled": user.disabled,
         "key": kind_word(&user.key), "public_key": public_key, "key_file": key_file, "psk": psk, "totp": user.totp, "old_key": old,
         "services": policy.services, "targets": policy.targets, "from": policy.from, "networks": policy.networks, "grant_to": policy.grant_to,
         "max_prefix": { "v4": policy.max_prefix.v4, "v6": policy.max_prefix.v6 },

@@ -32,7 +32,7 @@ pub fn approve(
             Ok(ApprovedRequest::Open(open))
         }
         Action::Close => Ok(ApprovedRequest::Close(CloseRequest {
-            user: policy.user.clone(),
+            user: policy.user.to_string(),
             allow: allow(request, source)?.0,
             target: request.target.map(address::from_knock),
             services: wanted(request),
@@ -49,7 +49,7 @@ pub fn open_request(
 ) -> Result<OpenRequest, Rule> {
     let (allow, from) = allow(request, source)?;
     Ok(OpenRequest {
-        user: policy.user.clone(),
+        user: policy.user.to_string(),
         allow,
         from,
         target: request.target.map(address::from_knock),

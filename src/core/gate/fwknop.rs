@@ -81,7 +81,7 @@ impl Gate {
         // Step 7: window. Step 8: mark.
         let timestamp = Timestamp::from_millis(request.timestamp_s.saturating_mul(1000));
         let member = self.users.member(user.user);
-        let policy = member.map(|member| &member.policy);
+        let policy = member.map(|member| member.policy);
         let policy = policy.ok_or(Drop::Fwknop(Reason::Mac))?;
         if now.since(timestamp).max(timestamp.since(now)) > FWKNOP_WINDOW {
             self.clocks.off(user.user, &policy.user, now, timestamp);
@@ -100,7 +100,7 @@ impl Gate {
         // Step 9: policy, of each user with this key until one allows the request. Step 10: quota, of that one.
         let source = datagram.source();
         let approve = |user: &FwknopUser| {
-            let policy = self.users.member(user.user).map(|member| &member.policy);
+            let policy = self.users.member(user.user).map(|member| member.policy);
             let known = Known {
                 user,
                 policy: policy.ok_or(Rule::User)?,

@@ -58,7 +58,7 @@ impl Known<'_> {
         };
         let asked = request.timeout_s.unwrap_or_default();
         let open = OpenRequest {
-            user: policy.user.clone(),
+            user: policy.user.to_string(),
             allow: address::host(allow),
             from,
             target: None,

@@ -1,11 +1,11 @@
 //! The hint table: from the eight bytes of a hint to the keys that made it (proto/README.md section 3).
 //!
-//! A table is built as a whole on any thread and then swapped in. The packet path only reads it.
-//! `benches/gate.rs` compares a look-up among one user and among 100,000.
+//! The hints of one step are computed once, on any thread, and tables share them. A table is then swapped in as a whole. The packet
+//! path only reads it. `benches/gate.rs` compares a look-up among one user and among 100,000.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_proto::{Hint, HintKey, Step};
@@ -13,29 +13,34 @@ use postern_proto::{Hint, HintKey, Step};
 use super::bloom::BloomFilter;
 use crate::model::time::Timestamp;
 
-/// The hint keys that a table is built from, in the order of the gate's key rows.
+/// The hint keys that a table is built from, in the order of the gate's key rows. A clone costs nothing.
 #[derive(Debug, Clone, Default)]
-pub struct HintKeys(Vec<TimedKey>);
-
-#[derive(Debug, Clone)]
-struct TimedKey {
-    key: HintKey,
-    last_step: Option<u64>,
+pub struct HintKeys {
+    keys: Arc<Vec<HintKey>>,
+    /// The last steps of old keys, which are the last keys.
+    last_steps: Vec<u64>,
 }
 
 /// The hints of all keys for a range of steps.
+#[derive(Clone)]
 pub struct HintTable {
-    steps: RangeInclusive<u64>,
-    filter: BloomFilter,
-    /// The number counts keys of one hint: two keys can have the same one.
-    rows: HashMap<(Hint, u32), KeyAtStep>,
+    steps: Vec<Arc<StepHints>>,
+    filter: Arc<BloomFilter>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct KeyAtStep {
-    row: usize,
-    step: Step,
+/// The hints of all keys that are valid in one step, each with its row.
+///
+/// A hash table with open addressing: 18 bytes for each hint. Hints are random, so they need no hash. The same hint can be there
+/// twice, with two rows.
+#[derive(Default)]
+pub struct StepHints {
+    step: u64,
+    count: usize,
+    hints: Vec<Hint>,
+    rows: Vec<u32>,
 }
+
+const FREE: u32 = u32::MAX;
 
 /// The steps from `now − window` to `now + window`, and the next one.
 pub(super) fn steps_touched(now: Timestamp, window: Duration) -> RangeInclusive<u64> {
@@ -45,102 +50,182 @@ pub(super) fn steps_touched(now: Timestamp, window: Duration) -> RangeInclusive<
 }
 
 impl HintKeys {
-    pub(super) fn push(&mut self, key: HintKey) {
-        self.0.push(TimedKey {
-            key,
-            last_step: None,
-        });
-    }
-
-    /// Adds a key that is valid until a time. A client's clock may be ahead by the window.
-    pub(super) fn push_old(&mut self, key: HintKey, until: Timestamp, window: Duration) {
-        let last = Step::of(until.plus(window).as_millis());
-        self.0.push(TimedKey {
-            key,
-            last_step: Some(last.0),
-        });
+    /// The last keys end at these times. A client's clock may be ahead by the window.
+    pub(super) fn new(
+        keys: Arc<Vec<HintKey>>,
+        ends: impl Iterator<Item = Timestamp>,
+        window: Duration,
+    ) -> Self {
+        let last = |until: Timestamp| Step::of(until.plus(window).as_millis()).0;
+        Self {
+            keys,
+            last_steps: ends.map(last).collect(),
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &HintKey> {
-        self.0.iter().map(|timed| &timed.key)
+        self.keys.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The hints of some of the keys in a step, each with its row: one HMAC each.
+    pub fn hints(&self, step: u64, rows: Range<usize>) -> Vec<(u32, Hint)> {
+        let present = self.keys.len().saturating_sub(self.last_steps.len());
+        let is_valid = |row: usize| {
+            let old = row.checked_sub(present);
+            let last = old.and_then(|old| self.last_steps.get(old));
+            last.is_none_or(|last| step <= *last)
+        };
+        let keys = self.keys.get(rows.clone()).unwrap_or_default();
+        let keys = rows.zip(keys).filter(|(row, _)| is_valid(*row));
+        keys.filter_map(|(row, key)| Some((u32::try_from(row).ok()?, key.hint(Step(step)))))
+            .collect()
     }
 }
 
 impl FromIterator<HintKey> for HintKeys {
     fn from_iter<I: IntoIterator<Item = HintKey>>(keys: I) -> Self {
-        let mut all = Self::default();
-        keys.into_iter().for_each(|key| all.push(key));
-        all
+        Self {
+            keys: Arc::new(keys.into_iter().collect()),
+            last_steps: Vec::new(),
+        }
     }
+}
+
+impl StepHints {
+    /// Puts together what [`HintKeys::hints`] gave for all rows, in parts.
+    pub fn of(step: u64, parts: &[Vec<(u32, Hint)>]) -> Self {
+        let count = parts.iter().map(Vec::len).sum::<usize>();
+        let room = count.saturating_add(count / 2).saturating_add(1);
+        let mut table = Self {
+            step,
+            count,
+            hints: vec![Hint([0; 8]); room],
+            rows: vec![FREE; room],
+        };
+        for (row, hint) in parts.iter().flatten() {
+            let free = places(*hint, room).find(|at| table.rows.get(*at) == Some(&FREE));
+            let slot = free.and_then(|at| table.rows.get_mut(at).zip(table.hints.get_mut(at)));
+            if let Some(slot) = slot {
+                (*slot.0, *slot.1) = (*row, *hint);
+            }
+        }
+        table
+    }
+
+    fn find(&self, hint: Hint) -> impl Iterator<Item = usize> + '_ {
+        let slots = places(hint, self.rows.len());
+        let slots = slots.filter_map(|at| self.rows.get(at).zip(self.hints.get(at)));
+        let slots = slots.take_while(|(row, _)| **row != FREE);
+        slots.filter_map(move |(row, found)| {
+            let row = usize::try_from(*row).ok()?;
+            (*found == hint).then_some(row)
+        })
+    }
+
+    /// Hints are in order, but for those whose place was taken: these follow, up to a free place.
+    fn hints_between(&self, from: u64, to: u64) -> impl Iterator<Item = Hint> + '_ {
+        let len = self.rows.len();
+        let (first, last) = (place(from, len), place(to, len));
+        let is_free = |at: &usize| self.rows.get(*at) == Some(&FREE);
+        let displaced = (last..len)
+            .chain(0..last)
+            .take_while(move |at| !is_free(at));
+        let slots = (first..last).chain(displaced);
+        slots.filter_map(move |at| {
+            let hint = self.hints.get(at)?;
+            self.rows.get(at).filter(|row| **row != FREE)?;
+            Some(*hint)
+        })
+    }
+
+    fn hints(&self) -> impl Iterator<Item = Hint> + '_ {
+        let slots = self.rows.iter().zip(&self.hints);
+        slots.filter_map(|(row, hint)| (*row != FREE).then_some(*hint))
+    }
+}
+
+/// The place where a hint belongs.
+fn place(hint: u64, len: usize) -> usize {
+    let place = u128::from(hint).wrapping_mul(len as u128) >> 64;
+    usize::try_from(place).unwrap_or_default()
+}
+
+/// All places of a table, from the one where a hint belongs.
+fn places(Hint(hint): Hint, len: usize) -> impl Iterator<Item = usize> {
+    let first = place(u64::from_be_bytes(hint), len);
+    (first..len).chain(0..first)
 }
 
 impl HintTable {
     pub fn empty() -> Self {
-        Self::build(&HintKeys::default(), RangeInclusive::new(1, 0))
+        Self::of_steps(Vec::new())
     }
 
-    /// Computes the hints of all keys for these steps: one HMAC for each key and step.
+    /// Computes the hints of all keys for these steps.
     pub fn build(keys: &HintKeys, steps: RangeInclusive<u64>) -> Self {
-        let count = steps.clone().count().saturating_mul(keys.0.len());
-        let mut rows = HashMap::with_capacity(count);
+        let step = |step| Arc::new(StepHints::of(step, &[keys.hints(step, 0..keys.len())]));
+        Self::of_steps(steps.map(step).collect())
+    }
+
+    /// A table of these steps, in order and without a gap.
+    pub fn of_steps(steps: Vec<Arc<StepHints>>) -> Self {
+        let count = steps.iter().map(|step| step.count).sum();
         let mut filter = BloomFilter::with_capacity(count);
-        for step in steps.clone() {
-            for (row, TimedKey { key, last_step }) in keys.0.iter().enumerate() {
-                if last_step.is_none_or(|last| step <= last) {
-                    let step = Step(step);
-                    let hint = key.hint(step);
-                    filter.insert(hint);
-                    let free = (0..).find(|n| !rows.contains_key(&(hint, *n)));
-                    rows.insert((hint, free.unwrap_or(0)), KeyAtStep { row, step });
-                }
-            }
-        }
+        let hints = steps.iter().flat_map(|step| step.hints());
+        hints.for_each(|hint| filter.insert(hint));
         Self {
             steps,
-            filter,
-            rows,
+            filter: Arc::new(filter),
         }
+    }
+
+    /// The hints of a step, for the next table.
+    pub fn step(&self, step: u64) -> Option<Arc<StepHints>> {
+        self.steps.iter().find(|one| one.step == step).cloned()
     }
 
     /// The key rows that have this hint, each with the step of the hint.
     pub fn find(&self, hint: Hint) -> impl Iterator<Item = (usize, Step)> + '_ {
-        (0..)
-            .take_while(move |_| self.filter.may_hold(hint))
-            .map_while(move |n| self.rows.get(&(hint, n)))
-            .map(|found| (found.row, found.step))
+        let may_hold = self.filter.may_hold(hint);
+        let steps = self.steps.iter().filter(move |_| may_hold);
+        steps.flat_map(move |one| one.find(hint).map(|row| (row, Step(one.step))))
     }
 
-    /// Every step of the table, with the hints of all keys that are valid in it.
-    pub(crate) fn by_step(
-        &self,
-    ) -> impl Iterator<Item = (Step, impl Iterator<Item = [u8; 8]> + '_)> + '_ {
-        self.steps.clone().map(|step| {
-            let in_step = self.rows.iter().filter(move |(_, at)| at.step.0 == step);
-            (Step(step), in_step.map(|((hint, _), _)| hint.0))
-        })
+    #[cfg(test)]
+    pub(crate) fn hints(&self) -> impl Iterator<Item = Hint> + '_ {
+        self.steps.iter().flat_map(|step| step.hints())
+    }
+
+    /// The hints of all steps from one number on, and before another. There may be others as well.
+    pub(crate) fn hints_between(&self, from: u64, to: u64) -> impl Iterator<Item = Hint> + '_ {
+        let steps = self.steps.iter();
+        steps.flat_map(move |step| step.hints_between(from, to))
     }
 
     /// The number of rows: one for each key and step.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.steps.iter().map(|step| step.count).sum()
     }
 
     pub fn covers(&self, steps: &RangeInclusive<u64>) -> bool {
-        !self.steps.is_empty()
-            && self.steps.contains(steps.start())
-            && self.steps.contains(steps.end())
+        let has = |step: &u64| self.steps.iter().any(|one| one.step == *step);
+        has(steps.start()) && has(steps.end())
     }
 }
 
 /// Shows no hints: a stranger who has one can send packets that cost the gate a mac.
 impl fmt::Debug for HintTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "HintTable {{ {} rows, steps {:?} }}",
-            self.rows(),
-            self.steps
-        )
+        let steps: Vec<u64> = self.steps.iter().map(|step| step.step).collect();
+        write!(f, "HintTable {{ {} rows, steps {steps:?} }}", self.rows())
     }
 }
 
@@ -182,29 +267,23 @@ mod tests {
         }
         assert_eq!(table.rows(), 800);
         let found = format!("{table:?}");
-        assert_eq!(found, "HintTable { 800 rows, steps 100..=103 }");
+        assert_eq!(found, "HintTable { 800 rows, steps [100, 101, 102, 103] }");
     }
 
     #[test]
     fn an_old_key_ends_with_its_last_step() {
         let all = keys(2);
-        let mut keys: HintKeys = all[..1].iter().cloned().collect();
         // The key ends in step 101. A clock that is 30 s ahead is in step 102 then.
         let until = Timestamp::from_millis(64_000 * 101 + 40_000);
-        keys.push_old(all[1].clone(), until, WINDOW);
+        let keys = HintKeys::new(Arc::new(all.clone()), std::iter::once(until), WINDOW);
         let table = HintTable::build(&keys, 100..=104);
-        for (step, hints) in table.by_step() {
-            let is_valid = step.0 <= 102;
-            let mut hints: Vec<[u8; 8]> = hints.collect();
-            let mut expected: Vec<_> = all.iter().map(|key| key.hint(step).0).collect();
-            expected.truncate(if is_valid { 2 } else { 1 });
-            hints.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(hints, expected, "{step:?}");
-            let old = is_valid.then_some((1, step.0));
-            assert_eq!(found(&table, &all[1], step.0), Vec::from_iter(old));
+        for step in 100..=104 {
+            let is_valid = step <= 102;
+            assert_eq!(found(&table, &all[0], step), [(0, step)]);
+            let old = is_valid.then_some((1, step));
+            assert_eq!(found(&table, &all[1], step), Vec::from_iter(old));
         }
-        assert_eq!(table.by_step().count(), 5);
+        assert_eq!((table.rows(), table.hints().count()), (8, 8));
     }
 
     #[test]

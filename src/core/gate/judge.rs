@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use postern_proto::{CodeKey, GateName, KeyMaterial, OpenBuffer, Packet, Request, UserKeys};
+use postern_proto::{CodeKey, KeyMaterial, OpenBuffer, Packet, Request, RootKey};
 
 use super::approve;
 use super::clocks::{ClockWarning, Clocks};
@@ -15,7 +15,7 @@ use super::quota::GateClock;
 use super::replay::ReplayWindow;
 use super::sequences::Sequences;
 use super::unsaved::Unsaved;
-use super::users::{OldKeys, User, Users};
+use super::users::{KeyRows, OldKeys, User, Users};
 use crate::model::catalog::Catalog;
 use crate::model::counters::ReasonCounters;
 use crate::model::datagram::Datagram;
@@ -40,67 +40,59 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate of this config. `keys` are those of its first policies, in their order; users of other kinds follow. An
+    /// The gate of this config. `rows` have the keys of its first policies, in their order; users of other kinds follow. An
     /// old key names its user's index and its expiry. The gate remembers no marks yet.
     pub fn of<'a>(
         settings: Settings,
-        keys: &[KeyMaterial],
+        rows: Vec<KeyRows>,
         old: impl IntoIterator<Item = (usize, Timestamp, &'a KeyMaterial)>,
     ) -> Self {
-        let policies = settings.policies.iter();
-        let names: Vec<GateName> = policies.map(|one| settings.gate_name_of(one)).collect();
-        let derived = |user: usize, material| {
-            let name = names.get(user).unwrap_or(&settings.gate.name);
-            UserKeys::derive(name, material)
-        };
-        let old: Vec<OldKeys> = old
-            .into_iter()
-            .map(|(user, until, material)| OldKeys {
-                user,
-                keys: derived(user, material),
-                until,
-            })
-            .collect();
-        let mut policies = settings.policies.into_iter();
-        // In this order, a policy without a key is not lost.
-        let users = keys.iter().enumerate().zip(policies.by_ref());
-        let users = users.map(|((number, material), policy)| User {
-            keys: derived(number, material),
-            policy,
+        let gate_names = settings.gate_names();
+        let policies = &settings.policies;
+        let old = old.into_iter().filter_map(|(user, until, material)| {
+            let gate_name = gate_names.of(policies.get(user)?);
+            let keys = RootKey::extract(gate_name, material);
+            Some(OldKeys { user, keys, until })
         });
-        let (catalog, window) = (settings.catalog, settings.gate.window);
-        let users = users.collect();
-        let mut gate = Self::new(users, catalog, window, StoredMarks::default());
-        gate.users.add_without_keys(policies, &gate.quota_clock);
-        gate.with_old_keys(old)
+        let old = old.collect();
+        let users = Users::new(settings.policies, rows, old);
+        Self::with_users(users, settings.catalog, settings.gate.window)
     }
 
     /// A gate with these users and with the marks that the store kept. It admits nobody before the first
     /// [`Gate::install`].
-    pub fn new(users: Vec<User>, catalog: Catalog, window: Duration, kept: StoredMarks) -> Self {
-        let quota_clock = GateClock::default();
-        let mut gate = Self {
-            users: Users::new(users, &quota_clock),
+    pub fn new(
+        users: Vec<User>,
+        old: Vec<OldKeys>,
+        catalog: Catalog,
+        window: Duration,
+        kept: StoredMarks,
+    ) -> Self {
+        let (keys, policies): (Vec<_>, Vec<_>) = users
+            .into_iter()
+            .map(|user| (user.keys, user.policy))
+            .unzip();
+        let rows = KeyRows::from_iter(keys);
+        let users = Users::new(policies.into(), vec![rows], old);
+        let mut gate = Self::with_users(users, catalog, window);
+        gate.recall(kept);
+        gate
+    }
+
+    fn with_users(users: Users, catalog: Catalog, window: Duration) -> Self {
+        Self {
+            users,
             catalog,
             window,
             hints: HintTable::empty(),
             replay: ReplayWindow::new(window, StoredTimes::default(), Vec::new()),
-            quota_clock,
+            quota_clock: GateClock::default(),
             unsaved: Unsaved::default(),
             clocks: Clocks::default(),
             fwknop: FwknopUsers::default(),
             sequences: Sequences::default(),
             counters: ReasonCounters::default(),
-        };
-        gate.recall(kept);
-        gate
-    }
-
-    /// Adds rotated-out keys. Call it before the first table is built.
-    #[must_use]
-    pub fn with_old_keys(mut self, old: impl IntoIterator<Item = OldKeys>) -> Self {
-        old.into_iter().for_each(|keys| self.users.add_old(keys));
-        self
+        }
     }
 
     /// Adds the secrets of one-time codes, in the order of the users. Policies do not hold them: the monitor reads
@@ -126,19 +118,19 @@ impl Gate {
         self.clocks = Clocks::after(kept.times.floor);
         let numbers = self.users.numbers();
         for kept in kept.users {
-            let Some(&user) = numbers.get(kept.user.as_str()) else {
+            let Some(user) = numbers(&kept.user) else {
                 continue;
             };
             self.replay.recall_horizon(user, kept.horizon);
             let member = self.users.member(user);
-            if let Some(codes) = member.and_then(|member| member.codes.as_ref()) {
+            if let Some(codes) = member.and_then(|member| member.codes) {
                 codes.recall(kept.codes);
             }
         }
         self.sequences.recall(&numbers, kept.runs);
         for RefusedRecord { user, record } in kept.refused {
             // A user who is gone knocks no more.
-            if let Some(&user) = numbers.get(user.as_str())
+            if let Some(user) = numbers(&user)
                 && record.timestamp >= self.replay.horizon_of(user)
             {
                 self.replay.remember_refused(user, &record);
@@ -189,24 +181,27 @@ impl Gate {
         let packet = Packet::parse(datagram.payload()).map_err(|_| Drop::Length)?;
 
         // Section 6, step 2: hint. No cryptography has run so far.
-        let mut candidates = self
-            .hints
-            .find(packet.hint())
-            .filter_map(|(row, step)| Some((self.users.valid_at(now, row)?, step)))
-            .peekable();
-        candidates.peek().ok_or(Drop::UnknownHint)?;
+        let mut reason = Drop::UnknownHint;
+        let mut verified = None;
+        for (row, step) in self.hints.find(packet.hint()) {
+            let Some(user) = self.users.valid_at(now, row) else {
+                continue;
+            };
+            reason = Drop::BadMac;
 
-        // Section 6, step 3: mac, for each user with this hint.
-        let ((keys, user), step) = candidates
-            .find(|((keys, _), _)| keys.verify(&packet))
-            .ok_or(Drop::BadMac)?;
-        drop(candidates);
+            // Section 6, step 3: mac, for each user with this hint.
+            let keys = self.users.keys(row).filter(|keys| keys.verify(&packet));
+            if keys.is_some() {
+                verified = Some((row, user, step));
+                break;
+            }
+        }
+        let (row, user, step) = verified.ok_or(reason)?;
 
         // Section 6, steps 7 and 8, early for a copy of an earlier packet: the same bytes pass steps 4 to 6 as before.
         // This keeps a flood of replays cheap.
         if let Some(known) = self.replay.known(&packet.mark()) {
-            self.replay
-                .fresh(user.number, now, known.timestamp, self.window)?;
+            self.replay.fresh(user, now, known.timestamp, self.window)?;
             self.replay.unseen(&MarkRecord {
                 admitted: now,
                 ..known
@@ -215,6 +210,7 @@ impl Gate {
 
         // Section 6, step 4: seal.
         let mut buffer = OpenBuffer::new();
+        let keys = self.users.keys(row).ok_or(Drop::BadSeal)?;
         let body = keys.open(&packet, &mut buffer).map_err(|_| Drop::BadSeal)?;
 
         // Section 6, step 5: body.
@@ -227,6 +223,7 @@ impl Gate {
 
         // Section 6, step 7: window.
         let timestamp = Timestamp::from_millis(request.timestamp_ms);
+        let user = self.users.member(user).ok_or(Drop::UnknownHint)?;
         if now.since(timestamp).max(timestamp.since(now)) > self.window {
             let name = &user.policy.user;
             self.clocks.off(user.number, name, now, timestamp);
@@ -246,9 +243,9 @@ impl Gate {
 
         // Section 6, step 9: policy, then code.
         let source = datagram.source();
-        let approved = approve::approve(now, &request, source, &user.policy, &self.catalog);
+        let approved = approve::approve(now, &request, source, user.policy, &self.catalog);
         let approved = approved.and_then(|approved| {
-            code::check(user.codes.as_ref(), now, request.code(), &approved)?;
+            code::check(user.codes, now, request.code(), &approved)?;
             Ok(approved)
         });
         let (user, asked) = (user.number, || approve::asked(&request, source));
@@ -263,37 +260,35 @@ impl Gate {
         approved: Result<ApprovedRequest, Rule>,
         asked: impl FnOnce() -> String,
     ) -> Result<Admission, Rejection> {
-        let (now, user) = (record.admitted, self.users.member(user));
-        let user = user.ok_or(Drop::UnknownHint)?;
-        let approved = approved
-            .and_then(|approved| {
-                self.quota_clock.set(now);
-                if user.limiter.admit() {
-                    Ok(approved)
-                } else {
-                    Err(Rule::Quota)
-                }
+        let (now, number) = (record.admitted, user);
+        let approved = approved.and_then(|approved| {
+            self.quota_clock.set(now);
+            if self.users.admit(number, now, &self.quota_clock) {
+                Ok(approved)
+            } else {
+                Err(Rule::Quota)
+            }
+        });
+        let user = self.users.member(number).ok_or(Drop::UnknownHint)?;
+        let approved = approved.map_err(|rule| {
+            // A refused packet that is sent again must not fill the log, nor open anything after a reload.
+            self.replay.forget_refused(user.number);
+            let moved = self.replay.remember_refused(user.number, record);
+            self.unsaved
+                .refused(user.number, *record, moved || user.codes.is_some());
+            Rejection::Refuse(Refusal {
+                user: user.policy.user.to_string(),
+                rule,
+                asked: asked(),
             })
-            .map_err(|rule| {
-                // A refused packet that is sent again must not fill the log, nor open anything after a reload.
-                self.replay.forget_refused(user.number);
-                let moved = self.replay.remember_refused(user.number, record);
-                self.unsaved
-                    .refused(user.number, *record, moved || user.codes.is_some());
-                Rejection::Refuse(Refusal {
-                    user: user.policy.user.clone(),
-                    rule,
-                    asked: asked(),
-                })
-            })?;
-        user.meter.count(user.policy.quota, now);
+        })?;
         if user.codes.is_some() {
             self.unsaved.user(user.number);
         }
         Ok(Admission {
             record: *record,
             times: self.replay.remember(*record),
-            code: code::used_up(user.codes.as_ref(), &user.policy.user, &approved),
+            code: code::used_up(user.codes, &user.policy.user, &approved),
             for_good: false,
             break_glass: user.policy.break_glass,
             request: approved,
@@ -320,6 +315,11 @@ impl Gate {
     /// The keys that a table is built from, on any thread.
     pub fn hint_keys(&self) -> HintKeys {
         self.users.hint_keys(self.window)
+    }
+
+    /// The present table, for the next one.
+    pub fn table(&self) -> HintTable {
+        self.hints.clone()
     }
 
     pub fn install(&mut self, table: HintTable) {

@@ -17,7 +17,7 @@ impl Gate {
     pub fn take_unsaved(&mut self) -> StoredMarks {
         self.tidy();
         let taken = std::mem::take(&mut self.unsaved);
-        let name = |user: usize| Some(self.users.member(user)?.policy.user.clone());
+        let name = |user: usize| Some(self.users.member(user)?.policy.user.to_string());
         let refused = taken.refused.into_iter().filter_map(|(user, record)| {
             let user = name(user)?;
             Some(RefusedRecord { user, record })
@@ -26,13 +26,9 @@ impl Gate {
         let users = taken.users.into_iter().filter_map(|number| {
             let member = self.users.member(number)?;
             Some(UserRecord {
-                user: member.policy.user.clone(),
+                user: member.policy.user.to_string(),
                 horizon: self.replay.horizon_of(number),
-                codes: member
-                    .codes
-                    .as_ref()
-                    .map(|codes| codes.used())
-                    .unwrap_or_default(),
+                codes: member.codes.map(|codes| codes.used()).unwrap_or_default(),
             })
         });
         StoredMarks {

@@ -72,7 +72,7 @@ impl Gate {
             // Also if the policy refuses it: it must not open later.
             is_stored = self.sequences.remember_run(number, mark);
             self.unsaved.runs.extend(is_stored.then(|| RunRecord {
-                user: policy.user.clone(),
+                user: policy.user.to_string(),
                 mark,
                 used: now,
             }));
@@ -119,7 +119,7 @@ fn record(
         }
     };
     hash.update(kind);
-    hash.update(&policy.user);
+    hash.update(policy.user.as_str());
     let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
         hash.finalize().into();
     MarkRecord {
@@ -176,7 +176,7 @@ fn approve(
 ) -> Result<OpenRequest, Rule> {
     policy.check_knock(source, now)?;
     Ok(OpenRequest {
-        user: policy.user.clone(),
+        user: policy.user.to_string(),
         allow: address::host(asked.allow),
         from: asked.from,
         target: None,

@@ -32,7 +32,7 @@ impl Gate {
         let at = self.sequences.machine()?.progress(source)?;
         let name = |(id, hits): &(_, usize)| {
             let user = self.sequences.owner(*id)?;
-            Some((self.users.member(user)?.policy.user.clone(), *hits))
+            Some((self.users.member(user)?.policy.user.to_string(), *hits))
         };
         let mut users: Vec<_> = at.sequences.iter().filter_map(name).collect();
         // An encrypted sequence is there twice.

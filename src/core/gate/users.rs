@@ -1,20 +1,26 @@
 //! The gate's users: their keys, their policies and how much of each quota is used. Decides nothing.
+//!
+//! A user costs a root key, a hint key and a policy of 32 bytes. What only users who knock need is made when they do.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use postern_proto::{CodeKey, UserKeys};
+use postern_proto::{CodeKey, HintKey, KeyMaterial, RootKey, UserKeys};
 
 use super::code::Codes;
 use super::hints::HintKeys;
+use super::key_cache::KeyCache;
 use super::quota::{GateClock, Limiter, Meter, Spent};
+use crate::model::policies::{NameIndex, Policies};
 use crate::model::policy::Policy;
+use crate::model::settings::GateNames;
 use crate::model::time::Timestamp;
 
 /// A user as the gate knows one.
 #[derive(Debug)]
 pub struct User {
-    pub keys: UserKeys,
+    pub keys: RootKey,
     pub policy: Policy,
 }
 
@@ -23,131 +29,165 @@ pub struct User {
 pub struct OldKeys {
     /// The user's index among the gate's users.
     pub user: usize,
-    pub keys: UserKeys,
+    pub keys: RootKey,
     /// Expiry, by the gate's clock.
     pub until: Timestamp,
 }
 
+/// What the gate derives from the keys of users when it loads them.
+#[derive(Debug, Default)]
+pub struct KeyRows {
+    roots: Vec<RootKey>,
+    hints: Vec<HintKey>,
+}
+
 #[derive(Debug)]
 pub(super) struct Users {
-    /// The members' present keys in the order of the members, then old keys.
-    rows: Vec<KeyRow>,
-    members: Vec<Member>,
+    policies: Policies,
+    /// The users' present keys in their order, then old keys.
+    roots: Vec<RootKey>,
+    hints: Arc<Vec<HintKey>>,
+    old: Vec<(usize, Timestamp)>,
+    cache: KeyCache,
+    /// Of users who were admitted.
+    quotas: HashMap<usize, (Limiter, Meter)>,
+    codes: HashMap<usize, Codes>,
 }
 
-#[derive(Debug)]
-struct KeyRow {
-    keys: UserKeys,
-    member: usize,
-    until: Option<Timestamp>,
-}
-
-#[derive(Debug)]
-pub(super) struct Member {
+/// One user.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'a> {
     pub(super) number: usize,
-    pub(super) policy: Policy,
-    pub(super) limiter: Limiter,
-    pub(super) meter: Meter,
-    pub(super) codes: Option<Codes>,
+    pub(super) policy: &'a Policy,
+    pub(super) codes: Option<&'a Codes>,
 }
 
-impl Member {
-    fn new(number: usize, policy: Policy, clock: &GateClock) -> Self {
-        Self {
-            number,
-            limiter: Limiter::new(policy.quota, clock),
-            policy,
-            meter: Meter::default(),
-            codes: None,
+impl KeyRows {
+    /// Those of some users: their policies, and the key of each.
+    pub fn derive(names: &GateNames, policies: &[Policy], keys: &[KeyMaterial]) -> Self {
+        let mut rows = Self::with_room(keys.len());
+        for (policy, key) in policies.iter().zip(keys) {
+            rows.push(RootKey::extract(names.of(policy), key));
         }
+        rows
+    }
+
+    /// With this room a key never moves, and leaves no copy behind.
+    fn with_room(keys: usize) -> Self {
+        Self {
+            roots: Vec::with_capacity(keys),
+            hints: Vec::with_capacity(keys),
+        }
+    }
+
+    fn push(&mut self, root: RootKey) {
+        self.hints.push(root.hint_key());
+        self.roots.push(root);
+    }
+}
+
+impl FromIterator<RootKey> for KeyRows {
+    fn from_iter<I: IntoIterator<Item = RootKey>>(roots: I) -> Self {
+        let mut rows = Self::default();
+        roots.into_iter().for_each(|root| rows.push(root));
+        rows
     }
 }
 
 impl Users {
-    pub(super) fn new(users: Vec<User>, clock: &GateClock) -> Self {
-        let (rows, members) = users
-            .into_iter()
-            .enumerate()
-            .map(|(member, User { keys, policy })| {
-                let row = KeyRow {
-                    keys,
-                    member,
-                    until: None,
-                };
-                (row, Member::new(member, policy, clock))
-            })
-            .unzip();
-        Self { rows, members }
-    }
-
-    /// Adds users who have no keys of ours.
-    pub(super) fn add_without_keys(
-        &mut self,
-        policies: impl IntoIterator<Item = Policy>,
-        clock: &GateClock,
-    ) {
-        for policy in policies {
-            let number = self.members.len();
-            self.members.push(Member::new(number, policy, clock));
+    /// `parts` are those of the first policies, in their order, in any number of parts. Users without keys of ours follow.
+    pub(super) fn new(policies: Policies, parts: Vec<KeyRows>, old: Vec<OldKeys>) -> Self {
+        let keys: usize = parts.iter().map(|part| part.roots.len()).sum();
+        let mut rows = KeyRows::with_room(keys.saturating_add(old.len()));
+        for part in parts {
+            rows.roots.extend_from_slice(&part.roots);
+            rows.hints.extend_from_slice(&part.hints);
         }
-    }
-
-    /// Adds a rotated-out key; ignores one whose user does not exist.
-    pub(super) fn add_old(&mut self, OldKeys { user, keys, until }: OldKeys) {
-        if user < self.members.len() {
-            self.rows.push(KeyRow {
-                keys,
-                member: user,
-                until: Some(until),
-            });
+        let mut ends = Vec::new();
+        for OldKeys { user, keys, until } in old {
+            if user < policies.len() {
+                rows.push(keys);
+                ends.push((user, until));
+            }
+        }
+        Self {
+            policies,
+            roots: rows.roots,
+            hints: Arc::new(rows.hints),
+            old: ends,
+            cache: KeyCache::default(),
+            quotas: HashMap::new(),
+            codes: HashMap::new(),
         }
     }
 
     pub(super) fn add_codes(&mut self, codes: impl IntoIterator<Item = Option<CodeKey>>) {
-        for (member, code) in self.members.iter_mut().zip(codes) {
-            member.codes = code.map(Codes::new);
-        }
+        let codes = codes.into_iter().enumerate().take(self.policies.len());
+        self.codes = codes
+            .filter_map(|(number, code)| Some((number, Codes::new(code?))))
+            .collect();
     }
 
-    pub(super) fn member(&self, number: usize) -> Option<&Member> {
-        self.members.get(number)
+    pub(super) fn member(&self, number: usize) -> Option<Member<'_>> {
+        Some(Member {
+            number,
+            policy: self.policies.get(number)?,
+            codes: self.codes.get(&number),
+        })
     }
 
-    pub(super) fn numbers(&self) -> HashMap<&str, usize> {
-        self.members
-            .iter()
-            .map(|member| (member.policy.user.as_str(), member.number))
-            .collect()
+    /// Finds users by name.
+    pub(super) fn numbers(&self) -> impl Fn(&str) -> Option<usize> + use<> {
+        let policies = self.policies.clone();
+        let index = NameIndex::of(&policies);
+        move |name| index.find(&policies, name)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.members.len()
+        self.policies.len()
     }
 
-    /// The keys of a row that is valid at this time, and their user.
-    pub(super) fn valid_at(&self, now: Timestamp, row: usize) -> Option<(&UserKeys, &Member)> {
-        let row = self.rows.get(row)?;
-        let is_valid = row.until.is_none_or(|until| now < until);
-        let member = self.members.get(row.member)?;
-        is_valid.then_some((&row.keys, member))
+    /// The user whose key a row is, if it is valid at this time.
+    pub(super) fn valid_at(&self, now: Timestamp, row: usize) -> Option<usize> {
+        let present = self.roots.len().saturating_sub(self.old.len());
+        match row.checked_sub(present) {
+            None => Some(row),
+            Some(old) => {
+                let (user, until) = self.old.get(old)?;
+                (now < *until).then_some(*user)
+            }
+        }
+    }
+
+    /// The keys of a row. Derives them if this row was not asked for lately, without an allocation.
+    pub(super) fn keys(&mut self, row: usize) -> Option<&UserKeys> {
+        self.cache.get(row, self.roots.get(row)?)
+    }
+
+    /// Counts one knock of a user at this time. False if the quota is used up.
+    pub(super) fn admit(&mut self, number: usize, now: Timestamp, clock: &GateClock) -> bool {
+        let Some(policy) = self.policies.get(number) else {
+            return false;
+        };
+        let quota = policy.quota;
+        let new = || (Limiter::new(quota, clock), Meter::default());
+        let (limiter, meter) = self.quotas.entry(number).or_insert_with(new);
+        let is_admitted = limiter.admit();
+        if is_admitted {
+            meter.count(quota, now);
+        }
+        is_admitted
     }
 
     pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
-        self.members.iter().filter_map(move |member| {
-            let Policy { user, quota, .. } = &member.policy;
-            member.meter.spent(user, *quota, now)
+        self.quotas.iter().filter_map(move |(number, (_, meter))| {
+            let policy = self.policies.get(*number)?;
+            meter.spent(&policy.user, policy.quota, now)
         })
     }
 
     pub(super) fn hint_keys(&self, window: Duration) -> HintKeys {
-        let mut keys = HintKeys::default();
-        for row in &self.rows {
-            let key = row.keys.hint_key().clone();
-            match row.until {
-                None => keys.push(key),
-                Some(until) => keys.push_old(key, until, window),
-            }
-        }
-        keys
+        let ends = self.old.iter().map(|(_, until)| *until);
+        HintKeys::new(Arc::clone(&self.hints), ends, window)
     }
 }

@@ -3,7 +3,6 @@
 //! It has no rights but its connections. It can burn knocks and delay them, but it opens nothing: the engine asks only about knocks
 //! that it has admitted, and the monitor checks each order.
 
-use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,15 +73,7 @@ fn credentials(cluster: &Cluster, descriptor: OwnedFd) -> Result<Credentials, Ex
         let what = format!("reading the files that the monitor handed over: {error}");
         ExitError::new(IO, what)
     };
-    let mut file = std::fs::File::from(descriptor);
-    let len = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or_default();
-    let mut bytes = Zeroizing::new(vec![0; len]);
-    file.rewind().map_err(failed)?;
-    file.read_exact(&mut bytes).map_err(failed)?;
-    let bundle = Bundle::decode(&bytes)
-        .ok_or_else(|| ExitError::new(CONFIG, "the monitor handed over unreadable files"))?;
-    file.rewind().map_err(failed)?;
-    file.write_all(&vec![0; len]).map_err(failed)?;
+    let bundle = Bundle::take(std::fs::File::from(descriptor)).map_err(failed)?;
     let text = |path: &Option<std::path::PathBuf>| {
         let text = bundle.key_file(path.as_deref()?)?;
         Some(Zeroizing::new(text.to_owned()))

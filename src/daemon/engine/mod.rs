@@ -31,6 +31,7 @@ mod receive;
 mod sample;
 mod shares;
 mod start;
+mod tables;
 mod threads;
 mod turns;
 
@@ -56,8 +57,8 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
     let channel = events::events(QUEUE);
     let (events, inbox) = channel.map_err(ExitError::system("making the engine's channel"))?;
     let (tables, wanted) = sync_channel(1);
-    let keys = core.gate().hint_keys();
-    threads::tables(keys, wanted, parts.prefilter, events.clone())?;
+    let (keys, table) = (core.gate().hint_keys(), core.gate().table());
+    threads::tables(keys, table, wanted, parts.prefilter, events.clone())?;
     let second = link.try_clone();
     let second = second.map_err(ExitError::system("the link to the monitor"))?;
     let orders = Arc::new(threads::orders(second, QUEUE, events.clone())?);

@@ -45,8 +45,11 @@ impl Prefilter {
             return Ok(());
         }
         match self.hints.update(table) {
-            Ok(()) => {
-                debug!(hints = table.rows(), "the kernel lets these hints through");
+            Ok(calls) => {
+                debug!(
+                    hints = table.rows(),
+                    calls, "the kernel lets these hints through"
+                );
                 Ok(())
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 //!
 //! The store comes last, when the monitor says go, because the old engine has it open until then. Knocks wait in the captures.
 
-use std::io::{Read, Seek, Write};
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use postern_proto::KeyMaterial;
 use tracing::{debug, info};
-use zeroize::Zeroizing;
 
 use crate::adapters::attempts::AttemptReader;
 use crate::adapters::capture::Capture;
@@ -27,11 +26,11 @@ use crate::adapters::sandbox;
 use crate::adapters::store;
 use crate::adapters::store::ReplayStore;
 use crate::adapters::store::disk::DiskStore;
-use crate::core::gate::{Gate, HintTable};
+use crate::core::gate::Gate;
 use crate::core::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::daemon::engine::core::Core;
 use crate::daemon::engine::prefilter::Prefilter;
-use crate::daemon::engine::{limits, privileges};
+use crate::daemon::engine::{limits, privileges, tables};
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 use crate::model::settings::Settings;
 
@@ -154,13 +153,15 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
 /// Derives the keys that open knocks. Not inlined, so that the caller can wipe its stack.
 #[inline(never)]
 fn gate_of(settings: Settings, keys: Vec<KeyMaterial>, old_keys: &[OldKey]) -> Gate {
-    Gate::of(settings, &keys, old_keys.iter().map(OldKey::parts))
+    let rows = tables::rows(&settings, &keys);
+    drop(keys);
+    Gate::of(settings, rows, old_keys.iter().map(OldKey::parts))
 }
 
 /// Builds the hint table for the current time, unless there is one. With many users this takes longest.
 fn install_table(gate: &mut Gate, prefilter: Option<&mut Prefilter>) -> Result<(), ExitError> {
     if let Some(steps) = gate.table_wanted(clock::wall()) {
-        let table = HintTable::build(&gate.hint_keys(), steps);
+        let table = tables::first(&gate.hint_keys(), steps, &gate.table());
         prefilter.map_or(Ok(()), |prefilter| prefilter.load(&table))?;
         gate.install(table);
     }
@@ -206,16 +207,8 @@ fn load(descriptor: OwnedFd) -> Result<Loaded, ExitError> {
         let what = format!("reading the config that the monitor handed over: {error}");
         ExitError::new(IO, what)
     };
-    let mut file = std::fs::File::from(descriptor);
-    let len = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or_default();
-    let mut bytes = Zeroizing::new(vec![0; len]);
-    file.rewind().map_err(failed)?;
-    file.read_exact(&mut bytes).map_err(failed)?;
-    let bundle = Bundle::decode(&bytes)
-        .ok_or_else(|| ExitError::new(CONFIG, "the monitor handed over an unreadable config"))?;
-    file.rewind().map_err(failed)?;
-    file.write_all(&vec![0; len]).map_err(failed)?;
-    config::load(&bundle).map_err(|problems| ExitError::new(CONFIG, problems))
+    let bundle = Bundle::take(File::from(descriptor)).map_err(failed)?;
+    config::load_again(&bundle).map_err(|problems| ExitError::new(CONFIG, problems))
 }
 
 fn capture(

@@ -22,10 +22,13 @@ use crate::core::order::{self, Order};
 use crate::daemon::engine::batch::BatchPool;
 use crate::daemon::engine::events::{Event, Events};
 use crate::daemon::engine::prefilter::Prefilter;
+use crate::daemon::engine::tables;
 use crate::model::exit::ExitError;
 
 /// The deadline for the monitor's counters, and how long a reply to a metrics request is used again.
 const METRICS_WITHIN: Duration = Duration::from_secs(1);
+
+const LOWEST_PRIORITY: i32 = 19;
 
 const ATTEMPTS_WAIT: Duration = Duration::from_secs(60);
 const ATTEMPTS_PAUSE: Duration = Duration::from_millis(5);
@@ -210,17 +213,20 @@ pub(super) fn attempts(mut reader: AttemptReader, events: Events) -> Result<(), 
 
 pub(super) fn tables(
     keys: HintKeys,
+    mut table: HintTable,
     wanted: Receiver<RangeInclusive<u64>>,
     mut prefilter: Option<Prefilter>,
     events: Events,
 ) -> Result<(), ExitError> {
     start(move || {
+        // Computing a million hints must not delay a knock.
+        let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
         for steps in wanted {
-            let table = HintTable::build(&keys, steps);
+            table = tables::next(&keys, steps, &table);
             let loaded = prefilter.as_mut().map(|prefilter| prefilter.load(&table));
             let event = match loaded {
                 Some(Err(stop)) => Event::Failed(stop.message),
-                Some(Ok(())) | None => Event::Table(table),
+                Some(Ok(())) | None => Event::Table(table.clone()),
             };
             if events.send(event).is_err() {
                 return;

@@ -1,5 +1,6 @@
 //! `posternd run`: checks rights, locks, opens the firewall, gives up rights, and starts the event loop with its first engine.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use super::interfaces::InterfaceTable;
 use super::rights::{self, RunAs};
 use super::signals::Signals;
 use super::supervisor::Supervisor;
+use super::supervisor::engine_process;
 use super::supervisor::launcher::{BoundSockets, Launcher};
 use super::{
     config_programs, confinement, directories, driver, protect, routing, sockets, state_folder,
 };
 use crate::adapters::clock;
-use crate::adapters::config::disk;
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::conntrack::kernel::KernelConntrack;
 use crate::model::exit::{ExitError, UNAVAILABLE};
@@ -32,9 +33,7 @@ pub(crate) fn run(config: &Path, trial: Option<Duration>) -> Result<(), ExitErro
 }
 
 fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitError> {
-    let (bundle, settings) = disk::load(config)?;
-    // Its keys are for the engine only.
-    drop(bundle);
+    let (texts, settings) = engine_process::load(config)?;
     rights::check_monitor(settings.gate.capture)?;
     let run_as = rights::run_as(&settings.gate.run_as)?;
     directories::check_control(&settings.gate.control_socket)?;
@@ -42,7 +41,7 @@ fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitE
     state_folder::prepare(&settings.gate.state_dir, config, &run_as)?;
     let signals = Signals::catch().map_err(ExitError::system("catching signals"))?;
     let choice = driver::Choice::of(&settings);
-    let started = start(config, settings, run_as, signals, trial);
+    let started = start(config, (texts, settings), run_as, signals, trial);
     if started.is_err() && trial.is_some() {
         warn!("the trial did not start: all rules are removed from the firewall");
         for error in driver::remove_all(&choice).errors {
@@ -55,11 +54,12 @@ fn run_until_stopped(config: &Path, trial: Option<Duration>) -> Result<(), ExitE
 
 fn start(
     config: &Path,
-    mut settings: Settings,
+    loaded: (OwnedFd, Settings),
     run_as: RunAs,
     signals: Signals,
     trial: Option<Duration>,
 ) -> Result<Monitor, ExitError> {
+    let mut settings = loaded.1.clone();
     let is_first_start = state_folder::is_empty(&settings.gate.state_dir);
     if is_first_start {
         driver::check_sets(config, &settings)?;
@@ -118,6 +118,7 @@ fn start(
     confinement::log(&confinement::enter(&settings, config, backend)?);
     let launcher = Launcher {
         config: config.to_owned(),
+        loaded: Some(loaded),
         control,
         run_as,
         backend,

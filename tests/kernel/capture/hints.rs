@@ -262,10 +262,19 @@ pub(crate) fn map_follows_the_hint_table() {
     filtered.hints.update(&table).unwrap();
     link.send_ip(&udp4(PORT, &end(hint(&keys, 0, 40))));
     assert_eq!(delivered(&filtered.socket), expected);
-    let too_long = HintTable::build(&self::keys(11), 50..=50);
-    let full = filtered.hints.update(&too_long).unwrap_err();
-    let expected = Some(rustix::io::Errno::TOOBIG.raw_os_error());
-    assert_eq!(full.raw_os_error(), expected);
+    // In full buckets everything passes, and nobody who knocks is shut out.
+    let too_long = HintTable::build(&self::keys(200), 50..=50);
+    filtered.hints.update(&too_long).unwrap();
+    let unknown = udp4(PORT, &payload(hint(&keys, 0, 51), 132));
+    link.send_ip(&unknown);
+    link.send_ip(&udp4(PORT, &end(hint(&self::keys(200), 199, 50))));
+    assert_eq!(delivered(&filtered.socket), [unknown]);
+    // One system call for up to 4,096 buckets.
+    let calls = |room: u32| {
+        let mut filtered = self::filtered(&gate, None, room);
+        filtered.hints.update(&table).unwrap()
+    };
+    assert_eq!([64, 60_000].map(calls), [1, 2]);
 }
 
 pub(crate) fn tunnel_and_vlan_packets_pass_the_hint_filter() {

@@ -12,10 +12,10 @@ use postern::adapters::config::{Loaded, load};
 use postern::core::gate::{Gate, HintTable, User};
 use postern::daemon::engine::core::Core;
 use postern::model::mark::StoredMarks;
-use postern::model::policy::{Policy, Quota};
+use postern::model::policy::Quota;
 use postern::model::time::Timestamp;
 use postern_proto::{
-    Action, Allow, Item, Protocol, Request, Service, SharedKey, Step, UserKeys, seal,
+    Action, Allow, Item, Protocol, Request, RootKey, Service, SharedKey, Step, seal,
 };
 
 pub(super) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
@@ -65,7 +65,7 @@ pub(super) fn sealed(packet: Packet) -> Vec<u8> {
                 Service::new(Protocol::Tcp, 22, 22).expect("a port"),
             )],
         };
-        seal(&keys(), &request, [nth; 12], 64)
+        seal(&keys().keys(), &request, [nth; 12], 64)
             .expect("a knock")
             .as_bytes()
             .to_vec()
@@ -107,15 +107,14 @@ fn gate() -> Gate {
         count: NonZeroU32::MAX,
         per: Duration::from_secs(u32::MAX.into()),
     };
-    let policy = Policy {
-        quota,
-        ..LOADED.settings.policies[0].clone()
-    };
+    let policy = LOADED.settings.policies[0].clone();
+    let policy = policy.with(|rules| rules.quota = quota);
     let mut gate = Gate::new(
         vec![User {
             keys: keys(),
             policy,
         }],
+        Vec::new(),
         LOADED.settings.catalog.clone(),
         WINDOW,
         StoredMarks::default(),
@@ -126,8 +125,8 @@ fn gate() -> Gate {
     gate
 }
 
-fn keys() -> UserKeys {
-    UserKeys::derive(&LOADED.settings.gate.name, &LOADED.keys[0])
+fn keys() -> RootKey {
+    RootKey::extract(&LOADED.settings.gate.name, &LOADED.keys[0])
 }
 
 pub(super) static LOADED: LazyLock<Loaded> = LazyLock::new(|| {

@@ -1,57 +1,84 @@
 //! The bpf(2) calls of the hint filter. This is the only file with unsafe code.
 //!
-//! Its functions are safe to call: the sizes of a map's keys and values are set when it is made, or read from the
-//! kernel before it is adopted. No pointer outlives its call.
+//! Its functions are safe to call: a map's kind fixes the sizes of its keys and values, which are set when it is made, or read from
+//! the kernel before it is adopted. No pointer outlives its call.
 #![expect(
     unsafe_code,
     reason = "no suitable library wraps bpf(2); other system calls go through rustix"
 )]
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 // linux/bpf.h
 const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
-const MAP_DELETE_ELEM: libc::c_long = 3;
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const MAP_UPDATE_BATCH: libc::c_long = 26;
 const PROG_TYPE_SOCKET_FILTER: u32 = 1;
-const VALUE_SIZE: u32 = 8;
 
-/// A map whose values are 64-bit numbers in this machine's byte order.
+/// A map in the kernel.
 #[derive(Debug)]
-pub(super) struct Map(OwnedFd);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MapKind {
-    /// Any eight bytes. An element takes memory only while it exists.
-    Hash,
-    Array,
-    /// Any 16 bytes. If it is full, the least recently used element is replaced.
-    LruHash,
+pub(super) struct Map<K> {
+    descriptor: OwnedFd,
+    length: u32,
+    kind: PhantomData<K>,
 }
 
-impl MapKind {
-    /// linux/bpf.h: the map's type, the size of its keys, and its flags (`BPF_F_NO_PREALLOC`).
-    const fn numbers(self) -> (u32, u32, u32) {
-        match self {
-            Self::Hash => (1, 8, 1),
-            Self::Array => (2, 4, 0),
-            Self::LruHash => (9, 16, 0),
-        }
-    }
+/// What a map is. Keys and values are plain bytes, without padding and without an invalid pattern.
+pub(super) trait Kind {
+    /// linux/bpf.h
+    const TYPE: u32;
+    type Key: Copy;
+    type Value: Copy + Default;
 }
 
-/// A key. A map reads as many of its bytes as it needs.
-pub(super) type Key = [u8; 16];
+/// An array of 64-bit numbers in this machine's byte order.
+#[derive(Debug)]
+pub(super) enum Counters {}
 
-/// A shorter key, with zeros after it that its map does not read.
-pub(super) fn short<const N: usize>(bytes: [u8; N]) -> Key {
-    let mut key = Key::default();
-    key.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    key
+/// An array of buckets.
+#[derive(Debug)]
+pub(super) enum Buckets {}
+
+/// A time for any 16 bytes. If it is full, the least recently used element is replaced.
+#[derive(Debug)]
+pub(super) enum LruHash {}
+
+impl Kind for Counters {
+    const TYPE: u32 = 2;
+    type Key = u32;
+    type Value = u64;
+}
+
+impl Kind for Buckets {
+    const TYPE: u32 = 2;
+    type Key = u32;
+    type Value = Bucket;
+}
+
+impl Kind for LruHash {
+    const TYPE: u32 = 9;
+    type Key = [u8; 16];
+    type Value = u64;
+}
+
+/// Words of 64 bytes in this machine's byte order: a line of the processor's cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(super) struct Bucket(pub(super) [u32; 16]);
+
+/// The type of a map, and the sizes of its keys and values.
+fn numbers<K: Kind>() -> (u32, u32, u32) {
+    let size = |size: usize| u32::try_from(size).unwrap_or(0);
+    (
+        K::TYPE,
+        size(size_of::<K::Key>()),
+        size(size_of::<K::Value>()),
+    )
 }
 
 // The first members of `union bpf_attr` for each command. The kernel requires zeros after them.
@@ -75,6 +102,19 @@ struct MapElement {
 }
 
 #[repr(C, align(8))]
+#[derive(Default)]
+struct MapBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+#[repr(C, align(8))]
 struct ObjInfo {
     bpf_fd: u32,
     info_len: u32,
@@ -89,6 +129,7 @@ struct MapInfo {
     id: u32,
     key_size: u32,
     value_size: u32,
+    max_entries: u32,
 }
 
 #[repr(C, align(8))]
@@ -99,34 +140,41 @@ struct ProgLoad {
     license: u64,
 }
 
-impl Map {
-    pub(super) fn new(kind: MapKind, max_entries: u32) -> io::Result<Self> {
-        let (map_type, key_size, map_flags) = kind.numbers();
-        let attributes = MapCreate {
+impl<K: Kind> Map<K> {
+    pub(super) fn new(length: u32) -> io::Result<Self> {
+        let (map_type, key_size, value_size) = numbers::<K>();
+        let mut attributes = MapCreate {
             map_type,
             key_size,
-            value_size: VALUE_SIZE,
-            max_entries,
-            map_flags,
+            value_size,
+            max_entries: length,
+            map_flags: 0,
         };
         // SAFETY: the attributes contain no pointer.
-        let descriptor = unsafe { bpf(MAP_CREATE, &attributes) }?;
-        owned(descriptor).map(Self)
+        let descriptor = unsafe { bpf(MAP_CREATE, &mut attributes) }?;
+        Ok(Self {
+            descriptor: owned(descriptor)?,
+            length,
+            kind: PhantomData,
+        })
     }
 
-    pub(super) fn adopt(descriptor: OwnedFd, kind: MapKind) -> io::Result<Self> {
+    pub(super) fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
         let mut info = MapInfo::default();
         let info_len = u32::try_from(size_of::<MapInfo>()).unwrap_or(0);
-        let attributes = ObjInfo {
+        let mut attributes = ObjInfo {
             bpf_fd: number_of(descriptor.as_fd()),
             info_len,
             info: (&raw mut info) as u64,
         };
         // SAFETY: `info` points to `info_len` bytes that the kernel may write, and outlives the call.
-        unsafe { bpf(OBJ_GET_INFO_BY_FD, &attributes) }?;
-        let (map_type, key_size, _) = kind.numbers();
-        if (info.map_type, info.key_size, info.value_size) == (map_type, key_size, VALUE_SIZE) {
-            Ok(Self(descriptor))
+        unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attributes) }?;
+        if (info.map_type, info.key_size, info.value_size) == numbers::<K>() {
+            Ok(Self {
+                descriptor,
+                length: info.max_entries,
+                kind: PhantomData,
+            })
         } else {
             let why = "the descriptor is not a map of the hint filter";
             Err(io::Error::new(io::ErrorKind::InvalidInput, why))
@@ -134,54 +182,78 @@ impl Map {
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 
-    pub(super) fn insert(&self, key: Key, mut value: u64) -> io::Result<()> {
-        self.element(MAP_UPDATE_ELEM, key, Some(&mut value))
+    pub(super) fn length(&self) -> u32 {
+        self.length
     }
 
-    /// Removes a key. A missing key is no error.
-    pub(super) fn remove(&self, key: Key) -> io::Result<()> {
-        match self.element(MAP_DELETE_ELEM, key, None) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            done => done,
-        }
+    pub(super) fn insert(&self, key: K::Key, value: K::Value) -> io::Result<()> {
+        self.element(MAP_UPDATE_ELEM, key, &mut { value })
     }
 
-    pub(super) fn get(&self, key: Key) -> io::Result<Option<u64>> {
-        let mut value = 0;
-        match self.element(MAP_LOOKUP_ELEM, key, Some(&mut value)) {
-            Ok(()) => Ok(Some(value)),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+    pub(super) fn get(&self, key: K::Key) -> io::Result<K::Value> {
+        let mut value = K::Value::default();
+        self.element(MAP_LOOKUP_ELEM, key, &mut value)?;
+        Ok(value)
+    }
+
+    fn element(&self, command: libc::c_long, key: K::Key, value: &mut K::Value) -> io::Result<()> {
+        let mut attributes = MapElement {
+            map_fd: number_of(self.descriptor()),
+            key: (&raw const key) as u64,
+            value: (&raw mut *value) as u64,
+            ..MapElement::default()
+        };
+        // SAFETY: the kernel reads the key, and reads or writes the value. Their sizes were checked when the map was made or
+        // adopted, and both outlive the call.
+        unsafe { bpf(command, &mut attributes) }.map(|_| ())
+    }
+}
+
+impl Map<Buckets> {
+    /// Sets the values from an index on, by one call or, on a kernel without batches, by one for each. Returns the number of calls.
+    pub(super) fn set(&self, first: u32, values: &[Bucket]) -> io::Result<usize> {
+        let keys = Vec::from_iter((first..self.length).take(values.len()));
+        let mut attributes = MapBatch {
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: u32::try_from(keys.len()).unwrap_or(0),
+            map_fd: number_of(self.descriptor()),
+            ..MapBatch::default()
+        };
+        // SAFETY: the kernel reads `count` keys and values, of which there are as many or more, of the sizes that were checked
+        // when the map was made or adopted. It writes to `count` alone. All outlive the call.
+        let set = unsafe { bpf(MAP_UPDATE_BATCH, &mut attributes) };
+        match set {
+            Ok(_) => Ok(1),
+            Err(error) if has_no_batches(&error) => {
+                for (key, value) in keys.iter().zip(values) {
+                    self.insert(*key, *value)?;
+                }
+                Ok(keys.len())
+            }
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Runs a command on one element. A deletion has no value: the kernel requires zeros in its place.
-    fn element(&self, command: libc::c_long, key: Key, value: Option<&mut u64>) -> io::Result<()> {
-        let attributes = MapElement {
-            map_fd: number_of(self.descriptor()),
-            key: key.as_ptr() as u64,
-            value: value.map_or(0, |value| (&raw mut *value) as u64),
-            ..MapElement::default()
-        };
-        // SAFETY: the kernel reads at most 16 bytes of the key, and reads or writes eight bytes of the value
-        // (`numbers`, `VALUE_SIZE`, both checked when a map is made or adopted); both outlive the call.
-        unsafe { bpf(command, &attributes) }.map(|_| ())
-    }
+/// Kernels before 5.6 do not know the command.
+fn has_no_batches(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// Loads a socket filter. The kernel verifies it and refuses unsafe instructions.
 pub(super) fn load(program: &[u64]) -> io::Result<OwnedFd> {
-    let attributes = ProgLoad {
+    let mut attributes = ProgLoad {
         prog_type: PROG_TYPE_SOCKET_FILTER,
         insn_cnt: u32::try_from(program.len()).unwrap_or(u32::MAX),
         insns: program.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
     };
     // SAFETY: `insns` points to `insn_cnt` instructions of eight bytes and `license` to a C string; both outlive the call.
-    let descriptor = unsafe { bpf(PROG_LOAD, &attributes) }?;
+    let descriptor = unsafe { bpf(PROG_LOAD, &mut attributes) }?;
     owned(descriptor)
 }
 
@@ -207,8 +279,8 @@ pub(super) fn attach(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Res
 
 /// # Safety
 /// Pointers in the attributes must be valid for what the command reads and writes through them.
-unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
-    let (pointer, size) = (std::ptr::from_ref(attributes), size_of::<T>());
+unsafe fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long> {
+    let (pointer, size) = (std::ptr::from_mut(attributes), size_of::<T>());
     // SAFETY: the attributes are `size` bytes long, and the caller guarantees that their pointers are valid.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, pointer, size) };
     if result < 0 {

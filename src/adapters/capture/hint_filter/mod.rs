@@ -2,21 +2,23 @@
 //! user space sees them.
 //!
 //! It is an eBPF program on the packet sockets with a map of hints and one of used packets. The monitor loads and
-//! attaches it, which needs CAP_BPF. The engine has the keys and updates the maps. Each engine has its own maps. Without the hint filter the classic filter remains, and the
-//! gate does the same checks (`proto/README.md`, section 6, steps 1, 2 and 8).
+//! attaches it, which needs CAP_BPF. The engine has the keys and updates the maps. Each engine has its own maps. Without
+//! the hint filter the classic filter remains, and the gate does the same checks (`proto/README.md`, section 6, steps 1, 2 and 8).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use postern_proto::Step;
-
 use crate::adapters::clock;
 use crate::core::gate::HintTable;
 
+mod buckets;
 mod kernel;
 mod program;
 
-use kernel::{Map, MapKind, short};
+use kernel::{Buckets, Counters, LruHash, Map};
+
+/// Buckets of one system call: 256 kB.
+const BATCH: u32 = 4096;
 
 /// Used packets whose copies the kernel drops. Later copies have a hint of the past. If there are more, the gate drops the copies.
 const USED_PACKETS: u32 = 16_384;
@@ -25,21 +27,21 @@ const USED_PACKETS: u32 = 16_384;
 #[derive(Debug)]
 pub struct HintFilter {
     program: OwnedFd,
-    hints: Map,
-    counters: Map,
-    used: Map,
+    hints: Map<Buckets>,
+    counters: Map<Counters>,
+    used: Map<LruHash>,
 }
 
 impl HintFilter {
     /// Loads a program for these knock ports, with room for this many hints. It drops every packet until the map has
     /// hints; with `fwknop` what looks like a packet of fwknop passes nevertheless.
     pub fn load(ports: &[u16], hints: u32, fwknop: bool) -> io::Result<Self> {
-        let hints = Map::new(MapKind::Hash, hints)?;
-        let counters = Map::new(MapKind::Array, program::COUNTERS)?;
-        let used = Map::new(MapKind::LruHash, USED_PACKETS)?;
+        let hints = Map::new(buckets::needed(hints))?;
+        let counters = Map::new(program::COUNTERS)?;
+        let used = Map::new(USED_PACKETS)?;
         let load = |used| {
             let maps = program::Maps {
-                hints: hints.descriptor(),
+                hints: &hints,
                 counters: counters.descriptor(),
                 used,
             };
@@ -62,21 +64,18 @@ impl HintFilter {
 
     /// The maps for the engine: for [`Hints::adopt`], [`FilterCounters::adopt`] and [`UsedPackets::adopt`].
     pub fn maps(&self) -> [BorrowedFd<'_>; 3] {
-        [&self.hints, &self.counters, &self.used].map(Map::descriptor)
+        let (hints, counters) = (self.hints.descriptor(), self.counters.descriptor());
+        [hints, counters, self.used.descriptor()]
     }
 }
 
 /// The engine's half: the map of hints, which follows the gate's hint table.
 #[derive(Debug)]
-pub struct Hints {
-    map: Map,
-    /// The steps in the map, each with the hints of all users.
-    steps: Vec<(Step, Vec<[u8; 8]>)>,
-}
+pub struct Hints(Map<Buckets>);
 
 /// The counters of what the program dropped.
 #[derive(Debug)]
-pub struct FilterCounters(Map);
+pub struct FilterCounters(Map<Counters>);
 
 /// Datagrams to a knock port that the program dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,60 +93,42 @@ pub struct Dropped {
 /// Packets that can never open again: every copy has the same bytes at one place ([`program::IDENTITY_AT`]). In a knock
 /// these are the mark. Only who knows a user's keys can make a packet that the gate uses, and no other packet has its bytes.
 #[derive(Debug)]
-pub struct UsedPackets(Map);
+pub struct UsedPackets(Map<LruHash>);
 
 impl Hints {
     /// Adopts the first of [`HintFilter::maps`].
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            map: Map::adopt(map, MapKind::Hash)?,
-            steps: Vec::new(),
-        })
+        Map::adopt(map).map(Self)
     }
 
-    /// Makes the map equal to this table. Call it before the gate has the table. New steps are added before old ones
-    /// are removed, so that no knock is lost in between.
+    /// Makes the map equal to this table, bucket by bucket, so that a hint of the last table and of this one is always there. Call it
+    /// before the gate has the table. Returns the number of system calls.
     ///
     /// # Errors
     /// Fails with the kernel's error. The map then lacks hints, and another filter must replace the program.
-    pub fn update(&mut self, table: &HintTable) -> io::Result<()> {
-        for (step, hints) in table.by_step() {
-            if self.steps.iter().any(|(known, _)| *known == step) {
-                continue;
-            }
-            let hints: Vec<[u8; 8]> = hints.collect();
-            for hint in &hints {
-                self.map.insert(short(*hint), step.0)?;
-            }
-            self.steps.push((step, hints));
+    pub fn update(&mut self, table: &HintTable) -> io::Result<usize> {
+        let length = self.0.length();
+        let mut calls: usize = 0;
+        let mut first = 0;
+        while first < length {
+            let end = first.saturating_add(BATCH).min(length);
+            let buckets = buckets::filled(table, first..end, length);
+            calls = calls.saturating_add(self.0.set(first, &buckets)?);
+            first = end;
         }
-        let (keep, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.steps)
-            .into_iter()
-            .partition(|(known, _)| table.by_step().any(|(step, _)| step == *known));
-        self.steps = keep;
-        for (step, hints) in over {
-            for hint in hints {
-                // the same hint of another user at a later step stays
-                if self.map.get(short(hint))? == Some(step.0) {
-                    self.map.remove(short(hint))?;
-                }
-            }
-        }
-        Ok(())
+        Ok(calls)
     }
 }
 
 impl FilterCounters {
     /// Adopts the second of [`HintFilter::maps`].
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
-        Map::adopt(map, MapKind::Array).map(Self)
+        Map::adopt(map).map(Self)
     }
 
     /// What was dropped so far.
     pub fn count(&self) -> io::Result<Dropped> {
-        let count = |index: u32| {
-            io::Result::Ok(self.0.get(short(index.to_ne_bytes()))?.unwrap_or_default())
-        };
+        let count = |index| self.0.get(index);
         Ok(Dropped {
             length: count(program::WRONG_LENGTH)?,
             unknown_hint: count(program::UNKNOWN_HINT)?,
@@ -160,7 +141,7 @@ impl FilterCounters {
 impl UsedPackets {
     /// Adopts the third of [`HintFilter::maps`].
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
-        Map::adopt(map, MapKind::LruHash).map(Self)
+        Map::adopt(map).map(Self)
     }
 
     /// The gate has just used this packet: it remembers its mark. The kernel counts copies of it.

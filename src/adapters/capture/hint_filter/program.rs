@@ -12,6 +12,8 @@ use postern_proto::limits::{HINT_LEN, MARK_LEN, NONCE_LEN, PACKET_MAX, PACKET_MI
 
 use super::super::assembler::{self, Label, assemble};
 use super::super::filter::SNAP;
+use super::buckets::{ALL_PASS, NOT_FREE};
+use super::kernel::{Buckets, Map};
 use crate::model::datagram::PACKET_MAX as FWKNOP_MAX;
 
 pub(super) const WRONG_LENGTH: u32 = 0;
@@ -54,12 +56,16 @@ const COPY: u8 = 0xbf;
 const ADD: u8 = 0x07;
 const SUBTRACT_REGISTER: u8 = 0x1f;
 const AND: u8 = 0x57;
+const OR: u8 = 0x47;
 const SHIFT_LEFT: u8 = 0x67;
+const SHIFT_RIGHT: u8 = 0x77;
+const MULTIPLY: u8 = 0x27;
 const BIG_ENDIAN: u8 = 0xdc;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const JUMP: u8 = 0x05;
 const IF_EQUAL: u8 = 0x15;
+const IF_SAME: u8 = 0x1d;
 const IF_NOT_EQUAL: u8 = 0x55;
 const IF_GREATER: u8 = 0x25;
 const IF_LESS: u8 = 0xa5;
@@ -87,6 +93,7 @@ const HEADERS: i16 = -40;
 const HINT: i16 = -48;
 const COUNTER_INDEX: i16 = -56;
 const IDENTITY: i16 = -72;
+const BUCKET_INDEX: i16 = -80;
 
 /// An eBPF instruction. A jump has a label in place of an offset.
 #[derive(Default)]
@@ -103,7 +110,7 @@ type Line = assembler::Line<Instruction>;
 
 /// The program's maps. Without the last one, copies of used packets pass.
 pub(super) struct Maps<'a> {
-    pub(super) hints: BorrowedFd<'a>,
+    pub(super) hints: &'a Map<Buckets>,
     pub(super) counters: BorrowedFd<'a>,
     pub(super) used: Option<BorrowedFd<'a>>,
 }
@@ -127,7 +134,7 @@ pub(super) fn program(ports: &[u16], maps: &Maps<'_>, fwknop: bool) -> Vec<u64> 
 }
 
 fn lines(ports: &[u16], maps: &Maps<'_>, fwknop: bool) -> Vec<Line> {
-    let (hints, counters) = (maps.hints.as_raw_fd(), maps.counters.as_raw_fd());
+    let counters = maps.counters.as_raw_fd();
     let int = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let passed = i32::try_from(SNAP).unwrap_or(i32::MAX);
     let shortest = int(PACKET_MIN).saturating_add(UDP_HEADER);
@@ -213,9 +220,9 @@ fn lines(ports: &[u16], maps: &Maps<'_>, fwknop: bool) -> Vec<Line> {
         copy(SECOND, UDP_AT),
     ]);
     lines.extend(load_bytes(HINT, int(HINT_LEN), Label::CountLength));
-    lines.extend(look_up(hints, HINT));
+    lines.extend(find(maps.hints));
     lines.extend([
-        branch(IF_EQUAL, RESULT, 0, Label::CountHint),
+        branch(JUMP, 0, 0, Label::CountHint),
         Line::Label(Label::Copy),
     ]);
     if let Some(used) = maps.used {
@@ -269,6 +276,35 @@ fn load_bytes(to: i16, length: i32, or_else: Label) -> [Line; 6] {
         with_number(CALL, 0, LOAD_BYTES),
         branch(IF_NOT_EQUAL, RESULT, 0, or_else),
     ]
+}
+
+/// Looks the hint up as `buckets` puts it there. The halves of a bucket are compared one by one.
+fn find(hints: &Map<Buckets>) -> Vec<Line> {
+    let mut lines = vec![
+        load(LOAD_WORD, RESULT, FRAME, HINT),
+        with_number(BIG_ENDIAN, RESULT, 32),
+        with_number(MULTIPLY, RESULT, hints.length().cast_signed()),
+        with_number(SHIFT_RIGHT, RESULT, 32),
+        instruction(STORE_WORD, FRAME, RESULT, BUCKET_INDEX, 0),
+    ];
+    lines.extend(look_up(hints.descriptor().as_raw_fd(), BUCKET_INDEX));
+    lines.extend([
+        branch(IF_EQUAL, RESULT, 0, Label::CountHint),
+        load(LOAD_WORD, SECOND, FRAME, HINT + 4),
+        with_number(OR, SECOND, NOT_FREE.cast_signed()),
+    ]);
+    for place in (0..16).map(|place: i16| place * 4) {
+        lines.push(load(LOAD_WORD, FIRST, RESULT, place));
+        lines.push(Line::Instruction(Instruction {
+            code: IF_SAME,
+            to: FIRST,
+            from: SECOND,
+            jump: Some(Label::Copy),
+            ..Instruction::default()
+        }));
+    }
+    lines.push(branch(IF_EQUAL, FIRST, ALL_PASS.cast_signed(), Label::Copy));
+    lines
 }
 
 fn look_up(map: i32, key: i16) -> [Line; 5] {

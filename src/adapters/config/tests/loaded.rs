@@ -293,7 +293,10 @@ fn sequence_users_come_after_the_others() {
     );
     let loaded = load(&bundle(&main, &[])).unwrap();
     let names = |policies: &[Policy]| -> Vec<String> {
-        policies.iter().map(|policy| policy.user.clone()).collect()
+        policies
+            .iter()
+            .map(|policy| policy.user.to_string())
+            .collect()
     };
     assert_eq!(names(&loaded.settings.policies), ["bob", "ann", "cat"]);
     assert_eq!(names(&loaded.settings.disabled), ["dan"]);
@@ -386,7 +389,10 @@ fn fwknop_users_come_after_the_others() {
     assert_eq!(key_files(&bundle), [Path::new(FOLDER).join("cat.key")]);
     let loaded = load(&bundle).unwrap();
     let names = |policies: &[Policy]| -> Vec<String> {
-        policies.iter().map(|policy| policy.user.clone()).collect()
+        policies
+            .iter()
+            .map(|policy| policy.user.to_string())
+            .collect()
     };
     assert_eq!(
         names(&loaded.settings.policies),

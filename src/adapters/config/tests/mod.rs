@@ -5,6 +5,8 @@ use std::path::Path;
 use postern_proto::{GateName, Hint, KeyMaterial, PrivateKey, SharedKey, Step, UserKeys};
 
 use super::bundle::{Bundle, BundleFile};
+use super::how::How;
+use super::load::read_and_wipe;
 use super::*;
 use crate::model::settings::Settings;
 

@@ -256,9 +256,84 @@ fn all_problems_of_all_files_are_reported() {
 #[test]
 fn number_of_users_is_bounded() {
     let too_many = |count: usize| {
-        let text = format!("user = [{}]\n[gate]\nname = \"g\"\n", "{},".repeat(count));
-        let problems = refused(&bundle(&text, &[]));
-        problems.matches("more than 200000 users").count()
+        let users = (0..count).map(|number| user(&format!("u{number}"), "tcp/22", ""));
+        let text = format!("[gate]\nname = \"g\"\n{}", String::from_iter(users));
+        let how = How {
+            most_users: 3,
+            ..How::DEFAULT
+        };
+        let problems = read_and_wipe(&bundle(&text, &[]), how)
+            .map(|_| ())
+            .unwrap_err();
+        problems.to_string().matches("more than 3 users").count()
     };
-    assert_eq!((too_many(200_000), too_many(200_002)), (0, 1));
+    assert_eq!([3, 4, 5].map(too_many), [0, 1, 1]);
+    assert_eq!(How::DEFAULT.most_users, 2_000_000);
+}
+
+/// A file that is divided has the same problems at the same places, and so have users in different parts.
+#[test]
+fn divided_files_have_the_same_problems() {
+    let gate = "[gate]\nname = \"g\"\n";
+    let [one, two] = [KEY.to_owned(), key(1)].map(|key| format!("key = \"{key}\""));
+    let alice = user("alice", "tcp/22", &one);
+    let wrong = user("bob", "tcp/0", "quota = 7\n[user.max_prefix]\nv4 = 33");
+    let twice = user("alice", "tcp/22", &one);
+    let web = "[service.web]\nports = [\"tcp/80\"]\nport = 1\n";
+    let many = format!(
+        "# users\n{alice}{wrong}{twice}\n{}",
+        user("carol", "web", &two)
+    );
+    for main in [
+        format!("{gate}{alice}{wrong}{twice}{web}"),
+        format!("{gate}{web}{alice}{wrong}"),
+        format!("{alice}{gate}{twice}"),
+        format!("{gate}{web}{alice}name = \n{wrong}"),
+        format!("{gate}{alice}[user]\n"),
+    ] {
+        // With a part that is not TOML, the services of the rest are known.
+        let users = if main.contains("name = \n") {
+            &twice
+        } else {
+            &many
+        };
+        let files = [
+            ("users.d/many.toml", users.as_str()),
+            ("users.d/x.toml", &wrong),
+        ];
+        let bundle = bundle(&main, &files);
+        let refused = |part| {
+            let how = How {
+                part,
+                ..How::DEFAULT
+            };
+            let problems = read_and_wipe(&bundle, how).map(|_| ()).unwrap_err();
+            problems.to_string()
+        };
+        assert_eq!(refused(1), refused(How::DEFAULT.part), "{main}");
+    }
+}
+
+#[test]
+fn divided_files_have_the_same_users() {
+    let users = (1..9).map(|n| user(&format!("u{n}"), "tcp/22", &format!("key = \"{}\"", key(n))));
+    let many = String::from_iter(users);
+    let bundle = bundle(&with("", ""), &[("users.d/many.toml", &many)]);
+    let loaded = [1, How::DEFAULT.part].map(|part| {
+        let how = How {
+            part,
+            ..How::DEFAULT
+        };
+        let loaded = read_and_wipe(&bundle, how).unwrap().0;
+        let names = loaded
+            .settings
+            .policies
+            .iter()
+            .map(|policy| policy.user.to_string());
+        let hints: Vec<_> = loaded.keys.iter().map(hint).collect();
+        let kinds = loaded.settings.policies.with_distinct_rules().count();
+        (names.collect::<Vec<_>>(), hints, kinds)
+    });
+    assert_eq!(loaded[0], loaded[1]);
+    assert_eq!((loaded[0].1.len(), loaded[0].2), (9, 2), "rules are shared");
 }

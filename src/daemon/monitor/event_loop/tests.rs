@@ -43,6 +43,7 @@ impl Scene {
         let (ours, engine) = ipc::pair().unwrap();
         let launcher = Launcher {
             config: "/nonexistent/posternd.toml".into(),
+            loaded: None,
             control: UnixStream::pair().unwrap().0.into(),
             run_as: RunAs {
                 ids: None,

@@ -5,8 +5,10 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::adapters::clock;
 use crate::adapters::config::bundle::Bundle;
+use crate::adapters::config::disk;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
 use crate::adapters::process::{self, StartOptions};
@@ -23,11 +26,11 @@ use crate::core::order::{self, Order, Report, Start};
 use crate::model::counters::EngineCounters;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::reason::Rule;
-use crate::model::settings::{INTERFACES_MAX, PORTS_MAX};
+use crate::model::settings::{INTERFACES_MAX, PORTS_MAX, Settings};
 
 const ENGINE_ARGUMENTS: [&str; 1] = ["engine"];
 
-/// An engine must be loaded, and serve after it was told to, within this time. 100,000 users take a few seconds.
+/// An engine must be loaded, and serve after it was told to, within this time. A million users take a few seconds.
 pub(in crate::daemon::monitor) const READY_WITHIN: Duration = Duration::from_secs(120);
 
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -94,7 +97,7 @@ pub(in crate::daemon::monitor) enum EngineFailure {
 
 impl EngineProcess {
     pub(super) fn start(
-        bundle: &Bundle,
+        config: BorrowedFd<'_>,
         control: BorrowedFd<'_>,
         descriptors: &[BorrowedFd<'_>],
         start: &Start,
@@ -114,7 +117,7 @@ impl EngineProcess {
             .map_err(ExitError::system("starting the engine"))?;
         let mut engine = Self::new(child, ours);
         engine.captures = start.captures.iter().map(ToString::to_string).collect();
-        if let Err(stop) = engine.hand_over(bundle, control, descriptors, start) {
+        if let Err(stop) = engine.hand_over(config, control, descriptors, start) {
             // It has done nothing yet that takes long.
             let _ = engine.end();
             return Err(stop);
@@ -124,15 +127,13 @@ impl EngineProcess {
 
     fn hand_over(
         &self,
-        bundle: &Bundle,
+        config: BorrowedFd<'_>,
         control: BorrowedFd<'_>,
         descriptors: &[BorrowedFd<'_>],
         start: &Start,
     ) -> Result<(), ExitError> {
-        let config =
-            in_memory(bundle).map_err(ExitError::system("handing the config to the engine"))?;
         let message = order::encode(start).map_err(|error| ExitError::new(FAILED, error))?;
-        let all = [&[config.as_fd(), control], descriptors].concat();
+        let all = [&[config, control], descriptors].concat();
         self.link
             .send_descriptors(&message, &all)
             .map_err(ExitError::system("handing the sockets to the engine"))
@@ -304,8 +305,16 @@ impl EngineProcess {
     }
 }
 
+/// Reads and checks the config. The texts, which hold keys, leave this process: they wait in memory that only an engine reads.
+pub(in crate::daemon::monitor) fn load(path: &Path) -> Result<(OwnedFd, Settings), ExitError> {
+    let (bundle, settings) = disk::load(path)?;
+    let config = in_memory(&bundle);
+    let config = config.map_err(ExitError::system("handing the config to the engine"))?;
+    Ok((config, settings))
+}
+
 pub(super) fn in_memory(bundle: &Bundle) -> io::Result<OwnedFd> {
-    let mut file = std::fs::File::from(memfd_create("postern-config", MemfdFlags::CLOEXEC)?);
-    file.write_all(&bundle.encode())?;
+    let mut file = File::from(memfd_create("postern-config", MemfdFlags::CLOEXEC)?);
+    bundle.write_to(&mut file)?;
     Ok(file.into())
 }

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use tracing::{debug, info};
 
 use super::cluster_process::ClusterProcess;
-use super::engine_process::EngineProcess;
+use super::engine_process::{self, EngineProcess};
 use super::fixed_settings;
 use super::prefilter::{self, NoPrefilter};
 use crate::adapters::capture::hint_filter::HintFilter;
 use crate::adapters::clock::Steady;
-use crate::adapters::config::disk;
 use crate::core::order::{CaptureSpec, Start};
 use crate::daemon::monitor::attempts::AttemptSocket;
 use crate::daemon::monitor::confinement;
@@ -31,6 +30,8 @@ use crate::model::time::millis;
 
 pub(in crate::daemon::monitor) struct Launcher {
     pub(in crate::daemon::monitor) config: PathBuf,
+    /// The config as it was read for the start, for the first engine.
+    pub(in crate::daemon::monitor) loaded: Option<(OwnedFd, Settings)>,
     pub(in crate::daemon::monitor) control: OwnedFd,
     pub(in crate::daemon::monitor) run_as: RunAs,
     pub(in crate::daemon::monitor) backend: &'static str,
@@ -60,7 +61,9 @@ pub(super) struct Launched {
 
 impl Launcher {
     pub(super) fn launch(&mut self, in_force: &Settings) -> Result<Launched, ExitError> {
-        let (bundle, mut settings) = disk::load(&self.config)?;
+        let loaded = self.loaded.take();
+        let (config, mut settings) =
+            loaded.map_or_else(|| engine_process::load(&self.config), Ok)?;
         fixed_settings::check(in_force, self.attempts.asked, &settings)?;
         self.attempts.put_into(&mut settings);
         if catalog::sets(&in_force.catalog) != catalog::sets(&settings.catalog) {
@@ -105,7 +108,8 @@ impl Launcher {
             ClusterProcess::start(cluster, millis(window), &self.run_as)
         });
         let cluster = cluster.transpose()?;
-        let engine = EngineProcess::start(&bundle, self.control.as_fd(), &descriptors, &start)?;
+        let engine =
+            EngineProcess::start(config.as_fd(), self.control.as_fd(), &descriptors, &start)?;
         drop(descriptors);
         captures.retain(|(spec, _)| {
             matches!(spec, CaptureSpec::Udp { .. } | CaptureSpec::Nflog { .. })

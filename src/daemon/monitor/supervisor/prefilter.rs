@@ -10,6 +10,7 @@ use crate::adapters::capture::hint_filter::HintFilter;
 use crate::core::order::CaptureSpec;
 use crate::model::settings::{CaptureKind, Settings};
 
+/// They take 128 MB.
 const HINTS_MAX: u32 = 16_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,14 +48,14 @@ pub(super) fn attach(
     Ok(filter)
 }
 
-/// Hints of all users in all steps of a table, twice for rotated-out keys, and twice again because two tables overlap.
+/// Hints of all users in all steps of a table, twice for rotated-out keys.
 fn capacity(settings: &Settings) -> Option<u32> {
     let steps = settings.gate.window.as_millis().saturating_mul(2) / u128::from(STEP_MS);
     let steps = usize::try_from(steps)
         .unwrap_or(usize::MAX)
         .saturating_add(3);
     let keys = settings.policies.len().saturating_add(8).saturating_mul(2);
-    let hints = u32::try_from(keys.saturating_mul(steps).saturating_mul(2)).ok();
+    let hints = u32::try_from(keys.saturating_mul(steps)).ok();
     hints.filter(|hints| *hints <= HINTS_MAX)
 }
 
@@ -66,10 +67,12 @@ mod tests {
     #[test]
     fn capacity_covers_all_users_and_is_bounded() {
         let mut few = settings(&[("alice", &["tcp/22"])]);
-        assert_eq!(capacity(&few), Some(9 * 2 * 3 * 2));
+        assert_eq!(capacity(&few), Some(9 * 2 * 3));
         few.gate.window = std::time::Duration::from_secs(300);
-        assert_eq!(capacity(&few), Some(9 * 2 * 12 * 2));
-        few.policies = vec![few.policies[0].clone(); 1_000_000];
+        assert_eq!(capacity(&few), Some(9 * 2 * 12));
+        few.policies = vec![few.policies[0].clone(); 1_000_000].into();
         assert_eq!(capacity(&few), None);
+        few.gate.window = std::time::Duration::from_secs(30);
+        assert!(capacity(&few).is_some());
     }
 }

@@ -1,0 +1,28 @@
+//! How a config is read.
+
+use super::parts::PART;
+
+/// Bytes of stack to wipe: more than a debug build uses to read a config or to set up a gate with it.
+pub(crate) const STACK: usize = 256 << 10;
+
+const USERS_MAX: usize = 2_000_000;
+
+/// What differs from caller to caller.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    pub(super) listing: bool,
+    /// Whether names and keys are compared with those of all others.
+    pub(super) compares: bool,
+    /// Bytes of a part of a long file.
+    pub(super) part: usize,
+    pub(super) most_users: usize,
+}
+
+impl How {
+    pub(super) const DEFAULT: Self = Self {
+        listing: false,
+        compares: true,
+        part: PART,
+        most_users: USERS_MAX,
+    };
+}
