@@ -120,6 +120,9 @@ pub(crate) fn defaults_hold() {
             "[metrics]" => "[metrics]\nfile = \"/m.prom\"",
             "[firewall.command]" => "[firewall.command]\nopen = [\"/o\"]\nclose = [\"/c\"]",
             "[service.NAME]" => "[service.web]\nports = [\"tcp/80\"]",
+            "[cluster]" => {
+                "[cluster]\ncoordinator = \"etcd\"\nendpoints = [\"http://127.0.0.1:2379\"]"
+            }
             "[roster]" => {
                 "[roster]\ntrust = [\"RWR461umz//2KQ9DlteZfIj08BJlVcxEdi0Z5fCgaKj6N9gotSYGr41L\"]"
             }
@@ -133,7 +136,9 @@ pub(crate) fn defaults_hold() {
         format!("[gate]\nname = \"g\"\n{needed}\n")
     };
     let mut tried = 0;
-    for section in &*GATE {
+    // Without the feature, a config with a coordinator is refused.
+    let can_load = |name: &str| name != "[cluster]" || cfg!(feature = "etcd");
+    for section in GATE.iter().filter(|section| can_load(&section.name)) {
         let base = base(&section.name);
         for key in &section.keys {
             let Some(default) = key.default.as_ref().filter(|default| *default != "none") else {
