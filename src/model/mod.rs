@@ -29,6 +29,8 @@ pub mod host_set;
 #[cfg(feature = "daemon")]
 pub(crate) mod journal;
 #[cfg(feature = "daemon")]
+pub(crate) mod kept_name;
+#[cfg(feature = "daemon")]
 pub mod mark;
 #[cfg(feature = "daemon")]
 pub mod packet_mark;

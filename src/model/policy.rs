@@ -1,4 +1,4 @@
-//! What a user may open, and [`Policy::check`], which decides it.
+//! What a user may open, and [`Rules::check`], which decides it.
 //!
 //! The gate checks a knock (`proto/README.md`, section 6, step 9); the monitor checks the order again with its
 //! own copy of the policy (invariant 5).
@@ -13,12 +13,12 @@ use ipnet::IpNet;
 use crate::model::address::{self, Family};
 use crate::model::catalog::{self, Catalog};
 pub use crate::model::grant_to::GrantTo;
+use crate::model::kept_name::UserName;
 pub use crate::model::quota::Quota;
 use crate::model::reason::Rule;
 use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::time::{self, Timestamp};
-use crate::model::user_name::UserName;
 
 /// The widest network of one grant: the shortest prefix length of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -119,7 +119,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "sign" -d 'Sign a roster, beside the signatures of others if nothing was changed since'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "verify" -d 'Check the signatures, the end and the content of a roster'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "apply" -d 'Take a roster at this gate, and reload the running gate'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "pull" -d 'Fetch the roster that `url` of [roster] names, and take it'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "pull" -d 'Fetch the roster from the url in the config, and take it'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from init" -l roster -d 'Use this roster; its signatures are in FILE.minisig' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from init" -l signing-key -d 'Sign with the key in this file, which minisign -G -W or `posternd roster init` made' -r -F
@@ -148,7 +148,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_see
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from sign" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from sign" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from verify" -l roster -d 'Use this roster; its signatures are in FILE.minisig' -r -F
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from verify" -l public-key -d 'Trust this public key; may be repeated [default: the keys in [roster] of the config]' -r
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from verify" -l public-key -d 'Trust this public key; may be repeated [default: those that the config trusts]' -r
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from verify" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from verify" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
@@ -166,7 +166,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_see
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "sign" -d 'Sign a roster, beside the signatures of others if nothing was changed since'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Check the signatures, the end and the content of a roster'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "apply" -d 'Take a roster at this gate, and reload the running gate'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "pull" -d 'Fetch the roster that `url` of [roster] names, and take it'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "pull" -d 'Fetch the roster from the url in the config, and take it'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c posternd -n "__fish_posternd_using_subcommand import" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand import" -l dry-run -d 'Print the users and services with … in place of each key, and write nothing'
@@ -259,4 +259,4 @@ complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "sign" -d 'Sign a roster, beside the signatures of others if nothing was changed since'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "verify" -d 'Check the signatures, the end and the content of a roster'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "apply" -d 'Take a roster at this gate, and reload the running gate'
-complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "pull" -d 'Fetch the roster that `url` of [roster] names, and take it'
+complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "pull" -d 'Fetch the roster from the url in the config, and take it'

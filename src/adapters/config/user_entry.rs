@@ -18,9 +18,9 @@ use super::same_rules::SameRules;
 use super::sequence_user;
 use super::user;
 use super::user_keys;
+use crate::model::kept_name::UserName;
 use crate::model::policy::Policy;
 use crate::model::settings::CaptureKind;
-use crate::model::user_name::UserName;
 
 /// What every user is read with.
 pub(super) struct EntryReader<'a, 'm> {

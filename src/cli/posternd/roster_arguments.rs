@@ -30,7 +30,7 @@ pub(super) enum RosterCommand {
     Verify(Verify),
     /// Take a roster at this gate, and reload the running gate
     Apply(Apply),
-    /// Fetch the roster that `url` of [roster] names, and take it
+    /// Fetch the roster from the url in the config, and take it
     Pull(Pull),
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Verify {
     /// Use this roster; its signatures are in FILE.minisig
     #[arg(long = "roster", value_name = "FILE")]
     pub(super) file: PathBuf,
-    /// Trust this public key; may be repeated [default: the keys in [roster] of the config]
+    /// Trust this public key; may be repeated [default: those that the config trusts]
     #[arg(long = "public-key", value_name = "KEY")]
     pub(super) public_keys: Vec<String>,
     #[command(flatten)]

@@ -90,7 +90,7 @@ pub struct Dropped {
     pub replay: u64,
 }
 
-/// Packets that can never open again: every copy has the same bytes at one place ([`program::IDENTITY_AT`]). In a knock
+/// Packets that can never open again: every copy has the same bytes at one place (`IDENTITY_AT` in `program.rs`). In a knock
 /// these are the mark. Only who knows a user's keys can make a packet that the gate uses, and no other packet has its bytes.
 #[derive(Debug)]
 pub struct UsedPackets(Map<LruHash>);
