@@ -136,7 +136,9 @@ impl Iptables {
 
     fn has_chains_for(&self, grant: &Grant) -> bool {
         let family = Family::of_network(grant.allow);
-        let side = self.sides().find(|side| side.family == family);
+        // A rule is opened where the chains may be incomplete: that rewrites them, and tells whether it opens.
+        let mut sides = self.sides().filter(|side| !side.state.is_uncertain());
+        let side = sides.find(|side| side.family == family);
         let installed = side.and_then(|side| side.state.installed());
         installed.is_some_and(|installed| installed.missing_part(grant).is_none())
     }
@@ -230,12 +232,23 @@ impl FirewallDriver for Iptables {
             by_rules.retain(|grant| !in_set(grant));
             side.install(run, &protection, &by_rules)
         });
-        // Afterwards, because until then rules from a file may be in the chains.
-        if let (Ok(()), Live::Installed(table)) = (&installed, &mut self.live) {
+        // Afterwards, because until then rules from a file may be in the chains. If one family failed, the sets must still
+        // lose the grants that are over; a table that is not live stays away.
+        if let Live::Installed(table) = &mut self.live
+            && (installed.is_ok() || matches!(table.is_live(), Ok(true)))
+        {
             let of_live = live.iter().flat_map(|grant| &grant.forwards);
             let nat = of_live.chain(&protection.forwards).next().is_some();
             let by_sets: Vec<&Grant> = live.iter().filter(in_set).collect();
-            if !table.install(&protection, nat, &by_sets)? {
+            let is_taken = match table.install(&protection, nat, &by_sets) {
+                Ok(is_taken) => is_taken,
+                Err(error) => return installed.and(Err(error)),
+            };
+            if !is_taken {
+                // The next start would take over what a table of an earlier run holds, also grants that are closed by then.
+                if let Err(error) = table.remove() {
+                    tracing::debug!(%error, "the table of an earlier run may still be there");
+                }
                 self.live = Live::Always;
                 return self.install(&protection, live);
             }
@@ -278,7 +291,12 @@ impl FirewallDriver for Iptables {
             grants.extend(v6.list(&mut self.run, is_live)?);
         }
         if let Some(table) = self.live.table().filter(|_| is_live) {
-            grants.extend(table.list()?);
+            // Without ip6tables, an installation with grants of IPv6 fails.
+            let has_v6 = self.v6.is_some();
+            let in_sets = table.list()?.into_iter();
+            grants.extend(
+                in_sets.filter(|grant| has_v6 || Family::of_network(grant.allow) == Family::V4),
+            );
         }
         Ok(grants)
     }

@@ -259,6 +259,8 @@ impl FirewallDriver for Nftables {
         if self.is_intact && !is_touched {
             return Ok(true);
         }
+        // The events are read, so a table that cannot be read now is compared the next time.
+        self.is_intact = false;
         self.is_intact = installed
             .is_intact(&mut self.kernel, self.now)
             .map_err(|error| errors::failed(&format_args!("reading table inet {TABLE}"), &error))?;

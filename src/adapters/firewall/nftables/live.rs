@@ -113,12 +113,17 @@ impl LiveTable {
             .chain(elements);
         match self.kernel.transaction(messages) {
             Ok(()) => {}
-            Err(error @ NetlinkError::Refused(_)) => {
+            // A kernel that took the table before can do it.
+            Err(error @ NetlinkError::Refused(_)) if self.installed.is_none() => {
                 let error = failed("adding", &error);
                 tracing::warn!(%error, "a saved file of iptables will open the grants that it holds");
                 return Ok(false);
             }
-            Err(error) => return Err(failed("adding", &error)),
+            Err(error) => {
+                // The kernel may have the new table, or the old one.
+                self.is_doubtful |= !matches!(error, NetlinkError::Refused(_));
+                return Err(failed("adding", &error));
+            }
         }
         let rules = list_rules(&mut self.kernel, LIVE_TABLE, &chains);
         self.installed = Some(Installed {
@@ -200,6 +205,8 @@ impl LiveTable {
         let port = self.kernel.port();
         let is_touched = grant_sets::is_touched(self.events.as_mut(), port, LIVE_TABLE);
         if !self.is_intact || is_touched {
+            // The events are read, so a table that cannot be read now is compared the next time.
+            self.is_intact = false;
             self.is_intact = present(compare(&mut self.kernel, installed, self.now))?;
         }
         Ok(self.is_intact)
