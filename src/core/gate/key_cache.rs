@@ -5,7 +5,7 @@
 
 use postern_proto::{RootKey, UserKeys};
 
-/// A row has one place. More users at once cost a derivation for some packets, which takes less time than a mac.
+/// A row has one place. Rows that share one cost a derivation for each packet: as much hashing as one to three macs.
 const PLACES: usize = 1024;
 
 #[derive(Debug)]

@@ -63,7 +63,8 @@ pub(super) struct Member<'a> {
 }
 
 impl KeyRows {
-    /// Those of some users: their policies, and the key of each.
+    /// Those of some users: their policies, and the key of each. Not inlined, so that the caller can wipe its stack.
+    #[inline(never)]
     pub fn derive(names: &GateNames, policies: &[Policy], keys: &[KeyMaterial]) -> Self {
         let mut rows = Self::with_room(keys.len());
         for (policy, key) in policies.iter().zip(keys) {

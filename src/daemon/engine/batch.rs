@@ -1,6 +1,6 @@
-//! Batches of datagrams or hits on their way from a capture to the loop, in buffers that are used again.
+//! Batches of hits on their way from the log sensor to the loop, in buffers that are used again.
 //!
-//! A capture has a fixed number of buffers. If the loop is behind, the capture waits for one, and datagrams wait in the kernel.
+//! The sensor has a fixed number of buffers. If the loop is behind, the sensor waits for one, and lines wait where they come from.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 

@@ -76,7 +76,7 @@ impl Engine {
         let mut all: [PollFd<'_>; DESCRIPTORS] = std::array::from_fn(read);
         let count = CAPTURES.saturating_add(self.captures.len());
         let used = all.get_mut(..count).unwrap_or_default();
-        let time = if self.captures.is_empty() {
+        let time = if self.finish.load(Ordering::Relaxed) {
             LAST_TICK
         } else {
             TICK
@@ -93,7 +93,7 @@ impl Engine {
         Ok(Ready(ready))
     }
 
-    /// Takes packets that have come. Returns how many the busiest capture had, or 0 if it has more.
+    /// Takes packets that have come. Returns the number of the busiest capture, or 0 if that may have more.
     pub(super) fn receive(&mut self, now: Timestamp, ready: Ready) -> Result<usize, ExitError> {
         let mut captures = std::mem::take(&mut self.captures);
         let mut datagram = Datagram::empty();

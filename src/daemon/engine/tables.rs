@@ -50,7 +50,7 @@ fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The results of all parts, in order, each from a thread of its own. This thread does what no other can.
+/// The results of all parts, in order, each from a thread of its own. If a thread cannot be started, this one does its part.
 fn in_parts<T: Send>(
     length: usize,
     most: usize,

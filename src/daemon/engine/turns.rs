@@ -33,10 +33,25 @@ pub(super) fn serve(engine: Engine, tools: Tools) -> Result<(), ExitError> {
     let (to_first, first) = sync_channel(1);
     let (to_second, second) = sync_channel(1);
     let own = tools.clone();
-    start(move || drop(take_turns(&second, &to_first, &own)))?;
+    start(move || {
+        let _end = EndOnPanic(own.events.clone());
+        drop(take_turns(&second, &to_first, &own));
+    })?;
     let _ = to_second.send(Turn::Serve(Box::new(engine)));
     take_turns(&first, &to_second, &tools)
         .unwrap_or_else(|| Err(ExitError::new(FAILED, "a thread of the engine has ended")))
+}
+
+/// Ends the engine if this thread panics while the other one serves: the store is lost with it, so no knock would open.
+struct EndOnPanic(Events);
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "a thread of the engine has panicked".to_owned();
+            let _ = self.0.send(Event::Failed(why));
+        }
+    }
 }
 
 /// What the engine's end is, or nothing if the other thread is gone.

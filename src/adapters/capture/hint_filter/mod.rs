@@ -101,8 +101,8 @@ impl Hints {
         Map::adopt(map).map(Self)
     }
 
-    /// Makes the map equal to this table, bucket by bucket, so that a hint of the last table and of this one is always there. Call it
-    /// before the gate has the table. Returns the number of system calls.
+    /// Makes the map equal to this table, bucket by bucket, so that a hint of the last table and of this one stays there. The program
+    /// can miss it only while its bucket is being written. Call this before the gate has the table. Returns the number of system calls.
     ///
     /// # Errors
     /// Fails with the kernel's error. The map then lacks hints, and another filter must replace the program.

@@ -89,7 +89,11 @@ impl Launcher {
         self.log_prefilter(filter.as_ref().err());
         let start = Start {
             run_as: self.run_as.ids,
-            users: settings.policies.len(),
+            // The engine reads the tables of disabled users as well.
+            users: settings
+                .policies
+                .len()
+                .saturating_add(settings.disabled.len()),
             captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
             backend: self.backend.to_owned(),
             daemon_uptime_ms: millis(self.clock.age()),

@@ -31,7 +31,7 @@ use engine_process::{EngineFailure, EngineProcess, READY_WITHIN};
 use launcher::{BoundSockets, Launcher};
 use reload_requests::ReloadRequests;
 
-/// The old engine must end within this time after it was told to. Its captures take up to a second.
+/// The old engine must end within this time after it was told to. A log sensor takes up to a second.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 const PAUSE_MIN: Duration = Duration::from_millis(500);
