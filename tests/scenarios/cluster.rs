@@ -46,8 +46,8 @@ fn comes_back(world: &mut World) {
         panic!("no probe");
     };
     let stale = Told::Back { number: number - 1 };
-    assert_eq!(world.core.told(stale), None);
-    assert_eq!(world.core.told(Told::Back { number }), None);
+    assert_eq!(world.core.told(world.now, stale), None);
+    assert_eq!(world.core.told(world.now, Told::Back { number }), None);
 }
 
 /// An admitted knock, and the claim that is asked for it.
@@ -65,7 +65,7 @@ fn asked(world: &mut World) -> (u64, Claim) {
 }
 
 fn told(world: &mut World, ticket: u64, answer: Answer) -> Option<Order> {
-    world.core.told(Told::Claimed { ticket, answer })
+    world.core.told(world.now, Told::Claimed { ticket, answer })
 }
 
 fn refused(world: &mut World) -> u64 {
@@ -121,7 +121,7 @@ pub(crate) fn unknown_claims_refuse_until_the_coordinator_is_back() {
     assert_eq!(world.core.next_ask(world.now), None, "nothing is asked");
     assert_eq!(refused(&mut world), 2);
 
-    assert_eq!(world.core.told(Told::Back { number }), None);
+    assert_eq!(world.core.told(world.now, Told::Back { number }), None);
     let (ticket, _) = asked(&mut world);
     let why = "reset".to_owned();
     assert_eq!(told(&mut world, ticket, Answer::Unknown { why }), None);

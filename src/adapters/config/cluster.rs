@@ -6,6 +6,7 @@ use super::fields::Fields;
 use super::problem::{Refusal, is_not, refusal};
 use super::values;
 use crate::model::cluster::{Cluster, CoordinatorEndpoint, CoordinatorKind, ENDPOINTS_MAX};
+use crate::model::settings::Gate;
 use crate::model::time;
 
 const KEYS: [&str; 10] = [
@@ -23,7 +24,8 @@ const KEYS: [&str; 10] = [
 
 const DEADLINES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(2));
 
-pub(super) fn read(fields: &Fields<'_>) -> Option<Cluster> {
+/// `gate` is `None` if it was refused.
+pub(super) fn read(fields: &Fields<'_>, gate: Option<&Gate>) -> Option<Cluster> {
     fields.only(&KEYS);
     fields.require("coordinator", "\"etcd\"");
     fields.require("endpoints", "[\"https://10.0.0.1:2379\"]");
@@ -57,6 +59,12 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<Cluster> {
         endpoints,
     };
     secure(fields, &cluster);
+    // Keys with this name would open all gates without a claim (invariant 13).
+    if gate.is_some_and(|gate| gate.name.as_str() == cluster.member) {
+        let what = "member is the name in [gate], which all gates of the cluster have";
+        let cure = "write a name that no other gate has, like \"gate1.example.org\"";
+        fields.refuse("member", what, cure);
+    }
     Some(cluster)
 }
 
@@ -89,6 +97,12 @@ fn endpoints(fields: &Fields<'_>, kind: CoordinatorKind) -> Option<Vec<Coordinat
     if endpoints.is_empty() || endpoints.len() > ENDPOINTS_MAX {
         let what = format!("endpoints lists {} endpoints", endpoints.len());
         fields.refuse("endpoints", what, format!("write 1 to {ENDPOINTS_MAX}"));
+        return None;
+    }
+    // Two masters would let two gates admit the same knock (invariant 13).
+    if kind == CoordinatorKind::Redis && endpoints.len() > 1 {
+        let what = "redis has more than one endpoint, and gates at two masters admit a knock twice";
+        fields.refuse("endpoints", what, "name the one master");
         return None;
     }
     Some(endpoints.into_iter().map(|(_, one)| one).collect())

@@ -56,7 +56,7 @@ impl MainFile {
         }
         let metrics = top.table("metrics", "[metrics]");
         let cluster = top.table("cluster", "[cluster]");
-        let cluster = cluster.and_then(|fields| cluster::read(&fields));
+        let cluster = cluster.and_then(|fields| cluster::read(&fields, gate.as_ref()));
         Self {
             gate_key: fields
                 .as_ref()

@@ -210,8 +210,7 @@ impl Etcd {
         let took = clock::elapsed(start);
         if took > self.cluster.deadline {
             return Err(format!(
-                "it answers after {} ms, and cluster.deadline is {} ms",
-                millis(took),
+                "it answers later than cluster.deadline, {} ms",
                 millis(self.cluster.deadline)
             ));
         }

@@ -29,7 +29,10 @@ impl Reply {
 pub(super) fn command(parts: &[&str], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes());
     for part in parts {
-        bytes.extend_from_slice(format!("${}\r\n{part}\r\n", part.len()).as_bytes());
+        // Not in one text: a part may be a password, and `bytes` is wiped.
+        bytes.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
     }
 }
 

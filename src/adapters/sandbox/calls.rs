@@ -172,9 +172,6 @@ const CLUSTER: &[libc::c_long] = &[
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_sendmmsg,
-    libc::SYS_fcntl,
-    libc::SYS_ioctl,
-    libc::SYS_lseek,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -194,6 +191,9 @@ const MONITOR_HERE: &[libc::c_long] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const MONITOR_HERE: &[libc::c_long] = &[];
+
+// asm-generic/ioctls.h and linux/sockios.h: FIONBIO, FIONREAD and SIOCGIFINDEX, which connecting and looking up names use.
+const CLUSTER_IOCTLS: [u64; 3] = [0x5421, 0x541b, 0x8933];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -285,6 +285,15 @@ pub(super) fn cluster() -> Result<Vec<String>, SandboxError> {
     let threads_only = when(0, SeccompCmpOp::MaskedEq(thread), thread)?;
     rules.insert(libc::SYS_clone, vec![threads_only]);
     rules.insert(libc::SYS_prctl, one_of(0, &[number(libc::PR_SET_NAME)])?);
+    // The log, and a terminal behind it, are the monitor's as well.
+    let own = || number_is(0, SeccompCmpOp::Gt, SHARED);
+    for call in [libc::SYS_fcntl, libc::SYS_lseek, libc::SYS_ftruncate] {
+        rules.insert(call, vec![SeccompRule::new(vec![own()?])?]);
+    }
+    let ioctls = CLUSTER_IOCTLS
+        .map(|request| SeccompRule::new(vec![own()?, number_is(1, SeccompCmpOp::Eq, request)?]));
+    let ioctls = ioctls.into_iter().collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_ioctl, ioctls);
     apply(rules)
 }
 

@@ -108,6 +108,15 @@ pub enum Answer {
     },
 }
 
+/// The longest reason that is kept of what the cluster process or the coordinator says.
+const WHY_MAX: usize = 600;
+
+/// A reason from a hostile process, bounded and on one line.
+pub fn one_line(why: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    why.chars().take(WHY_MAX).map(shown).collect()
+}
+
 /// A coordinator that other gates use as well. Its methods may be called by several threads.
 pub trait Coordinator: Send + Sync {
     /// Reserves the keys. Asks once: a second request for the same keys could lose against the first.

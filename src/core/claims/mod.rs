@@ -7,6 +7,8 @@ mod claim;
 mod message;
 mod pending;
 
-pub use claim::{Answer, Claim, ClaimKey, Coordinator, MARGIN, WAITING_MAX, longest, made_at};
+pub use claim::{
+    Answer, Claim, ClaimKey, Coordinator, MARGIN, WAITING_MAX, longest, made_at, one_line,
+};
 pub use message::{Ask, ClusterStart, Told};
 pub(crate) use pending::{Claims, Outcome};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::claim::{Answer, Claim, WAITING_MAX};
+use super::claim::{Answer, Claim, WAITING_MAX, one_line};
 use super::message::{Ask, Told};
 use crate::model::counters::ClaimCounters;
 use crate::model::time::{ClockStep, Timestamp, millis};
@@ -133,9 +133,11 @@ impl<T> Claims<T> {
         self.unsent.clear();
     }
 
-    pub(crate) fn told(&mut self, told: Told) -> Option<(u64, T, Outcome)> {
+    /// An answer after the deadline counts no more: [`Claims::overdue`] gives the outcome.
+    pub(crate) fn told(&mut self, now: Timestamp, told: Told) -> Option<(u64, T, Outcome)> {
         match told {
             Told::Claimed { ticket, answer } => {
+                self.waiting.get(&ticket).filter(|(due, _)| now < *due)?;
                 let (due, subject) = self.waiting.remove(&ticket)?;
                 self.due.remove(&(due, ticket));
                 let outcome = match answer {
@@ -143,6 +145,7 @@ impl<T> Claims<T> {
                     Answer::Lost { made } => Outcome::Lost { made },
                     Answer::CodeLost => Outcome::CodeLost,
                     Answer::Unknown { why } => {
+                        let why = one_line(&why);
                         self.away(&why);
                         Outcome::Unknown { why }
                     }
@@ -161,7 +164,7 @@ impl<T> Claims<T> {
                 if let State::Away { probe, why } = &mut self.state
                     && *probe == number
                 {
-                    *why = now;
+                    *why = one_line(&now);
                 }
                 None
             }

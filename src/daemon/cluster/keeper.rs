@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::tell::send;
 use crate::adapters::ipc::Link;
-use crate::core::claims::{Coordinator, Told};
+use crate::core::claims::{Coordinator, Told, one_line};
 
 /// How often it looks while the coordinator is away, and otherwise whether something is due.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ pub(super) fn keep(coordinator: &dyn Coordinator, probes: &Receiver<u64>, link: 
                 }
             }
             Err(why) if failed.as_ref() != Some(&why) => {
-                warn!("the coordinator can't be used: {why}");
+                warn!("the coordinator can't be used: {}", one_line(&why));
                 if let Some(number) = wanted {
                     let why = why.clone();
                     send(link, &Told::Away { number, why });

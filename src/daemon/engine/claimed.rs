@@ -57,10 +57,10 @@ impl Core {
         claims.next_due(clock::wall())
     }
 
-    /// Only a claim that was asked and won gives an order.
-    pub fn told(&mut self, told: Told) -> Option<Order> {
+    /// Only a claim that was asked, and won in time, gives an order.
+    pub fn told(&mut self, now: Timestamp, told: Told) -> Option<Order> {
         let claims = &mut self.claiming.as_mut()?.claims;
-        let (ticket, admitted, outcome) = claims.told(told)?;
+        let (ticket, admitted, outcome) = claims.told(now, told)?;
         if outcome == Outcome::Won {
             return Some(self.order(ticket, admitted.admission.request));
         }

@@ -1,6 +1,7 @@
 //! The loop's link to the cluster process. What comes from there is hostile, and costs bounded time.
 
 use super::event_loop::Engine;
+use crate::adapters::clock;
 use crate::adapters::ipc::{Link, Received};
 use crate::core::order;
 use crate::model::time::Timestamp;
@@ -27,7 +28,7 @@ impl Engine {
             };
             match told {
                 Ok(told) => {
-                    if let Some(order) = self.core.told(told) {
+                    if let Some(order) = self.core.told(clock::wall(), told) {
                         self.send_order(order);
                     }
                 }

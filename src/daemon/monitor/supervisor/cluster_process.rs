@@ -17,7 +17,7 @@ use crate::adapters::files;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
 use crate::adapters::process::{self, StartOptions};
-use crate::core::claims::{Ask, ClusterStart, Told};
+use crate::core::claims::{Ask, ClusterStart, Told, one_line};
 use crate::core::order;
 use crate::daemon::monitor::rights::{self, RunAs};
 use crate::model::cluster::Cluster;
@@ -144,7 +144,7 @@ pub(crate) fn probe_cluster(
             Ok(Received::Message(len)) => {
                 match order::decode(buffer.get(..len).unwrap_or_default()) {
                     Ok(Told::Back { .. }) => return Ok(None),
-                    Ok(Told::Away { why, .. }) => last = why,
+                    Ok(Told::Away { why, .. }) => last = one_line(&why),
                     Ok(Told::Claimed { .. }) | Err(_) => {}
                 }
             }
