@@ -22,6 +22,9 @@ use crate::model::time::Timestamp;
 /// How long a new roster lasts.
 const USUAL: Duration = Duration::from_secs(30 * 86_400);
 
+/// How many versions a signature may be ahead of its roster.
+const JUMP_MAX: u64 = 1_000_000;
+
 /// How a change ends: signed with this key, and with this end.
 #[derive(Debug, Default)]
 pub(crate) struct Signing<'a> {
@@ -125,6 +128,15 @@ pub(crate) fn sign(file: &SignedFile, signing: &Signing<'_>) -> Result<State, Ex
     let outdated = old.iter().filter(is_other);
     let outdated = outdated.filter_map(|one| one.comment_field("version")?.parse::<u64>().ok());
     let outdated = outdated.max();
+    // Anyone can write into the file. A version this high could not be replaced at any gate.
+    if outdated > Some(roster.version.saturating_add(JUMP_MAX)) {
+        let file = file.signatures_path();
+        let what = format!(
+            "{} names a version that is too high; remove it",
+            file.display()
+        );
+        return Err(ExitError::new(CONFIG, what));
+    }
     if signing.until.is_some() || outdated >= Some(roster.version) {
         let header = Header {
             version: roster
@@ -267,7 +279,12 @@ fn seal_for_gates(
         let cure = "write the one line that postern keygen prints";
         ExitError::new(CONFIG, format!("{}: {error}; {cure}", path.display()))
     })?;
-    let secrets = Zeroizing::new(format!("key = \"{}\"\n", &*key.to_base64()));
+    // One buffer that never grows: a move would leave a copy of the key.
+    let key = key.to_base64();
+    let mut secrets = Zeroizing::new(String::with_capacity(key.len().saturating_add(16)));
+    for part in ["key = \"", &*key, "\"\n"] {
+        secrets.push_str(part);
+    }
     let seal = |gate: &str| {
         let public = roster
             .gate

@@ -6,7 +6,8 @@ use crate::model::roster::RosterInForce;
 
 const FIRST: &str =
     "# The roster in force at this gate. posternd writes this file; do not edit it.\n";
-const BREAK: &str = "---\n";
+/// A line of its own. No line of signatures is like it, but the end of a comment, which nobody signs, can be.
+const BREAK: &str = "\n---\n";
 
 /// A roster as a gate keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,8 @@ impl Installed {
     pub fn write(&self) -> String {
         // Numbers and texts are always written.
         let notes = toml::to_string(&self.notes).unwrap_or_default();
-        let (signatures, text) = (&self.signatures, &self.text);
+        let (notes, signatures) = (notes.trim_end(), self.signatures.trim_end());
+        let text = &self.text;
         format!("{FIRST}{notes}{BREAK}{signatures}{BREAK}{text}")
     }
 
@@ -39,7 +41,7 @@ impl Installed {
         let (signatures, text) = rest.split_once(BREAK)?;
         Some(Self {
             notes: toml::from_str(notes).ok()?,
-            signatures: signatures.to_owned(),
+            signatures: format!("{signatures}\n"),
             text: text.to_owned(),
         })
     }

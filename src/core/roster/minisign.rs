@@ -78,6 +78,11 @@ impl PublicKey {
         shown(&self.id)
     }
 
+    /// Whether it is the same key, under whatever name.
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
     /// The line that [`PublicKey::parse`] reads.
     pub fn line(&self) -> String {
         STANDARD.encode([&PURE[..], &self.id, self.key.as_bytes()].concat())
@@ -123,8 +128,13 @@ impl SecretKey {
         bytes.extend_from_slice(pair.as_slice());
         bytes.extend_from_slice(&[0; CHECKSUM_LEN]);
         let line = Zeroizing::new(STANDARD.encode(&bytes));
-        let comment = format!("secret key {}", shown(&self.id));
-        Zeroizing::new(format!("{UNTRUSTED}{comment}\n{}\n", *line))
+        let comment = format!("{UNTRUSTED}secret key {}\n", shown(&self.id));
+        // One buffer of its final size, so that no copy of the key is left behind.
+        let parts = [comment.as_str(), line.as_str(), "\n"];
+        let length = parts.iter().map(|part| part.len()).sum();
+        let mut file = Zeroizing::new(String::with_capacity(length));
+        parts.iter().for_each(|part| file.push_str(part));
+        file
     }
 
     pub fn public(&self) -> PublicKey {

@@ -61,12 +61,14 @@ pub fn verify<'a>(
     };
     let bytes = SignedBytes::new(text);
     let signed = |key: &&PublicKey| all.iter().any(|one| one.verifies(key, &bytes));
-    let signers: Vec<String> = trust
-        .keys
-        .iter()
-        .filter(signed)
-        .map(PublicKey::id)
-        .collect();
+    let mut signed_by: Vec<&PublicKey> = Vec::new();
+    for key in trust.keys.iter().filter(signed) {
+        // A key that is listed under two names counts once.
+        if !signed_by.iter().any(|one| one.is_same_key(key)) {
+            signed_by.push(key);
+        }
+    }
+    let signers: Vec<String> = signed_by.into_iter().map(PublicKey::id).collect();
     if signers.is_empty() {
         let is_named = |key: &PublicKey| all.iter().any(|one| one.names(key));
         return Err(if trust.keys.iter().any(is_named) {

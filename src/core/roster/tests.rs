@@ -243,6 +243,11 @@ fn malformed_rosters_are_refused() {
             "policy web has the key key",
         ),
         (
+            "[policy.web]",
+            "[policy.web]\nexpires = \"2026-12-31\"",
+            "policy web: expires is neither",
+        ),
+        (
             "policy = \"web\"",
             "policy = \"mail\"",
             "user bob: there is no [policy.mail]",
@@ -286,4 +291,21 @@ fn installed_roster_reads_back() {
     let text = installed.write();
     assert_eq!(Installed::read(&text), Some(installed));
     assert_eq!(Installed::read(&text[..60]), None);
+}
+
+#[test]
+fn comment_of_signature_breaks_nothing() {
+    let signatures = signed(ROSTER, &[1]);
+    let (_, rest) = signatures.split_once('\n').unwrap();
+    let signatures = format!("untrusted comment: ---\n{rest}");
+    assert!(verify(ROSTER.as_bytes(), &signatures, &trust(&[1], 1)).is_ok());
+    let installed = Installed {
+        notes: Notes {
+            in_force: in_force(3, 1),
+            closed: Vec::new(),
+        },
+        signatures,
+        text: ROSTER.to_owned(),
+    };
+    assert_eq!(Installed::read(&installed.write()), Some(installed));
 }

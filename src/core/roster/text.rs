@@ -160,6 +160,11 @@ impl Roster {
             if !policy.contains_key("services") {
                 return Err(malformed(format!("policy {name} has no services")));
             }
+            let expires = policy.get("expires");
+            if expires.is_some_and(|time| time.as_datetime().and_then(moment).is_none()) {
+                let what = "expires is neither a day nor a time with its offset";
+                return Err(malformed(format!("policy {name}: {what}")));
+            }
         }
         let mut names = HashSet::new();
         for user in &self.user {
