@@ -11,7 +11,7 @@ use super::how::{How, STACK};
 use super::key::KeyFiles;
 use super::listed::Listed;
 use super::main_file::MainFile;
-use super::parts::Parts;
+use super::parts::{PART, Parts};
 use super::problem::{FileProblems, Problem, Problems};
 use super::read_parts;
 use super::roster;
@@ -70,7 +70,8 @@ pub(crate) fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Liste
 /// The control socket that `posternd.toml` names, or the default. Other problems in the file do not matter.
 /// Fails if the file is not TOML, or the path of the socket is wrong.
 pub(crate) fn control_socket(main: &BundleFile) -> Result<PathBuf, Problems> {
-    let file = ConfigText::of(main);
+    let parts = Parts::of(main, PART);
+    let file = parts.rest();
     let named = file.values().and_then(|values| {
         let top = Fields::new(&file, "posternd.toml", &values, 0);
         gate::control_socket(&top.table("gate", "[gate]")?)

@@ -33,8 +33,9 @@ pub(super) struct Source<'a> {
 /// A file, divided.
 pub(super) struct Parts<'a> {
     path: &'a Path,
-    /// All but the parts, and for each of its pieces the numbers of the first line in it and in the file.
+    /// The file without `users`.
     rest: Rest<'a>,
+    /// For each piece of the rest: the number of lines before it, and the number of its first line in the file.
     lines: Vec<(usize, usize)>,
     pub(super) users: Vec<Part<'a>>,
 }
@@ -59,8 +60,8 @@ impl<'a> Parts<'a> {
     /// The same for a file that has users only. With anything else, it is one part.
     pub(super) fn of_users(file: &'a BundleFile, part: usize) -> Self {
         let parts = Self::of(file, part);
-        let rest = parts.rest().values().map(|rest| rest.is_empty());
-        if parts.users.is_empty() || rest == Some(true) {
+        let has_users_only = || parts.rest().values().is_some_and(|rest| rest.is_empty());
+        if parts.users.is_empty() || has_users_only() {
             parts
         } else {
             Self::whole(file)
@@ -105,10 +106,10 @@ impl<'a> Parts<'a> {
         }
         cut(text.len(), in_users, start, start_line);
         let parts = Self::joined(path, &rest, users);
-        // With both, TOML has an error to report: the one of the whole file.
+        // A rest that has users as well, or is not TOML, may be divided wrongly. The whole file has the error to report.
         let values = parts.rest().values();
         let has_user = values.map(|values| values.contains_key("user"));
-        (has_user != Some(true)).then_some(parts)
+        (has_user == Some(false)).then_some(parts)
     }
 
     fn joined(path: &'a Path, rest: &[Part<'a>], users: Vec<Part<'a>>) -> Self {

@@ -69,7 +69,7 @@ pub(super) struct FileProblems {
 
 impl FileProblems {
     pub(super) fn add(&mut self, file: usize, problems: Vec<Problem>) {
-        if self.broken.last() != Some(&file) {
+        if self.broken.binary_search(&file).is_err() {
             self.found
                 .extend(problems.into_iter().map(|problem| (file, problem)));
         }
@@ -77,7 +77,7 @@ impl FileProblems {
 
     /// Adds why a file, or a part of it, is not TOML. Nothing else counts then.
     pub(super) fn add_only(&mut self, file: usize, problems: Vec<Problem>) {
-        if self.broken.last() != Some(&file) {
+        if self.broken.binary_search(&file).is_err() {
             self.found.retain(|(other, _)| *other != file);
             self.add(file, problems);
             self.broken.push(file);

@@ -14,7 +14,7 @@ const THREADS_MAX: usize = 8;
 /// What was read of a source.
 pub(super) struct ReadSource<'a> {
     pub(super) file: usize,
-    /// Wiped by who takes them: keys that move leave copies behind.
+    /// The receiver wipes this list: keys that move leave copies behind.
     pub(super) entries: Vec<Entry<'a>>,
     pub(super) problems: Vec<Problem>,
     pub(super) is_toml: bool,

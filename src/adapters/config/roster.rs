@@ -9,6 +9,7 @@ use super::config_text::ConfigText;
 use super::fields::Fields;
 use super::gate::{self, GateKey};
 use super::main_file::MainFile;
+use super::parts::{PART, Parts};
 use super::problem::{Problem, unreadable};
 use super::roster_section;
 use super::values;
@@ -38,7 +39,8 @@ pub(crate) fn roster_place(main: &BundleFile) -> Option<RosterPlace> {
     if !main.text.contains("roster") {
         return None;
     }
-    let file = ConfigText::of(main);
+    let parts = Parts::of(main, PART);
+    let file = parts.rest();
     let values = file.values()?;
     let top = Fields::new(&file, "posternd.toml", &values, 0);
     let settings = roster_section::read(&top.table("roster", "[roster]")?)?;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use postern_proto::limits::PACKET_MAX;
-use postern_proto::{GateName, OpenBuffer, Packet, Request};
+use postern_proto::{GateName, OpenBuffer, Packet, Request, UserKeys};
 
 use super::account::{Account, Cause, Verdict};
 use super::known_keys::{KnownKeys, Maker};
@@ -53,7 +53,10 @@ impl Explainer {
             .with_fwknop(fwknop)
             .with_sequences(sequences);
         let disabled = settings.disabled.iter().zip(disabled_keys);
-        let disabled = disabled.map(|(policy, material)| (policy.user.to_string(), material));
+        let disabled = disabled.map(|(policy, material)| {
+            let keys = UserKeys::derive(gate_names.of(policy), &material);
+            (policy.user.to_string(), keys)
+        });
         let own = settings.policies.iter();
         let own: Vec<GateName> = own.map(|policy| gate_names.of(policy).clone()).collect();
         let gate_name = &settings.gate.name;

@@ -41,7 +41,7 @@ impl KnownKeys {
         own: &[GateName],
         materials: Vec<KeyMaterial>,
         old: &[OldKey],
-        disabled: impl Iterator<Item = (String, KeyMaterial)>,
+        disabled: impl Iterator<Item = (String, UserKeys)>,
         names: Vec<GateName>,
     ) -> Self {
         let key = |user, material, until| KeyHere {
@@ -53,7 +53,6 @@ impl KnownKeys {
         let present = present.map(|(user, material)| key(user, material, None));
         let old = old.iter();
         let old = old.map(|old| key(old.user, &old.material, Some(old.until)));
-        let disabled = disabled.map(|(user, key)| (user, UserKeys::derive(gate, &key)));
         Self {
             here: present.chain(old).collect(),
             disabled: disabled.collect(),
