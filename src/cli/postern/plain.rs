@@ -10,6 +10,10 @@ use crate::client::token::is_profile_name;
 
 /// `knock PROFILE`, with `--config FILE` before or after it; `None` for anything else. `variable` is POSTERN_CONFIG.
 pub(super) fn knock(arguments: &[OsString], variable: Option<OsString>) -> Option<Arguments> {
+    // clap refuses it even beside --config.
+    if variable.as_ref().is_some_and(|file| file.is_empty()) {
+        return None;
+    }
     let (config, rest) = match arguments {
         [option, file, rest @ ..] | [rest @ .., option, file] if option == "--config" => {
             (Some(file.clone()), rest)
