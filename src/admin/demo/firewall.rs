@@ -1,7 +1,7 @@
 //! Reads the grants from the firewall itself, so that the demo does not rely on posternd's answer.
 
 use crate::adapters::firewall::FirewallDriver;
-use crate::adapters::firewall::nftables::Nftables;
+use crate::adapters::firewall::nftables::{LiveTable, Nftables};
 use crate::adapters::process;
 use crate::admin::demo::world::World;
 use crate::model::exit::{ExitError, FAILED};
@@ -15,8 +15,14 @@ pub(super) fn rules(world: &World) -> Result<Vec<String>, ExitError> {
     }
 }
 
+/// Grants of single ports are in the sets of a table of nf_tables, if the kernel has it. All others are rules.
 fn iptables() -> Result<Vec<String>, ExitError> {
-    let mut rules = Vec::new();
+    let mut rules = if process::find("nft").is_some() {
+        elements("postern_live").unwrap_or_default()
+    } else {
+        let grants = LiveTable::open().and_then(|mut table| table.list());
+        listed("postern_live", &grants.unwrap_or_default())
+    };
     for name in ["iptables", "ip6tables"] {
         let lines = lines(name, &["-S", "POSTERN-GRANTS"])?.into_iter();
         rules.extend(lines.filter(|line| line.starts_with("-A")));
@@ -27,14 +33,22 @@ fn iptables() -> Result<Vec<String>, ExitError> {
 /// From `nft` if it is installed, else by netlink.
 fn nftables() -> Result<Vec<String>, ExitError> {
     if process::find("nft").is_some() {
-        let all = lines("nft", &["list", "table", "inet", "postern"])?.into_iter();
-        let grants = all.filter(|line| line.contains("expires"));
-        return Ok(grants.map(|line| line.trim().to_owned()).collect());
+        return elements("postern");
     }
     let grants = Nftables::open().and_then(|mut driver| driver.list());
     let grants = grants.map_err(|error| ExitError::new(FAILED, error))?;
-    let line = |grant: &Grant| format!("table inet postern: {grant}, until {}", grant.until);
-    Ok(grants.iter().map(line).collect())
+    Ok(listed("postern", &grants))
+}
+
+fn listed(table: &str, grants: &[Grant]) -> Vec<String> {
+    let line = |grant: &Grant| format!("table inet {table}: {grant}, until {}", grant.until);
+    grants.iter().map(line).collect()
+}
+
+fn elements(table: &str) -> Result<Vec<String>, ExitError> {
+    let all = lines("nft", &["list", "table", "inet", table])?.into_iter();
+    let grants = all.filter(|line| line.contains("expires"));
+    Ok(grants.map(|line| line.trim().to_owned()).collect())
 }
 
 fn lines(name: &str, arguments: &[&str]) -> Result<Vec<String>, ExitError> {
