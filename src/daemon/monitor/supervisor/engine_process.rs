@@ -305,7 +305,7 @@ impl EngineProcess {
     }
 }
 
-/// Reads and checks the config. The texts, which hold keys, leave this process: they wait in memory that only an engine reads.
+/// Reads and checks the config. The texts, which hold keys, wait in a memory file until an engine has read and wiped it.
 pub(in crate::daemon::monitor) fn load(path: &Path) -> Result<(OwnedFd, Settings), ExitError> {
     let (bundle, settings) = disk::load(path)?;
     let config = in_memory(&bundle);
