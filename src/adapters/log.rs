@@ -25,7 +25,15 @@ pub(crate) const FORMAT: &str = "POSTERN_LOG_FORMAT";
 /// Device and inode of the journal's stream, if systemd connected it to standard error (systemd.exec(5)).
 pub(crate) const STREAM: &str = "JOURNAL_STREAM";
 
-pub(crate) const INHERITED: [&str; 3] = [LEVEL, FORMAT, STREAM];
+const INHERITED: [&str; 3] = [LEVEL, FORMAT, STREAM];
+
+/// These variables with their values, for a process that logs as this one does.
+pub(crate) fn inherited() -> Vec<(&'static str, String)> {
+    let names = INHERITED.into_iter();
+    names
+        .filter_map(|name| Some((name, std::env::var(name).ok()?)))
+        .collect()
+}
 
 /// The prefix of field names in the journal: `POSTERN_USER`.
 pub(crate) const PREFIX: &str = "POSTERN";

@@ -182,9 +182,7 @@ fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd), ExitError> {
     let files = files_of(&start.cluster)?;
     let pair = || ipc::pair().map_err(ExitError::system("making a link to the cluster process"));
     let ((ours, theirs), (engine_end, cluster_end)) = (pair()?, pair()?);
-    let env = log::INHERITED.into_iter();
-    let env = env.filter_map(|name| Some((name, std::env::var(name).ok()?)));
-    let env: Vec<(&str, String)> = env.collect();
+    let env = log::inherited();
     let options = StartOptions {
         stdin: theirs.into_socket().into(),
         stdout: Stdio::inherit(),

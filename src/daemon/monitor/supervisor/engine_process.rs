@@ -104,9 +104,7 @@ impl EngineProcess {
     ) -> Result<Self, ExitError> {
         let (ours, theirs) =
             ipc::pair().map_err(ExitError::system("making the link to the engine"))?;
-        let env = log::INHERITED.into_iter();
-        let env = env.filter_map(|name| Some((name, std::env::var(name).ok()?)));
-        let env: Vec<(&str, String)> = env.collect();
+        let env = log::inherited();
         let options = StartOptions {
             stdin: theirs.into_socket().into(),
             stdout: Stdio::inherit(),
