@@ -421,6 +421,15 @@ impl Settings {
         }
     }
 
+    /// The longest grant that a policy allows.
+    pub(crate) fn longest_grant(&self) -> Duration {
+        let policies = self.policies.with_distinct_rules();
+        policies
+            .map(|policy| policy.max_duration)
+            .max()
+            .unwrap_or_default()
+    }
+
     /// The rules of all users, also of disabled and former ones: without a user, a service must not be open to everyone.
     fn everyone(&self) -> impl Iterator<Item = &Policy> {
         let disabled = self.disabled.with_distinct_rules();

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::findings::{Finding, Findings};
+use crate::core::claims::GateFacts;
 use crate::daemon::monitor;
 use crate::daemon::monitor::rights::RunAs;
 use crate::model::cluster::{Cluster, CoordinatorEndpoint};
@@ -28,8 +29,8 @@ pub(super) fn check(
                 .detail(cure),
         );
     }
-    let window = settings.longest_window();
-    match monitor::probe_cluster(cluster, window, run_as, ANSWERS_WITHIN) {
+    let gate = GateFacts::of(settings);
+    match monitor::probe_cluster(cluster, gate, run_as, ANSWERS_WITHIN) {
         Err(stop) => findings.error("cluster-file", &stop),
         Ok(Some(why)) => {
             let what = "the coordinator can't be used, so no knock is admitted";

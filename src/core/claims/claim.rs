@@ -29,14 +29,20 @@ pub struct ClaimKey(String);
 
 impl ClaimKey {
     fn of(gate_name: &str, Mark(mark): Mark) -> Self {
-        let name = Sha256::digest(gate_name);
-        let digits = name.iter().take(16).chain(&mark);
-        Self(digits.map(|byte| format!("{byte:02x}")).collect())
+        let digits = mark.iter().map(|byte| format!("{byte:02x}"));
+        Self(gate_hash(gate_name) + &digits.collect::<String>())
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// 16 bytes of the hash of a gate name, in hexadecimal digits.
+pub fn gate_hash(gate_name: &str) -> String {
+    let hash = Sha256::digest(gate_name);
+    let digits = hash.iter().take(16);
+    digits.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One reservation. It is won if none of its keys was reserved before.

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Answer, Claim};
+use super::claim::{Answer, Claim, gate_hash};
 use crate::model::cluster::Cluster;
+use crate::model::settings::Settings;
+use crate::model::time::millis;
 
 /// The first message to a cluster process, of the monitor. Attached are the contents of the files that the section names, and the
 /// link to the engine.
@@ -13,8 +15,29 @@ pub struct ClusterStart {
     /// User and group to change to; `None`: keep the present ones.
     pub run_as: Option<(u32, u32)>,
     pub cluster: Cluster,
+    pub gate: GateFacts,
+}
+
+/// What a cluster process knows of its gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateFacts {
+    /// The gate's name, as [`gate_hash`] writes it.
+    pub name_hash: String,
     /// The longest of the gate.
     pub window_ms: u64,
+    /// The longest grant that a policy allows.
+    pub longest_grant_ms: u64,
+}
+
+impl GateFacts {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            name_hash: gate_hash(settings.gate.name.as_str()),
+            window_ms: millis(settings.longest_window()),
+            longest_grant_ms: millis(settings.longest_grant()),
+        }
+    }
 }
 
 /// What the engine asks of the cluster process.
@@ -25,7 +48,13 @@ pub enum Ask {
         ticket: u64,
         claim: Claim,
         within_ms: u64,
+        /// Published in the transaction of the claim, if it is won.
+        publish: Option<Publish>,
     },
+    /// Publish this alone. [`Told::Published`] brings it back, also to the gate that published it.
+    Publish(Publish),
+    /// Watch what the gates of this name publish, from the start, and also if it is watched already.
+    Watch,
     /// Say when the coordinator is back.
     Probe { number: u64 },
 }
@@ -47,4 +76,62 @@ pub enum Told {
         number: u64,
         why: String,
     },
+    /// A gate of this name has published this. It is told when it happens, and for all that is live after [`Ask::Watch`].
+    Published {
+        sealed: String,
+    },
+    /// All that was live has been told.
+    Current,
+    /// Something may have been missed. All that is live is told again, and then [`Told::Current`].
+    Behind {
+        why: String,
+    },
+}
+
+/// The longest name and content of a publication, in bytes.
+pub const NAME_MAX: usize = 64;
+pub const SEALED_MAX: usize = 4096;
+
+/// What a gate tells the other gates of its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    pub kind: PublishKind,
+    /// Hexadecimal digits, 1 to [`NAME_MAX`]. A second publication of the same kind and name replaces the first.
+    pub name: String,
+    /// Base64, at most [`SEALED_MAX`] bytes. Only engines can read it.
+    pub sealed: String,
+    /// How long the coordinator keeps it, at least.
+    pub lasts_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishKind {
+    Grant,
+    Close,
+    Heartbeat,
+    Notice,
+}
+
+impl PublishKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Close => "close",
+            Self::Heartbeat => "heartbeat",
+            Self::Notice => "notice",
+        }
+    }
+}
+
+impl Publish {
+    /// Whether it can be published: the coordinator gets no other characters, and no more of them.
+    pub fn is_sound(&self) -> bool {
+        let is_sealed = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
+        (1..=NAME_MAX).contains(&self.name.len())
+            && self.name.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && (1..=SEALED_MAX).contains(&self.sealed.len())
+            && self.sealed.bytes().all(is_sealed)
+    }
 }

@@ -8,7 +8,8 @@ mod message;
 mod pending;
 
 pub use claim::{
-    Answer, Claim, ClaimKey, Coordinator, MARGIN, WAITING_MAX, longest, made_at, one_line,
+    Answer, Claim, ClaimKey, Coordinator, MARGIN, WAITING_MAX, gate_hash, longest, made_at,
+    one_line,
 };
-pub use message::{Ask, ClusterStart, Told};
+pub use message::{Ask, ClusterStart, GateFacts, NAME_MAX, Publish, PublishKind, SEALED_MAX, Told};
 pub(crate) use pending::{Claims, Outcome};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::claim::{Answer, Claim, WAITING_MAX, one_line};
-use super::message::{Ask, Told};
+use super::message::{Ask, Publish, Told};
 use crate::model::counters::ClaimCounters;
 use crate::model::time::{ClockStep, Timestamp, millis};
 
@@ -83,6 +83,7 @@ impl<T> Claims<T> {
         arrived: Timestamp,
         ticket: u64,
         claim: Claim,
+        publish: Option<Publish>,
         subject: T,
     ) -> Result<(), (T, String)> {
         // A clock that was set back must not leave it more time.
@@ -106,6 +107,7 @@ impl<T> Claims<T> {
             ticket,
             claim,
             within_ms: millis(left),
+            publish,
         });
         self.waiting.insert(ticket, (due, subject));
         self.due.insert((due, ticket));
@@ -168,6 +170,7 @@ impl<T> Claims<T> {
                 }
                 None
             }
+            Told::Published { .. } | Told::Current | Told::Behind { .. } => None,
         }
     }
 

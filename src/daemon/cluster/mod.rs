@@ -40,7 +40,7 @@ pub fn run() -> Result<(), ExitError> {
     }
     debug!(locked, "the cluster process has given up all rights");
     let credentials = credentials(&start.cluster, files)?;
-    let window = Duration::from_millis(start.window_ms);
+    let window = Duration::from_millis(start.gate.window_ms);
     let coordinator = coordinator::open(start.cluster, credentials, window);
     let coordinator =
         coordinator.map_err(|why| ExitError::new(CONFIG, format!("cluster: {why}")))?;

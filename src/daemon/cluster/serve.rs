@@ -51,6 +51,7 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
                 ticket,
                 claim,
                 within_ms,
+                publish: _,
             } => {
                 let until = clock::instant() + Duration::from_millis(within_ms);
                 let job = Job {
@@ -63,6 +64,7 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
                     tell(&link, job.ticket, Answer::Unknown { why });
                 }
             }
+            Ask::Publish(_) | Ask::Watch => {}
             Ask::Probe { number } => drop(probes.send(number)),
         }
     }

@@ -49,7 +49,7 @@ impl Claiming {
         let (ticket, admitted) = self.durable.pop_front()?;
         let claim = Claim::new(&self.gate_name, &admitted.admission, self.window, now);
         let arrived = admitted.arrived;
-        let asked = self.claims.ask(now, arrived, ticket, claim, admitted);
+        let asked = self.claims.ask(now, arrived, ticket, claim, None, admitted);
         Some(asked.map_err(|(admitted, why)| (admitted, Outcome::Unknown { why })))
     }
 

@@ -17,12 +17,11 @@ use crate::adapters::files;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
 use crate::adapters::process::{self, StartOptions};
-use crate::core::claims::{Ask, ClusterStart, Told, one_line};
+use crate::core::claims::{Ask, ClusterStart, GateFacts, Told, one_line};
 use crate::core::order;
 use crate::daemon::monitor::rights::{self, RunAs};
 use crate::model::cluster::Cluster;
 use crate::model::exit::{ExitError, FAILED};
-use crate::model::time::millis;
 
 const CLUSTER_ARGUMENTS: [&str; 1] = ["cluster"];
 
@@ -48,7 +47,7 @@ pub(super) struct ClusterProcess {
 impl ClusterProcess {
     pub(super) fn start(
         mut cluster: Cluster,
-        window_ms: u64,
+        gate: GateFacts,
         run_as: &RunAs,
     ) -> Result<Self, ExitError> {
         if cluster.member.is_empty() {
@@ -60,7 +59,7 @@ impl ClusterProcess {
         let start = ClusterStart {
             run_as: own.or(run_as.ids),
             cluster,
-            window_ms,
+            gate,
         };
         let (child, engine_end) = spawn(&start)?;
         Ok(Self {
@@ -122,11 +121,11 @@ impl Drop for ClusterProcess {
 /// the process cannot be started.
 pub(crate) fn probe_cluster(
     cluster: &Cluster,
-    window: Duration,
+    gate: GateFacts,
     run_as: &RunAs,
     within: Duration,
 ) -> Result<Option<String>, ExitError> {
-    let mut process = ClusterProcess::start(cluster.clone(), millis(window), run_as)?;
+    let mut process = ClusterProcess::start(cluster.clone(), gate, run_as)?;
     let Some(socket) = process.take_engine_end() else {
         return Ok(None);
     };
@@ -145,7 +144,7 @@ pub(crate) fn probe_cluster(
                 match order::decode(buffer.get(..len).unwrap_or_default()) {
                     Ok(Told::Back { .. }) => return Ok(None),
                     Ok(Told::Away { why, .. }) => last = one_line(&why),
-                    Ok(Told::Claimed { .. }) | Err(_) => {}
+                    Ok(_) | Err(_) => {}
                 }
             }
             Ok(Received::Nothing) => {}

@@ -12,6 +12,7 @@ use super::fixed_settings;
 use super::prefilter::{self, NoPrefilter};
 use crate::adapters::capture::hint_filter::HintFilter;
 use crate::adapters::clock::Steady;
+use crate::core::claims::GateFacts;
 use crate::core::order::{CaptureSpec, Start};
 use crate::daemon::monitor::attempts::AttemptSocket;
 use crate::daemon::monitor::confinement;
@@ -107,10 +108,10 @@ impl Launcher {
         descriptors.extend(self.attempts.socket());
         descriptors.extend(filter.iter().flat_map(HintFilter::maps));
         // It connects while the engine loads.
-        let cluster = settings.cluster.clone().map(|cluster| {
-            let window = settings.longest_window();
-            ClusterProcess::start(cluster, millis(window), &self.run_as)
-        });
+        let cluster = settings
+            .cluster
+            .clone()
+            .map(|cluster| ClusterProcess::start(cluster, GateFacts::of(&settings), &self.run_as));
         let cluster = cluster.transpose()?;
         let engine =
             EngineProcess::start(config.as_fd(), self.control.as_fd(), &descriptors, &start)?;
