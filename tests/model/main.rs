@@ -3,6 +3,8 @@
 //!
 //! The simulation checks invariants 3, 4 and 10 after each event (`fuzz/entries/src/daemon/simulation.rs`). With
 //! `POSTERN_MODEL_DEEPER=1` the lists are longer by one.
+//!
+//! `cluster` is the model of several gates of one name.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +12,10 @@
     clippy::panic,
     clippy::print_stdout
 )]
+
+mod cluster;
+mod gate_host;
+mod remembered;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

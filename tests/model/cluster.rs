@@ -1,0 +1,313 @@
+//! The model of a cluster: the order of steps from a knock to its grant, and what can go wrong between any two of them.
+//!
+//! Each gate runs the daemon's own code (`gate_host.rs`): gate, engine core, store, claims, orders, clearance, executor and ledger.
+//! The model decides what happens next, and tries every choice. Its names of events:
+//!
+//! ```text
+//!  knock ─ Arrives ─► gate admits ─ Stored ─► mark is durable ─ Asks ─► claim is under way ─ CarriesOut ─► coordinator reserves
+//!                                                                                                                │
+//!  grant ends ◄─ Passes ─ grant is open ◄─ Ordered ─ monitor checks ◄─ order ─ engine ◄─ Comes ─ won, or lost ◄──┘
+//! ```
+//!
+//! - One knock is enough, because its mark is what gates could admit twice. The network delivers two copies of it to each gate.
+//! - Messages to and from the coordinator come in any order. One that never comes is lost.
+//! - The coordinator may carry out a claim at any time: after its deadline, and after the engine that asked has died.
+//! - Engines, cluster processes and monitors die at any time. What they had not written or sent is lost.
+//! - Clocks of gates differ by as much as claims allow for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use postern::core::claims::MARGIN;
+use postern::model::time::Timestamp;
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use super::gate_host::{Asked, Event, Facts, PERIOD, Reply, Setup};
+use super::remembered::{GateState, Gates};
+
+/// Time in the model. After it the knock is fresh at no gate.
+const PERIODS: u32 = 4;
+
+const DEATHS: [Event; 3] = [Event::EngineDies, Event::ClusterDies, Event::MonitorDies];
+
+const TWICE: &str = "no mark admitted twice";
+const EARLY: &str = "no grant without a durable mark";
+const LATE: &str = "no order after the deadline of its claim";
+const ENDS: &str = "every grant ends";
+
+struct ClusterModel {
+    gates: Gates,
+    /// How many processes may die.
+    crashes: u8,
+    left_out: Option<LeftOut>,
+}
+
+/// One part of Postern that a model does without, to show that it is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    /// The coordinator lets everyone win.
+    Claim,
+    /// The engine takes a lost claim as won.
+    Answer,
+    /// Claims do not outlast differences of clocks.
+    Margin,
+    /// The engine takes an answer that is late.
+    Deadline,
+    /// The disk forgets what was written.
+    Mark,
+    /// A new engine does not read the disk.
+    Recall,
+    /// Neither monitor nor kernel ends a grant.
+    End,
+}
+
+/// A moment of the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Moment {
+    passed: u32,
+    gates: Vec<GateState>,
+    /// What the coordinator has not carried out yet.
+    asked: BTreeSet<(usize, u8, Asked)>,
+    /// What has not come to its engine yet.
+    answered: BTreeSet<(usize, u8, Reply)>,
+    /// The claim that the coordinator holds, and how long.
+    reserved: Option<Reserved>,
+    crashes: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Reserved {
+    made: Timestamp,
+    until_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// Something happens at one gate.
+    At(usize, Event),
+    /// The coordinator carries out what an engine asked, also if that engine has died since.
+    CarriesOut(usize, u8, Asked),
+    /// An answer comes to its engine.
+    Comes(usize, u8, Reply),
+    /// Time passes for everyone.
+    Passes,
+}
+
+impl Model for ClusterModel {
+    type State = Moment;
+    type Action = Choice;
+
+    fn init_states(&self) -> Vec<Moment> {
+        vec![Moment {
+            passed: 0,
+            gates: (0..self.gates.count())
+                .map(|nth| self.gates.first(nth))
+                .collect(),
+            asked: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            reserved: None,
+            crashes: 0,
+        }]
+    }
+
+    fn actions(&self, now: &Moment, choices: &mut Vec<Choice>) {
+        let own = [
+            Event::Arrives,
+            Event::Stored,
+            Event::Asks,
+            Event::Ordered,
+            Event::MonitorStarts,
+        ];
+        for (nth, state) in now.gates.iter().enumerate() {
+            let deaths = DEATHS.iter().filter(|_| now.crashes < self.crashes);
+            let may = own
+                .iter()
+                .chain(deaths)
+                .filter(|event| state.facts.may(**event));
+            choices.extend(may.map(|event| Choice::At(nth, *event)));
+        }
+        let asked = now.asked.iter();
+        choices.extend(asked.map(|(nth, link, asked)| Choice::CarriesOut(*nth, *link, *asked)));
+        let answered = now.answered.iter();
+        choices.extend(answered.map(|(nth, link, reply)| Choice::Comes(*nth, *link, *reply)));
+        if now.passed < PERIODS {
+            choices.push(Choice::Passes);
+        }
+    }
+
+    fn next_state(&self, before: &Moment, choice: Choice) -> Option<Moment> {
+        let mut now = before.clone();
+        match choice {
+            Choice::At(nth, event) => {
+                if DEATHS.contains(&event) {
+                    now.crashes += 1;
+                    // Nobody reads the answers any more.
+                    now.answered.retain(|(to, ..)| *to != nth);
+                }
+                self.plays(&mut now, nth, event);
+            }
+            Choice::CarriesOut(nth, link, asked) => {
+                now.asked.remove(&(nth, link, asked));
+                let reply = self.carries_out(&mut now, asked);
+                if now.gates[nth].facts.links == link {
+                    now.answered.insert((nth, link, reply));
+                }
+            }
+            Choice::Comes(nth, link, reply) => {
+                now.answered.remove(&(nth, link, reply));
+                self.plays(&mut now, nth, Event::Told(reply));
+            }
+            Choice::Passes => {
+                now.passed += 1;
+                (0..self.gates.count()).for_each(|nth| self.plays(&mut now, nth, Event::Passes));
+            }
+        }
+        (now != *before).then_some(now)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(TWICE, |_, now| {
+                let orders = all(now).map(|facts| facts.orders);
+                orders.sum::<u8>() <= 1
+            }),
+            Property::always(EARLY, |_, now| all(now).all(|facts| !facts.was_early)),
+            Property::always(LATE, |_, now| all(now).all(|facts| !facts.was_late)),
+            Property::always(ENDS, |_, now| all(now).all(|facts| !facts.is_overdue)),
+            // Otherwise the others would hold because nothing happens.
+            Property::sometimes("a knock opens the last gate", |_, now| {
+                all(now).last().is_some_and(|facts| facts.is_open)
+            }),
+        ]
+    }
+}
+
+impl ClusterModel {
+    fn plays(&self, now: &mut Moment, nth: usize, event: Event) {
+        let (state, asked) = self.gates.play(now.gates[nth], event);
+        now.gates[nth] = state;
+        let link = now.gates[nth].facts.links;
+        now.asked.extend(asked.map(|asked| (nth, link, asked)));
+    }
+
+    /// The first claim wins, until it ends by the coordinator's clock.
+    fn carries_out(&self, now: &mut Moment, asked: Asked) -> Reply {
+        let time_ms = u64::from(now.passed) * PERIOD.as_millis() as u64;
+        match asked {
+            Asked::Probe { number } => Reply::Back { number },
+            Asked::Claim {
+                ticket,
+                made,
+                lasts_ms,
+            } => {
+                let held = now.reserved.filter(|held| held.until_ms > time_ms);
+                if let (Some(Reserved { made, .. }), false) =
+                    (held, self.left_out == Some(LeftOut::Claim))
+                {
+                    return Reply::Lost { ticket, made };
+                }
+                let margin_ms = match self.left_out {
+                    Some(LeftOut::Margin) => MARGIN.as_millis() as u64,
+                    _ => 0,
+                };
+                now.reserved = Some(Reserved {
+                    made,
+                    until_ms: time_ms + lasts_ms - margin_ms,
+                });
+                Reply::Won { ticket }
+            }
+        }
+    }
+}
+
+fn all(now: &Moment) -> impl DoubleEndedIterator<Item = Facts> {
+    now.gates.iter().map(|state| state.facts)
+}
+
+/// Gates in a cluster whose clocks are behind by so many seconds. The kernel ends grants at every other one.
+fn cluster(behind: &[u64]) -> Vec<Setup> {
+    let setup = |(nth, behind): (usize, &u64)| Setup {
+        has_cluster: true,
+        kernel_ends: nth % 2 == 0,
+        behind: Duration::from_secs(*behind),
+    };
+    behind.iter().enumerate().map(setup).collect()
+}
+
+/// A gate without a cluster, whose only protection from a replay is its own mark.
+fn single() -> Vec<Setup> {
+    vec![Setup {
+        has_cluster: false,
+        kernel_ends: false,
+        behind: Duration::ZERO,
+    }]
+}
+
+fn model(setups: Vec<Setup>, crashes: u8, left_out: Option<LeftOut>) -> ClusterModel {
+    ClusterModel {
+        gates: Gates::new(setups, left_out),
+        crashes,
+        left_out,
+    }
+}
+
+/// Every order of events, of so many at most.
+fn holds(setups: Vec<Setup>, crashes: u8, events: usize) {
+    let mut checker = model(setups, crashes, None).checker().threads(2);
+    if std::env::var_os("POSTERN_MODEL_DEEPER").is_none() {
+        checker = checker.target_max_depth(events.saturating_add(1));
+    }
+    let checked = checker.spawn_bfs().join();
+    println!(
+        "{} moments, {} states of gates, {} events at most",
+        checked.unique_state_count(),
+        checked.model().gates.states(),
+        checked.max_depth() - 1,
+    );
+    checked.assert_properties();
+}
+
+/// Events one after the other. With `POSTERN_MODEL_DEEPER` there is no limit: no list has more than 26.
+const EVENTS_MAX: usize = 13;
+
+#[test]
+fn single_gate_admits_a_knock_once() {
+    holds(single(), 3, usize::MAX);
+}
+
+#[test]
+fn two_gates_admit_a_knock_once() {
+    holds(cluster(&[0, 0]), 1, EVENTS_MAX);
+}
+
+#[test]
+fn clocks_apart_admit_a_knock_once() {
+    holds(cluster(&[0, MARGIN.as_secs()]), 1, EVENTS_MAX);
+}
+
+#[test]
+fn three_gates_admit_a_knock_once() {
+    holds(cluster(&[0, MARGIN.as_secs(), 0]), 1, EVENTS_MAX - 3);
+}
+
+/// Each part is needed: without it, a property fails.
+#[test]
+fn each_part_left_out_fails_its_property() {
+    let apart = || cluster(&[0, MARGIN.as_secs()]);
+    for (left_out, setups, property) in [
+        (LeftOut::Claim, cluster(&[0, 0]), TWICE),
+        (LeftOut::Answer, cluster(&[0, 0]), TWICE),
+        (LeftOut::Margin, apart(), TWICE),
+        (LeftOut::Deadline, cluster(&[0]), LATE),
+        (LeftOut::Mark, cluster(&[0]), EARLY),
+        (LeftOut::Mark, single(), EARLY),
+        (LeftOut::Recall, single(), TWICE),
+        (LeftOut::End, cluster(&[0]), ENDS),
+    ] {
+        let checker = model(setups, 1, Some(left_out)).checker().threads(2);
+        let checker = checker.finish_when(HasDiscoveries::AnyFailures);
+        let found = checker.spawn_bfs().join().discovery(property);
+        let found = found.unwrap_or_else(|| panic!("{left_out:?}: {property} holds"));
+        println!("without {left_out:?}: {:?}", found.into_actions());
+    }
+}
