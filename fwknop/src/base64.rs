@@ -7,7 +7,27 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 pub(crate) fn is_in_alphabet(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
+    // without branches
+    let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let is_slash_or_digit = byte.wrapping_sub(b'/') <= b'9' - b'/';
+    is_letter | is_slash_or_digit | (byte == b'+')
+}
+
+/// Whether the last of so many characters can be the last one of any bytes: the bits that no byte needs are 0.
+pub(crate) fn ends_canonically(text: &[u8]) -> bool {
+    let value = match text.last() {
+        Some(byte @ b'A'..=b'Z') => byte - b'A',
+        Some(byte @ b'a'..=b'z') => byte - b'a' + 26,
+        Some(byte @ b'0'..=b'9') => byte - b'0' + 52,
+        Some(b'+') => 62,
+        Some(_) => 63,
+        None => 0,
+    };
+    match text.len() % 4 {
+        2 => value % 16 == 0,
+        3 => value % 4 == 0,
+        _ => true,
+    }
 }
 
 /// Decodes into the buffer. `None` if the text is not canonical or does not fit.
@@ -42,5 +62,24 @@ pub(crate) const fn decoded_len(characters: usize) -> Option<usize> {
         Some(bytes)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_character_shows_spare_bits() {
+        for before in ["A", "AA", "AAA"] {
+            let canonical = (0..=255)
+                .filter(|last| is_in_alphabet(*last))
+                .filter(|last| {
+                    let text = [before.as_bytes(), &[*last]].concat();
+                    assert_eq!(ends_canonically(&text), decode(&text).is_some(), "{text:?}");
+                    ends_canonically(&text)
+                });
+            assert_eq!(canonical.count(), 64 >> [4, 2, 0][before.len() - 1]);
+        }
     }
 }

@@ -47,12 +47,6 @@ impl Gate {
         Some(self.decide(Err(reason.into())))
     }
 
-    /// Counts a packet that was not tried, because too many waited.
-    pub fn drop_fwknop(&mut self) -> Drop {
-        let _ = self.decide(Err(Drop::FwknopBusy.into()));
-        Drop::FwknopBusy
-    }
-
     fn judge_fwknop(
         &mut self,
         now: Timestamp,

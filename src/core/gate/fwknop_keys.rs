@@ -18,6 +18,9 @@ pub(crate) use crate::model::settings::FWKNOP_WINDOW;
 /// The most users of this kind: a packet is tried with the keys of all.
 pub const FWKNOP_USERS_MAX: usize = 1024;
 
+/// So few macs at once cost about as much as it takes to receive a packet.
+const FEW: usize = 2;
+
 /// A user who knocks with a client of fwknop.
 #[derive(Debug)]
 pub struct FwknopUser {
@@ -126,6 +129,29 @@ impl FwknopUsers {
         Err(nearest)
     }
 
+    /// The same with a few keys alone: those of these users, or all if there are no more. `None` if others must be tried.
+    pub(crate) fn find_quickly(
+        &self,
+        likely: &[FwknopRow],
+        payload: &[u8],
+    ) -> Option<Result<FwknopRow, Reason>> {
+        let verifies = |row: &FwknopRow, packet: &Packet<'_>| {
+            let user = self.get(*row).filter(|user| user.key.has_mac());
+            user.is_some_and(|user| user.key.verify(packet).is_ok())
+        };
+        let are_all = self.len() <= FEW && self.from(FwknopRow(0)).all(|user| user.key.has_mac());
+        if are_all {
+            return Some(self.find(payload));
+        }
+        let packet = Packet::parse(payload).ok()?;
+        let mut rows = likely.iter().take(FEW);
+        rows.find(|row| verifies(row, &packet)).copied().map(Ok)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.rows.len()
+    }
+
     pub(crate) fn get(&self, row: FwknopRow) -> Option<&FwknopUser> {
         self.from(row).next()
     }
@@ -151,5 +177,69 @@ impl FwknopUsers {
 impl fmt::Debug for FwknopUsers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FwknopUsers({})", self.0.rows.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_fwknop::{Allow, MacKind, Message, Mode, Port, Protocol, Request};
+    use std::num::NonZeroU16;
+
+    fn key(user: u8) -> Key {
+        Key::new(&[user; 32], MacKind::Sha256, &[user; 32]).unwrap()
+    }
+
+    fn users(keys: impl IntoIterator<Item = Key>) -> FwknopUsers {
+        let user = |(user, key)| FwknopUser {
+            user,
+            key,
+            username: None,
+            destination: Vec::new(),
+            commands: BTreeMap::new(),
+            access: Access::default(),
+            max_asked: None,
+            group: user,
+            order: 0,
+        };
+        FwknopUsers::new(keys.into_iter().enumerate().map(user).collect())
+    }
+
+    fn packet_of(user: u8) -> Vec<u8> {
+        let request = Request {
+            user: "root".to_owned(),
+            timestamp_s: 1_800_000_000,
+            allow: Allow::Source,
+            message: Message::Access(vec![Port {
+                protocol: Protocol::Tcp,
+                number: NonZeroU16::new(22).unwrap(),
+            }]),
+            timeout_s: None,
+        };
+        key(user).seal(&request, &[7; 16]).unwrap().into_bytes()
+    }
+
+    #[test]
+    fn likely_keys_find_packets_among_many() {
+        let users = users((0..100).map(key));
+        let find = |likely: &[usize]| {
+            let likely: Vec<_> = likely.iter().copied().map(FwknopRow).collect();
+            users.find_quickly(&likely, &packet_of(99))
+        };
+        assert_eq!(find(&[99]), Some(Ok(FwknopRow(99))));
+        assert_eq!(find(&[3, 99]), Some(Ok(FwknopRow(99))));
+        assert_eq!(find(&[3, 4, 99]), None, "bounded");
+        assert_eq!(find(&[]), None, "the others must be tried");
+    }
+
+    #[test]
+    fn few_keys_are_all_tried_at_once() {
+        let quickly = |users: &FwknopUsers, user| users.find_quickly(&[], &packet_of(user));
+        let two = users([key(0), key(1)]);
+        assert_eq!(quickly(&two, 1), Some(Ok(FwknopRow(1))));
+        assert_eq!(quickly(&two, 2), Some(Err(Reason::Mac)));
+        assert_eq!(quickly(&users((0..3).map(key)), 2), None);
+        let without = Key::without_mac(&[1; 32], Mode::Cbc).unwrap();
+        assert_eq!(quickly(&users([key(0), without]), 2), None, "costs more");
     }
 }

@@ -326,7 +326,7 @@ impl Gate {
         self.hints = table;
     }
 
-    /// Counts a knock that another gate was first to admit.
+    /// Counts a packet that something else dropped: another gate was first to admit it, no key opens it, or it found no room.
     pub(crate) fn count_drop(&mut self, reason: Drop) {
         self.counters.count(Reason::Drop(reason));
     }

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use postern_fwknop::Reason as Fault;
 use tracing::{debug, error, info, warn};
 
 use crate::adapters::control::status::QuotaStatus;
@@ -112,14 +111,14 @@ impl Core {
         self.judged(now, datagram, decision)
     }
 
-    /// The same for a packet of fwknop that was tried with the users' keys.
+    /// The same for a packet of fwknop and its user.
     pub(crate) fn fwknop(
         &mut self,
         now: Timestamp,
         datagram: &Datagram,
-        found: Result<FwknopRow, Fault>,
+        row: FwknopRow,
     ) -> Option<Commit> {
-        let decision = self.gate.handle_fwknop(now, datagram, found);
+        let decision = self.gate.handle_fwknop(now, datagram, Ok(row));
         self.judged(now, datagram, decision)
     }
 
@@ -130,10 +129,10 @@ impl Core {
         judged.is_some()
     }
 
-    /// There was no room to let a packet of fwknop wait.
-    pub(crate) fn drop_fwknop(&mut self, now: Timestamp, datagram: &Datagram) {
-        let reason = self.gate.drop_fwknop();
-        self.log_dropped(now, datagram.source(), reason);
+    /// No user's key opens a packet that looks like fwknop's, or there was no room to let it wait.
+    pub(crate) fn drop_fwknop(&mut self, now: Timestamp, source: IpAddr, reason: Drop) {
+        self.gate.count_drop(reason);
+        self.log_dropped(now, source, reason);
     }
 
     /// A packet to a port of a sequence, which decides nothing before the last one.

@@ -21,9 +21,11 @@ use crate::adapters::capture::packet::CapturedInterface;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
 use crate::adapters::store::ReplayStore;
+use crate::core::gate::FwknopRow;
 use crate::core::order::{Order, Report};
 use crate::model::datagram::Datagram;
 use crate::model::exit::{ExitError, FAILED};
+use crate::model::reason::Drop;
 use crate::model::time::Timestamp;
 
 /// So many packets at once are a flood. Then a pause saves time, because waking a thread costs more than a packet. The system makes the
@@ -130,10 +132,18 @@ impl Engine {
     fn handle(&mut self, now: Timestamp, event: Event) -> Result<(), ExitError> {
         match event {
             Event::FwknopTried(tried) => {
-                let Tried { datagram, found } = *tried;
-                self.fwknop.iter().for_each(FwknopThread::taken);
-                let commit = self.core.fwknop(now, &datagram, found);
-                self.commits.extend(commit);
+                self.fwknop
+                    .iter()
+                    .for_each(|fwknop| fwknop.taken(tried.len()));
+                for one in tried {
+                    match one {
+                        Tried::Found(datagram, row) => self.fwknop_found(now, &datagram, row),
+                        Tried::Wrong(source, reason) => {
+                            let reason = Drop::Fwknop(reason);
+                            self.core.drop_fwknop(now, source, reason);
+                        }
+                    }
+                }
             }
             Event::Hits(batch) => {
                 for hit in batch.as_slice() {
@@ -227,20 +237,34 @@ impl Engine {
         next.replace(file);
     }
 
-    /// A packet that looks like fwknop's waits for its turn, all others go at once.
+    /// A packet that looks like fwknop's waits for its turn if many keys must be tried, all others go at once.
     pub(super) fn datagram(&mut self, now: Timestamp, datagram: &Datagram) {
         let fwknop = self.fwknop.as_ref();
-        match fwknop.filter(|_| self.core.gate().may_be_fwknop(datagram)) {
-            Some(fwknop) => {
-                if !self.core.fwknop_copy(now, datagram) && !fwknop.push(now, datagram) {
-                    self.core.drop_fwknop(now, datagram);
-                }
-            }
-            None => {
-                let commit = self.core.datagram(now, datagram);
-                self.commits.extend(commit);
-            }
+        let Some(fwknop) = fwknop.filter(|_| self.core.gate().may_be_fwknop(datagram)) else {
+            let commit = self.core.datagram(now, datagram);
+            self.commits.extend(commit);
+            return;
+        };
+        if self.core.fwknop_copy(now, datagram) {
+            return;
         }
+        let source = datagram.source();
+        match fwknop.find_quickly(datagram) {
+            Some(Ok(row)) => self.fwknop_found(now, datagram, row),
+            Some(Err(reason)) => self.core.drop_fwknop(now, source, Drop::Fwknop(reason)),
+            None if fwknop.push(now, datagram) => {}
+            None => self.core.drop_fwknop(now, source, Drop::FwknopBusy),
+        }
+    }
+
+    fn fwknop_found(&mut self, now: Timestamp, datagram: &Datagram, row: FwknopRow) {
+        let commit = self.core.fwknop(now, datagram, row);
+        if commit.is_some()
+            && let Some(fwknop) = &mut self.fwknop
+        {
+            fwknop.admitted(datagram.source(), row);
+        }
+        self.commits.extend(commit);
     }
 
     fn has_finished(&self) -> bool {

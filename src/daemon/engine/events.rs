@@ -1,6 +1,7 @@
 //! The channel of the loop: what the engine's other threads tell it.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,8 +18,8 @@ use crate::model::attempt::Attempt;
 use crate::model::datagram::Datagram;
 
 pub(super) enum Event {
-    /// A packet that looks like fwknop's was tried with the users' keys.
-    FwknopTried(Box<Tried>),
+    /// Packets that look like fwknop's were tried with the users' keys.
+    FwknopTried(Vec<Tried>),
     /// Packets to ports of sequences, from the firewall's log.
     Hits(Batch<Hit>),
     Stored(Box<Done>),
@@ -33,9 +34,9 @@ pub(super) enum Event {
 }
 
 /// A packet that was tried with the keys.
-pub(super) struct Tried {
-    pub(super) datagram: Datagram,
-    pub(super) found: Result<FwknopRow, Reason>,
+pub(super) enum Tried {
+    Found(Box<Datagram>, FwknopRow),
+    Wrong(IpAddr, Reason),
 }
 
 /// Feeds the loop's channel, and wakes the loop.

@@ -63,7 +63,7 @@ const UNFILTERED: [(&str, Kind, Prefilter); 3] = [
 ];
 
 /// Packets that look like fwknop's.
-const LOOK_ALIKES: [(&str, look_alikes::Kind); 4] = [
+const LOOK_ALIKES: [(&str, look_alikes::Kind); 5] = [
     (
         "knocks_open_under_look_alikes_of_many_sources",
         look_alikes::Kind::Spoofed,
@@ -75,6 +75,10 @@ const LOOK_ALIKES: [(&str, look_alikes::Kind); 4] = [
     (
         "knocks_open_under_look_alikes_of_one_source",
         look_alikes::Kind::One,
+    ),
+    (
+        "knocks_open_under_look_alikes_at_a_small_gate",
+        look_alikes::Kind::Few,
     ),
     (
         "knocks_open_under_a_packet_replayed_from_their_source",
