@@ -6,11 +6,14 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use postern_harness::{number, say, wait_for, wait_until};
+use postern_harness::{Namespace, number, say, wait_for, wait_until};
 use rustix::process::Signal;
+use tempfile::TempDir;
 
 use super::claims::Test;
-use super::fleet::Fleet;
+use super::fleet::{self, Fleet};
+use super::process::Process;
+use super::servers::Server;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("faults_admit_no_knock_twice", faults_admit_no_knock_twice),
@@ -24,7 +27,7 @@ const DEADLINE_MS: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy)]
-enum Fault {
+pub(crate) enum Fault {
     Kill,
     Pause,
     Stop,
@@ -58,11 +61,11 @@ pub(crate) fn faults_admit_no_knock_twice(kind: &'static str) {
         }
         // The last healthy ones have their time.
         sleep(Duration::from_millis(u64::from(deadline)));
-        begin(&mut fleet, fault);
+        fleet.with_server(|server, space| begin(server, space, fault));
         for _ in 0..each {
             give(&fleet, &mut sent, false);
         }
-        end(&mut fleet, fault);
+        fleet.with_server(|server, space| end(server, space, fault));
         let answered = wait_for("an answer of the coordinator", || answers(&fleet, kind));
         let back = wait_for("a knock to open", || {
             let host = give(&fleet, &mut sent, false);
@@ -92,34 +95,67 @@ fn address(host: u16) -> std::net::IpAddr {
     [10, 99, high, low].into()
 }
 
-fn begin(fleet: &mut Fleet, fault: Fault) {
+/// A coordinator in its namespace.
+pub(crate) struct Shore {
+    pub(crate) space: Namespace,
+    server: Server,
+    kind: &'static str,
+    _folder: TempDir,
+}
+
+impl Shore {
+    pub(crate) fn start(kind: &'static str) -> Self {
+        let (folder, space) = (fleet::folder(), Namespace::new());
+        let server = Server::start(kind, &space, folder.path(), &[]);
+        Self {
+            space,
+            server,
+            kind,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn process(&self, member: &str) -> Process {
+        Process::start(&self.space, self.kind, member)
+    }
+
+    pub(crate) fn begin(&mut self, fault: Fault) {
+        begin(&mut self.server, &self.space, fault);
+    }
+
+    pub(crate) fn end(&mut self, fault: Fault) {
+        end(&mut self.server, &self.space, fault);
+    }
+}
+
+/// Gates reach the coordinator by a link, and processes alone by 127.0.0.2. etcd itself uses 127.0.0.1.
+fn begin(server: &mut Server, space: &Namespace, fault: Fault) {
     match fault {
-        Fault::Kill => fleet.server().kill(),
-        Fault::Stop => fleet.server().stop(),
-        Fault::Pause => fleet.server().signal(Signal::STOP),
+        Fault::Kill => server.kill(),
+        Fault::Stop => server.stop(),
+        Fault::Pause => server.signal(Signal::STOP),
         Fault::Cut => {
-            let port = fleet.server().port();
+            let port = server.port();
             let table = format!(
                 "add table inet cut\nadd chain inet cut in {{ type filter hook input priority 0; }}\n\
-                 add rule inet cut in iifname != \"lo\" tcp dport {port} drop\n"
+                 add rule inet cut in iifname != \"lo\" tcp dport {port} drop\n\
+                 add rule inet cut in ip daddr 127.0.0.2 tcp dport {port} drop\n"
             );
-            nft(fleet, table);
+            nft(space, table);
         }
     }
 }
 
-fn end(fleet: &mut Fleet, fault: Fault) {
+fn end(server: &mut Server, space: &Namespace, fault: Fault) {
     match fault {
-        Fault::Kill | Fault::Stop => {
-            fleet.start_server();
-        }
-        Fault::Pause => fleet.server().signal(Signal::CONT),
-        Fault::Cut => nft(fleet, "delete table inet cut\n".to_owned()),
+        Fault::Kill | Fault::Stop => server.start_again(space),
+        Fault::Pause => server.signal(Signal::CONT),
+        Fault::Cut => nft(space, "delete table inet cut\n".to_owned()),
     }
 }
 
-fn nft(fleet: &Fleet, commands: String) {
-    fleet.space.run(move || {
+fn nft(space: &Namespace, commands: String) {
+    space.run(move || {
         let mut child = std::process::Command::new("nft")
             .args(["-f", "-"])
             .stdin(std::process::Stdio::piped())

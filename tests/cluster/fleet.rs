@@ -178,13 +178,14 @@ impl Fleet {
         self.server.as_mut().expect("no server of its own")
     }
 
+    pub(crate) fn with_server(&mut self, act: impl FnOnce(&mut Server, &Namespace)) {
+        let Self { server, space, .. } = self;
+        act(server.as_mut().expect("no server of its own"), space);
+    }
+
     /// Starts the coordinator with what it kept.
     pub(crate) fn start_server(&mut self) {
-        let Self { server, space, .. } = self;
-        server
-            .as_mut()
-            .expect("no server of its own")
-            .start_again(space);
+        self.with_server(|server, space| server.start_again(space));
     }
 
     /// A knock made now, which opens for this host of 192.0.2.0/24 or, above 255, of the networks behind it.

@@ -16,6 +16,14 @@ const DEADLINE: Duration = Duration::from_millis(300);
 /// One answer to everything: granted, carried out, won.
 const YES: &str = r#"{"header":{"revision":"1"},"ID":"7","TTL":"100000","succeeded":true,"responses":[{"response_put":{}}]}"#;
 
+/// That its identity is `1`.
+const FOUND: &str =
+    r#"{"header":{"revision":"1"},"responses":[{"response_range":{"kvs":[{"value":"MQ=="}]}}]}"#;
+
+// Base64 of what the keys start with.
+const CLAIMS: &str = "L3Bvc3Rlcm4vY2xhaW1z";
+const IDENTITY: &str = "L3Bvc3Rlcm4vaWRlbnRpdH";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lie {
     Yes,
@@ -60,23 +68,28 @@ fn answer(stream: TcpStream, lie: Lie, claims: &AtomicU64) -> Option<()> {
             }
             line.clear();
         }
+        let mut asked = String::new();
         lines
             .by_ref()
             .take(length)
-            .read_to_end(&mut Vec::new())
+            .read_to_string(&mut asked)
             .ok()?;
-        let is_claim = first.contains("kv/txn");
+        let is_claim = asked.contains(CLAIMS);
         claims.fetch_add(u64::from(is_claim), Ordering::Relaxed);
         let body = match lie {
             Lie::No => {
-                r#"{"header":{"revision":"1"},"responses":[{"response_range":{"kvs":[{"value":"MQ=="}]}}]}"#
+                r#"{"header":{"revision":"1"},"responses":[{"response_range":{"kvs":[{"value":"MQ=="}]}},{"response_range":{"kvs":[{"value":"MQ=="}]}}]}"#
             }
             Lie::Nonsense => {
                 r#"{"header":{"revision":"1"},"succeeded":true,"responses":[{"response_range":{}}]}"#
             }
             _ => YES,
         };
-        let body = if is_claim { body } else { YES };
+        let body = match is_claim {
+            true => body,
+            false if asked.contains(IDENTITY) => FOUND,
+            false => YES,
+        };
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
         let whole = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
         match lie {

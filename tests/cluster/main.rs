@@ -18,6 +18,8 @@ mod claims;
 mod faults;
 mod fleet;
 mod lying;
+mod process;
+mod publish;
 mod servers;
 
 use postern_harness::Requirement::{self, Program};
@@ -35,15 +37,23 @@ fn main() -> ExitCode {
     let (mut trials, mut alone) = (Vec::new(), Vec::new());
     for (needs, kind) in [(ETCD, "etcd"), (REDIS, "redis")] {
         let machine = machine.module(kind);
-        for (name, test) in claims::TESTS.iter().chain(access::TESTS) {
+        for (name, test) in claims::TESTS
+            .iter()
+            .chain(access::TESTS)
+            .chain(publish::TESTS)
+        {
             trials.push(machine.trial(*name, needs, move || test(kind)));
         }
         for (name, test) in faults::TESTS {
             alone.push(machine.trial(*name, needs, move || test(kind)));
         }
+        let name = "claim_latency";
+        alone.push(machine.trial(name, needs, move || publish::claim_latency(kind)));
     }
     let name = "forgetful_redis_is_refused";
     trials.push(machine.trial(name, REDIS, access::forgetful_redis_is_refused));
+    let name = "two_clusters_of_etcd_are_refused";
+    trials.push(machine.trial(name, ETCD, publish::two_clusters_of_etcd_are_refused));
     let name = "lying_server_opens_nothing";
     alone.push(machine.trial(name, &[], lying::lying_server_opens_nothing));
     run_tests(trials, alone)

@@ -2,9 +2,7 @@
 //!
 //! A server may lie, be slow, or send without end: every answer is bounded in time and in bytes.
 
-use std::time::Duration;
-
-use crate::core::claims::Coordinator;
+use crate::core::claims::{Coordinator, GateFacts};
 #[cfg(any(feature = "etcd", feature = "redis"))]
 use crate::model::cluster::CoordinatorKind;
 use crate::model::cluster::{Cluster, Credentials};
@@ -12,34 +10,40 @@ use crate::model::cluster::{Cluster, Credentials};
 #[cfg(feature = "etcd")]
 mod etcd;
 #[cfg(feature = "etcd")]
-mod gateway;
+mod http;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod identity;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod pool;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
 mod resp;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "etcd", feature = "redis"))]
 mod stream;
+#[cfg(any(feature = "etcd", feature = "redis"))]
+mod text;
 
-/// The coordinator of these settings, for gates with this window. Connects to nothing yet. Fails with the cause and the cure.
+/// The coordinator of these settings, for this gate. Connects to nothing yet. Fails with the cause and the cure.
 pub fn open(
     cluster: Cluster,
     credentials: Credentials,
-    window: Duration,
+    gate: &GateFacts,
 ) -> Result<Box<dyn Coordinator>, String> {
     match cluster.coordinator {
         #[cfg(feature = "etcd")]
         CoordinatorKind::Etcd => {
-            let etcd = etcd::Etcd::new(cluster, credentials, window)?;
+            let etcd = etcd::Etcd::new(cluster, credentials, gate)?;
             Ok(Box::new(etcd))
         }
         #[cfg(feature = "redis")]
         CoordinatorKind::Redis => {
-            let redis = redis::Redis::new(cluster, credentials)?;
+            let redis = redis::Redis::new(cluster, credentials, gate)?;
             Ok(Box::new(redis))
         }
         #[cfg(not(all(feature = "etcd", feature = "redis")))]
         kind => {
-            drop((credentials, window));
+            drop((credentials, gate));
             Err(format!("this posternd is built without {}", kind.name()))
         }
     }

@@ -2,10 +2,9 @@
 
 use std::io::{self, ErrorKind, Read};
 
-/// The longest reply, of all that a claim or a check gets.
-const REPLY_MAX: usize = 16 << 10;
 const LIST_MAX: usize = 256;
-const DEPTH_MAX: usize = 4;
+/// Entries of a stream are this deep: streams, a stream, its entries, an entry, its fields.
+const DEPTH_MAX: usize = 5;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -41,14 +40,17 @@ pub(super) struct Replies<'s, S> {
     stream: &'s mut S,
     buffer: Vec<u8>,
     taken: usize,
+    most: usize,
 }
 
 impl<'s, S: Read> Replies<'s, S> {
-    pub(super) fn of(stream: &'s mut S) -> Self {
+    /// All replies together may have this many bytes.
+    pub(super) fn of(stream: &'s mut S, most: usize) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
             taken: 0,
+            most,
         }
     }
 
@@ -79,7 +81,7 @@ impl<'s, S: Read> Replies<'s, S> {
             "_" => Reply::Nil,
             "$" | "*" if rest == "-1" => Reply::Nil,
             "$" => {
-                let length = length(REPLY_MAX)?;
+                let length = length(self.most)?;
                 let bytes = self.bytes(length)?;
                 if self.bytes(2)? != b"\r\n" {
                     return Err(wrong());
@@ -96,37 +98,96 @@ impl<'s, S: Read> Replies<'s, S> {
     }
 
     fn line(&mut self) -> io::Result<String> {
-        let mut line = Vec::new();
+        let mut searched = self.taken;
         loop {
-            match self.bytes(1)?.as_slice() {
-                b"\n" if line.ends_with(b"\r") => break,
-                byte => line.extend_from_slice(byte),
+            let new = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(found) = new.iter().position(|byte| *byte == b'\n') {
+                let end = searched.saturating_add(found);
+                let line = self.buffer.get(self.taken..end).unwrap_or_default();
+                let line = line.strip_suffix(b"\r").ok_or_else(wrong)?.to_vec();
+                self.taken = end.saturating_add(1);
+                return String::from_utf8(line).map_err(|_| wrong());
             }
+            searched = self.buffer.len();
+            self.fill()?;
         }
-        line.pop();
-        String::from_utf8(line).map_err(|_| wrong())
     }
 
     fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let end = self.taken.saturating_add(length);
         while self.buffer.len() < end {
-            let mut part = [0; 1024];
-            let count = self.stream.read(&mut part)?;
-            let part = part.get(..count).unwrap_or_default();
-            if part.is_empty() {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            if self.buffer.len().saturating_add(count) > REPLY_MAX {
-                return Err(wrong());
-            }
-            self.buffer.extend_from_slice(part);
+            self.fill()?;
         }
         let bytes = self.buffer.get(self.taken..end).unwrap_or_default();
         self.taken = end;
         Ok(bytes.to_vec())
     }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let mut part = [0; 4096];
+        let count = self.stream.read(&mut part)?;
+        let part = part.get(..count).unwrap_or_default();
+        if part.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if self.buffer.len().saturating_add(count) > self.most {
+            return Err(wrong());
+        }
+        self.buffer.extend_from_slice(part);
+        Ok(())
+    }
 }
 
 fn wrong() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "its answer is not Redis's")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(mut bytes: &[u8]) -> io::Result<Reply> {
+        Replies::of(&mut bytes, 100).next()
+    }
+
+    #[test]
+    fn replies_are_read_whole() {
+        let entry = Reply::List(vec![Reply::Text(b"1-0".to_vec()), Reply::List(Vec::new())]);
+        for (bytes, reply) in [
+            ("+OK\r\n", Reply::Text(b"OK".to_vec())),
+            ("-ERR no\r\n", Reply::Error("ERR no".to_owned())),
+            (":-7\r\n", Reply::Number(-7)),
+            ("$-1\r\n", Reply::Nil),
+            ("*-1\r\n", Reply::Nil),
+            ("$4\r\na\r\nb\r\n", Reply::Text(b"a\r\nb".to_vec())),
+            ("*2\r\n$3\r\n1-0\r\n*0\r\n", entry),
+        ] {
+            assert_eq!(read(bytes.as_bytes()).unwrap(), reply);
+        }
+    }
+
+    #[test]
+    fn lies_are_not_read() {
+        let long = "x".repeat(200);
+        for bytes in [
+            "",
+            "\r\n",
+            "?\r\n",
+            "+OK",
+            "+OK\n",
+            &long,
+            ":x\r\n",
+            "$5\r\nab\r\n",
+            "$2\r\nabc\r\n",
+            "$-2\r\n",
+            "$101\r\n",
+            "$99999999999999999999\r\n",
+            "*257\r\n",
+            "*1000000000\r\n",
+            &"*1\r\n".repeat(20),
+        ] {
+            assert!(read(bytes.as_bytes()).is_err(), "{bytes}");
+        }
+        assert!(read(b"+\xff\r\n").is_err());
+    }
 }

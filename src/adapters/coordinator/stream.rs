@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -42,6 +44,16 @@ impl Stream {
         let mut stream = StreamOwned::new(connection, wire);
         stream.conn.complete_io(&mut stream.sock)?;
         Ok(Self::Secure(Box::new(stream)))
+    }
+
+    /// Whether the server has neither closed it nor sent anything unasked.
+    pub(super) fn is_quiet(&self) -> bool {
+        let socket = match self {
+            Self::Plain(wire) => &wire.socket,
+            Self::Secure(stream) => &stream.sock.socket,
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        net::recv(socket, &mut [0; 1], flags) == Err(Errno::AGAIN)
     }
 
     pub(super) fn set_deadline(&mut self, until: Instant) {

@@ -123,18 +123,6 @@ pub fn one_line(why: &str) -> String {
     why.chars().take(WHY_MAX).map(shown).collect()
 }
 
-/// A coordinator that other gates use as well. Its methods may be called by several threads.
-pub trait Coordinator: Send + Sync {
-    /// Reserves the keys. Asks once: a second request for the same keys could lose against the first.
-    fn claim(&self, claim: &Claim, within: Duration) -> Answer;
-
-    /// Checks what claims need, and gets in advance what would slow them down. Fails with the cause and the cure.
-    fn prepare(&self, within: Duration) -> Result<(), String>;
-
-    /// Whether it is time to prepare again, although nothing failed.
-    fn is_due(&self) -> bool;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,13 @@
 //! The messages between engine and cluster process, one in each datagram of their socket pair.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::claim::{Answer, Claim, gate_hash};
+use super::claim::{Answer, Claim, MARGIN, gate_hash};
 use crate::model::cluster::Cluster;
 use crate::model::settings::Settings;
-use crate::model::time::millis;
+use crate::model::time::{Timestamp, millis};
 
 /// The first message to a cluster process, of the monitor. Attached are the contents of the files that the section names, and the
 /// link to the engine.
@@ -128,10 +130,66 @@ impl PublishKind {
 impl Publish {
     /// Whether it can be published: the coordinator gets no other characters, and no more of them.
     pub fn is_sound(&self) -> bool {
-        let is_sealed = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
         (1..=NAME_MAX).contains(&self.name.len())
             && self.name.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && (1..=SEALED_MAX).contains(&self.sealed.len())
-            && self.sealed.bytes().all(is_sealed)
+            && is_sealed(&self.sealed)
+    }
+
+    /// What a coordinator stores: the end by this gate's clock, and the content.
+    pub fn stored(&self, now: Timestamp) -> String {
+        let end = now.plus(Duration::from_millis(self.lasts_ms));
+        format!("{} {}", end.as_millis(), self.sealed)
+    }
+}
+
+/// The content of what a coordinator stored. `None`: it has ended, by any gate's clock, or no gate has stored it.
+pub fn live(stored: &[u8], now: Timestamp) -> Option<&str> {
+    let (end, sealed) = std::str::from_utf8(stored).ok()?.split_once(' ')?;
+    let end = Timestamp::from_millis(end.parse().ok()?);
+    let is_live = now < end.plus(MARGIN) && is_sealed(sealed);
+    is_live.then_some(sealed)
+}
+
+fn is_sealed(text: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
+    (1..=SEALED_MAX).contains(&text.len()) && text.bytes().all(is_base64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publications_are_bounded_and_end() {
+        let mut publish = Publish {
+            kind: PublishKind::Grant,
+            name: "0a".to_owned(),
+            sealed: "AAA=".to_owned(),
+            lasts_ms: 1000,
+        };
+        let now = Timestamp::from_millis(5_000);
+        let stored = publish.stored(now);
+        assert_eq!(live(stored.as_bytes(), now), Some("AAA="));
+        let late = now.plus(MARGIN).plus(Duration::from_secs(1));
+        for (stored, at) in [
+            (stored.as_bytes(), late),
+            (b"AAA=", now),
+            (b"9999 ", now),
+            (b"9999 \xff", now),
+            (
+                format!("9999 {}", "A".repeat(SEALED_MAX + 1)).as_bytes(),
+                now,
+            ),
+        ] {
+            assert_eq!(live(stored, at), None);
+        }
+        assert!(publish.is_sound());
+        for name in ["", "../x", &"0".repeat(NAME_MAX + 1)] {
+            publish.name = name.to_owned();
+            assert!(!publish.is_sound());
+        }
+        publish.name = "0a".to_owned();
+        publish.sealed = "a b".to_owned();
+        assert!(!publish.is_sound());
     }
 }

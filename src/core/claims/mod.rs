@@ -4,12 +4,15 @@
 //! opens. The engine treats what the cluster process says as hostile.
 
 mod claim;
+mod coordinator;
 mod message;
 mod pending;
 
 pub use claim::{
-    Answer, Claim, ClaimKey, Coordinator, MARGIN, WAITING_MAX, gate_hash, longest, made_at,
-    one_line,
+    Answer, Claim, ClaimKey, MARGIN, WAITING_MAX, gate_hash, longest, made_at, one_line,
 };
-pub use message::{Ask, ClusterStart, GateFacts, NAME_MAX, Publish, PublishKind, SEALED_MAX, Told};
+pub use coordinator::{Coordinator, Heard, TOGETHER_MAX};
+pub use message::{
+    Ask, ClusterStart, GateFacts, NAME_MAX, Publish, PublishKind, SEALED_MAX, Told, live,
+};
 pub(crate) use pending::{Claims, Outcome};

@@ -5,7 +5,6 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{debug, info};
 use zeroize::Zeroizing;
@@ -21,8 +20,10 @@ use crate::model::cluster::{Cluster, Credentials};
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 
 mod keeper;
+mod publications;
 mod serve;
 mod tell;
+mod watcher;
 
 /// Serves one engine until it ends.
 pub fn run() -> Result<(), ExitError> {
@@ -40,8 +41,7 @@ pub fn run() -> Result<(), ExitError> {
     }
     debug!(locked, "the cluster process has given up all rights");
     let credentials = credentials(&start.cluster, files)?;
-    let window = Duration::from_millis(start.gate.window_ms);
-    let coordinator = coordinator::open(start.cluster, credentials, window);
+    let coordinator = coordinator::open(start.cluster, credentials, &start.gate);
     let coordinator =
         coordinator.map_err(|why| ExitError::new(CONFIG, format!("cluster: {why}")))?;
     serve::serve(Link::from_socket(engine), Arc::from(coordinator))

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::keeper;
+use super::publications::Publications;
 use super::tell::send;
+use super::{keeper, watcher};
 use crate::adapters::clock;
 use crate::adapters::ipc::{Link, Received};
-use crate::core::claims::{Answer, Ask, Claim, Coordinator, Told, WAITING_MAX};
+use crate::core::claims::{Answer, Ask, Claim, Coordinator, Publish, Told, WAITING_MAX};
 use crate::core::order::{self, MESSAGE_MAX};
 use crate::model::exit::{ExitError, FAILED};
 
@@ -19,6 +20,7 @@ const WORKERS: usize = 8;
 struct Job {
     ticket: u64,
     claim: Claim,
+    publish: Option<Publish>,
     until: Instant,
 }
 
@@ -35,6 +37,12 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
             (Arc::clone(&waiting), Arc::clone(&coordinator), clone()?);
         start(move || work(&waiting, coordinator.as_ref(), &link))?;
     }
+    let publications = Arc::new(Publications::default());
+    let (waiting, by) = (Arc::clone(&publications), Arc::clone(&coordinator));
+    start(move || waiting.publish_all(by.as_ref()))?;
+    let (watches, asked) = channel();
+    let (by, own) = (Arc::clone(&coordinator), clone()?);
+    start(move || watcher::watch(by.as_ref(), &asked, &own))?;
     let (probes, probed) = channel();
     let own = clone()?;
     start(move || keeper::keep(coordinator.as_ref(), &probed, &own))?;
@@ -51,12 +59,13 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
                 ticket,
                 claim,
                 within_ms,
-                publish: _,
+                publish,
             } => {
                 let until = clock::instant() + Duration::from_millis(within_ms);
                 let job = Job {
                     ticket,
                     claim,
+                    publish,
                     until,
                 };
                 if let Err(TrySendError::Full(job)) = jobs.try_send(job) {
@@ -64,7 +73,17 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
                     tell(&link, job.ticket, Answer::Unknown { why });
                 }
             }
-            Ask::Publish(_) | Ask::Watch => {}
+            Ask::Publish(publish) => {
+                if !publications.add(publish) {
+                    // It sees what is missing when it has read all.
+                    let why = "too many publications wait".to_owned();
+                    send(&link, &Told::Behind { why });
+                    let _ = watches.send(());
+                }
+            }
+            Ask::Watch => {
+                let _ = watches.send(());
+            }
             Ask::Probe { number } => drop(probes.send(number)),
         }
     }
@@ -85,6 +104,7 @@ fn work(waiting: &Mutex<Receiver<Job>>, coordinator: &dyn Coordinator, link: &Li
         let Ok(Job {
             ticket,
             claim,
+            publish,
             until,
         }) = next
         else {
@@ -95,7 +115,7 @@ fn work(waiting: &Mutex<Receiver<Job>>, coordinator: &dyn Coordinator, link: &Li
             let why = "its turn came after its deadline".to_owned();
             Answer::Unknown { why }
         } else {
-            coordinator.claim(&claim, left)
+            coordinator.claim(&claim, publish.as_ref(), left)
         };
         tell(link, ticket, answer);
     }

@@ -1,0 +1,292 @@
+//! etcd: a claim is one transaction that writes its keys if none of them exists, and what is to be published with it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::identity::{self, Identity};
+use super::pool::{Connection, Pool};
+use super::stream;
+use crate::adapters::clock;
+use crate::core::claims::{self, Answer, Claim, Coordinator, GateFacts, Heard, Publish};
+use crate::model::cluster::{Cluster, Credentials};
+use crate::model::time::millis;
+use leases::Leases;
+use wire::{Committed, Granted, encode};
+
+mod ask;
+mod leases;
+mod watch;
+mod wire;
+
+/// The longest answer: a claim's has less than one kilobyte.
+const ANSWER_MAX: usize = 16 << 10;
+
+const GRANT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Later comparisons must not delay the word that the coordinator is back.
+const COMPARE_AFTER: Duration = Duration::from_secs(8);
+const COMPARE_WITHIN: Duration = Duration::from_millis(200);
+
+pub(super) struct Etcd {
+    pool: Pool,
+    cluster: Cluster,
+    password: Option<Zeroizing<String>>,
+    /// What the keys of publications start with.
+    published: String,
+    /// This gate publishes, or watches.
+    has_fleet: AtomicBool,
+    /// How far from the current endpoint the next watch begins.
+    watch_from: AtomicUsize,
+    identity: Identity,
+    state: Mutex<State>,
+}
+
+struct State {
+    token: Option<String>,
+    claims: Leases,
+    grants: Leases,
+    /// When all endpoints were last asked for their cluster.
+    compared: Option<Instant>,
+}
+
+impl Etcd {
+    pub(super) fn new(
+        cluster: Cluster,
+        credentials: Credentials,
+        gate: &GateFacts,
+    ) -> Result<Self, String> {
+        let window = Duration::from_millis(gate.window_ms);
+        let longest_grant = Duration::from_millis(gate.longest_grant_ms);
+        Ok(Self {
+            pool: Pool::new(cluster.endpoints.clone(), stream::tls(&credentials)?),
+            password: credentials.password,
+            published: format!("{}grants/{}/", cluster.prefix, gate.name_hash),
+            cluster,
+            has_fleet: AtomicBool::new(false),
+            watch_from: AtomicUsize::new(0),
+            identity: Identity::default(),
+            state: Mutex::new(State {
+                token: None,
+                claims: Leases::new(claims::longest(window)),
+                grants: Leases::new(longest_grant),
+                compared: None,
+            }),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn token(&self) -> Option<String> {
+        self.state().token.clone()
+    }
+
+    /// A transaction that a majority of the nodes must confirm, as it must confirm a claim.
+    fn look(&self, within: Duration) -> Result<(), String> {
+        let start = clock::instant();
+        let until = start + within;
+        let connection = match self.pool.take(until) {
+            Some(connection) => connection,
+            None => self.pool.connect(until)?,
+        };
+        self.identify(connection)?;
+        let took = clock::elapsed(start);
+        if took > self.cluster.deadline {
+            return Err(format!(
+                "it answers later than cluster.deadline, {} ms",
+                millis(self.cluster.deadline)
+            ));
+        }
+        Ok(())
+    }
+
+    fn identify(&self, connection: Connection) -> Result<(), String> {
+        let number = connection.endpoint;
+        let fresh = Identity::fresh()?;
+        let request = wire::identify(&self.key(identity::KEY), &fresh);
+        let answer = self.ask_by(connection, "kv/txn", &request, ANSWER_MAX);
+        let committed: Committed = answer.map_err(|failure| self.cured(failure))?;
+        let found = if committed.succeeded {
+            fresh
+        } else {
+            committed.identity()
+        };
+        self.see(number, &found)
+    }
+
+    fn see(&self, number: usize, found: &str) -> Result<(), String> {
+        let endpoint = self.pool.endpoint(number).map(ToString::to_string);
+        self.identity.see(&endpoint.unwrap_or_default(), found)
+    }
+
+    /// Fails if the transaction, of this many keys, was not carried out because the coordinator is another one.
+    fn see_same(&self, committed: &Committed, keys: usize) -> Result<(), String> {
+        if committed.succeeded || !committed.has_answers(keys.saturating_add(1)) {
+            return Ok(());
+        }
+        self.see(self.pool.current(), &committed.identity())
+    }
+
+    /// Asks those that the claims do not go to. One that does not answer is asked again the next time.
+    fn compare_endpoints(&self, left: Duration) -> Result<(), String> {
+        let compared = self.state().compared;
+        let within = match compared {
+            None => left,
+            Some(at) if clock::elapsed(at) > COMPARE_AFTER => left.min(COMPARE_WITHIN),
+            Some(_) => return Ok(()),
+        };
+        let current = self.pool.current();
+        let others = u32::try_from(self.pool.len().saturating_sub(1)).unwrap_or_default();
+        for number in (0..self.pool.len()).filter(|number| *number != current) {
+            let until = clock::instant() + within / others.max(1);
+            if let Ok(connection) = self.pool.connect_to(number, until) {
+                let _ = self.identify(connection);
+            }
+        }
+        self.state().compared = Some(clock::instant());
+        self.identity.known().map(drop)
+    }
+
+    fn grant(&self, which: fn(&mut State) -> &mut Leases, within: Duration) -> Result<(), String> {
+        let asked = clock::instant();
+        let seconds = which(&mut self.state()).seconds();
+        let request = json!({ "TTL": seconds.to_string() });
+        let granted: Granted = self
+            .ask("lease/grant", &request, ANSWER_MAX, within)
+            .map_err(|failure| self.cured(failure))?;
+        let long = granted.seconds.parse::<u64>();
+        let is_id = granted.id.bytes().all(|id| id.is_ascii_digit());
+        if long.is_ok_and(|long| long >= seconds) && is_id {
+            which(&mut self.state()).granted(granted.id, asked);
+            return Ok(());
+        }
+        Err("etcd granted a lease that is too short".to_owned())
+    }
+
+    fn key(&self, name: &str) -> String {
+        encode(format!("{}{name}", self.cluster.prefix))
+    }
+
+    /// What puts a publication.
+    fn put(&self, publish: &Publish) -> Result<Value, String> {
+        self.has_fleet.store(true, Ordering::Relaxed);
+        if !publish.is_sound() {
+            return Err("what is to be published is too long, or has no name".to_owned());
+        }
+        let lasts = Duration::from_millis(publish.lasts_ms);
+        let mut state = self.state();
+        let is_long = lasts > state.claims.longest;
+        let long = is_long.then(|| state.grants.take(1)).flatten();
+        // Until the first long one is granted, a gate that joins late may miss it. The knock does not wait for that.
+        let lease = long.or_else(|| state.claims.take(1));
+        drop(state);
+        let lease = lease.ok_or("no lease for publications was granted in time")?;
+        let (kind, name) = (publish.kind.name(), &publish.name);
+        let key = encode(format!("{}{kind}/{name}", self.published));
+        Ok(wire::put(&key, &publish.stored(clock::wall()), &lease))
+    }
+
+    /// Fails before anything was sent.
+    fn transaction(&self, claim: &Claim, publish: Option<&Publish>) -> Result<Value, String> {
+        let identity = self.identity.known()?;
+        let more = publish.map(|publish| self.put(publish)).transpose()?;
+        let lease = match claim.lasts_ms.map(Duration::from_millis) {
+            None => "0".to_owned(),
+            Some(lasts) => {
+                let leases = &mut self.state().claims;
+                if lasts > leases.longest {
+                    return Err("the claim would have to last longer than its lease".to_owned());
+                }
+                let lease = leases.take(claim.keys().count());
+                lease.ok_or("no lease was granted in time")?
+            }
+        };
+        let keys = claim
+            .keys()
+            .map(|key| self.key(&format!("claims/{}", key.as_str())));
+        let keys: Vec<String> = keys.collect();
+        let value = claim.value(&self.cluster.member);
+        let puts = keys.iter().map(|key| wire::put(key, &value, &lease));
+        let puts: Vec<Value> = puts.chain(more).collect();
+        let own = self.key(identity::KEY);
+        Ok(wire::transaction((&own, &identity), &keys, &puts))
+    }
+}
+
+impl Coordinator for Etcd {
+    fn claim(&self, claim: &Claim, publish: Option<&Publish>, within: Duration) -> Answer {
+        let asked = self.transaction(claim, publish).and_then(|request| {
+            self.ask::<Committed>("kv/txn", &request, ANSWER_MAX, within)
+                .map_err(|failure| self.cured(failure))
+        });
+        match asked {
+            Ok(committed) => {
+                let keys = claim.keys().count();
+                let puts = keys.saturating_add(usize::from(publish.is_some()));
+                let same = self.see_same(&committed, keys);
+                same.map_or_else(
+                    |why| Answer::Unknown { why },
+                    |()| wire::read(keys, puts, &committed),
+                )
+            }
+            Err(why) => Answer::Unknown { why },
+        }
+    }
+
+    fn publish(&self, several: &[Publish], within: Duration) -> Result<(), String> {
+        let identity = self.identity.known()?;
+        let puts = several.iter().map(|publish| self.put(publish));
+        let puts = puts.collect::<Result<Vec<_>, _>>()?;
+        let own = self.key(identity::KEY);
+        let request = wire::transaction((&own, &identity), &[], &puts);
+        let committed: Committed = self
+            .ask("kv/txn", &request, ANSWER_MAX, within)
+            .map_err(|failure| self.cured(failure))?;
+        self.see_same(&committed, 0)?;
+        if committed.succeeded {
+            return Ok(());
+        }
+        Err("its answer is no answer to a publication".to_owned())
+    }
+
+    fn watch(&self, hear: &mut dyn FnMut(Heard<'_>) -> bool) -> Result<(), String> {
+        self.has_fleet.store(true, Ordering::Relaxed);
+        if self.state().grants.is_due() {
+            self.grant(|state| &mut state.grants, GRANT_WITHIN)?;
+        }
+        self.watch_until_told(hear)
+    }
+
+    fn prepare(&self, within: Duration) -> Result<(), String> {
+        let until = clock::instant() + within;
+        let left = || until.saturating_duration_since(clock::instant());
+        self.pool.look_up(until);
+        let prepared = self
+            .authenticate(left())
+            .and_then(|()| self.look(left().min(self.cluster.deadline.saturating_mul(2))))
+            .and_then(|()| self.grant(|state| &mut state.claims, left()))
+            .and_then(|()| {
+                let is_due = self.has_fleet.load(Ordering::Relaxed) && self.state().grants.is_due();
+                if is_due {
+                    self.grant(|state| &mut state.grants, left())?;
+                }
+                self.compare_endpoints(left())
+            });
+        if prepared.is_err() {
+            self.pool.clear();
+            self.pool.turn();
+        }
+        prepared
+    }
+
+    fn is_due(&self) -> bool {
+        let state = self.state();
+        let has_fleet = self.has_fleet.load(Ordering::Relaxed);
+        state.claims.is_due() || (has_fleet && state.grants.is_due())
+    }
+}

@@ -1,0 +1,239 @@
+//! Connections to the endpoints of a coordinator. They are kept for the next request, but not after a failure.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use rustls::ClientConfig;
+
+use super::stream::Stream;
+use super::text;
+use crate::adapters::clock;
+use crate::model::cluster::CoordinatorEndpoint;
+
+const IDLE_MAX: usize = 16;
+
+pub(super) struct Pool {
+    endpoints: Vec<CoordinatorEndpoint>,
+    tls: Arc<ClientConfig>,
+    /// The endpoint that is asked first.
+    current: AtomicUsize,
+    idle: Mutex<Idle>,
+    names: Arc<Names>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// Connections of an earlier epoch are not kept.
+    epoch: u64,
+    connections: Vec<Connection>,
+}
+
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) endpoint: usize,
+    epoch: u64,
+}
+
+/// The addresses of each endpoint. Claims do not wait for a name server.
+#[derive(Default)]
+struct Names {
+    known: Mutex<Known>,
+    have_answered: Condvar,
+}
+
+#[derive(Default)]
+struct Known {
+    addresses: Vec<Vec<SocketAddr>>,
+    is_asking: bool,
+}
+
+impl Pool {
+    pub(super) fn new(endpoints: Vec<CoordinatorEndpoint>, tls: Arc<ClientConfig>) -> Self {
+        let literal = endpoints.iter().map(|one| {
+            let address = one.host.parse::<IpAddr>().ok();
+            address.map(|ip| SocketAddr::new(ip, one.port))
+        });
+        let addresses = literal.map(|one| one.into_iter().collect()).collect();
+        let known = Known {
+            addresses,
+            is_asking: false,
+        };
+        Self {
+            endpoints,
+            tls,
+            current: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            names: Arc::new(Names {
+                known: Mutex::new(known),
+                have_answered: Condvar::new(),
+            }),
+        }
+    }
+
+    pub(super) fn endpoint(&self, number: usize) -> Option<&CoordinatorEndpoint> {
+        self.endpoints.get(number)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.endpoints.len().max(1)
+    }
+
+    pub(super) fn current(&self) -> usize {
+        self.current.load(Ordering::Relaxed) % self.len()
+    }
+
+    /// The next request goes to another endpoint first.
+    pub(super) fn turn(&self) {
+        self.current.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An idle connection to the current endpoint that the server has not closed.
+    pub(super) fn take(&self, until: Instant) -> Option<Connection> {
+        let current = self.current();
+        loop {
+            let mut found = self.idle().connections.pop()?;
+            if found.endpoint == current && found.stream.is_quiet() {
+                found.stream.set_deadline(until);
+                return Some(found);
+            }
+        }
+    }
+
+    /// A new connection to the first endpoint that takes one.
+    pub(super) fn connect(&self, until: Instant) -> Result<Connection, String> {
+        let (first, mut failed) = (self.current(), "there is no endpoint".to_owned());
+        for turn in 0..self.endpoints.len() {
+            let number = first.wrapping_add(turn) % self.len();
+            let left = until.saturating_duration_since(clock::instant());
+            // One that does not answer leaves time for the others.
+            let is_last = turn.saturating_add(1) == self.endpoints.len();
+            let share = clock::instant() + if is_last { left } else { left / 2 };
+            match self.connect_to(number, share) {
+                Ok(mut connection) => {
+                    self.current.store(number, Ordering::Relaxed);
+                    connection.stream.set_deadline(until);
+                    return Ok(connection);
+                }
+                Err(why) => failed = why,
+            }
+        }
+        Err(failed)
+    }
+
+    pub(super) fn connect_to(&self, number: usize, until: Instant) -> Result<Connection, String> {
+        let Some(endpoint) = self.endpoints.get(number) else {
+            return Err("there is no endpoint".to_owned());
+        };
+        let epoch = self.idle().epoch;
+        let addresses = self.names.known().addresses.get(number).cloned();
+        let mut failed = format!("{endpoint}: its name has no address");
+        for address in addresses.unwrap_or_default() {
+            let host = endpoint.host.as_str();
+            let tls = endpoint.secure.then_some((&self.tls, host));
+            match Stream::connect(address, tls, until) {
+                Ok(stream) => {
+                    return Ok(Connection {
+                        stream,
+                        endpoint: number,
+                        epoch,
+                    });
+                }
+                Err(error) => failed = format!("{endpoint}: {}", cured(&error)),
+            }
+        }
+        Err(failed)
+    }
+
+    pub(super) fn give_back(&self, connection: Connection) {
+        let mut idle = self.idle();
+        if idle.epoch == connection.epoch && idle.connections.len() < IDLE_MAX {
+            idle.connections.push(connection);
+        }
+    }
+
+    /// After a failure other connections are likely as bad, also those that are in use.
+    pub(super) fn clear(&self) {
+        let mut idle = self.idle();
+        idle.epoch = idle.epoch.wrapping_add(1);
+        idle.connections.clear();
+    }
+
+    /// Looks the names of the endpoints up again. Waits until then only if one has no address yet.
+    pub(super) fn look_up(&self, until: Instant) {
+        if self.endpoints.iter().all(is_literal) {
+            return;
+        }
+        let mut known = self.names.known();
+        if !known.is_asking {
+            let (names, endpoints) = (Arc::clone(&self.names), self.endpoints.clone());
+            // The C library has no deadline for it.
+            let started = thread::Builder::new().spawn(move || names.look_up(&endpoints));
+            known.is_asking = started.is_ok();
+        }
+        while known.is_asking && known.addresses.iter().any(Vec::is_empty) {
+            let left = until.saturating_duration_since(clock::instant());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.names.have_answered.wait_timeout(known, left);
+            known = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_up(&self, endpoints: &[CoordinatorEndpoint]) {
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            if is_literal(endpoint) {
+                continue;
+            }
+            let found = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
+            let found: Vec<_> = found.map(Iterator::collect).unwrap_or_default();
+            // Without a name server the last addresses stay.
+            if let Some(known) = self.known().addresses.get_mut(number)
+                && !found.is_empty()
+            {
+                *known = found;
+            }
+        }
+        self.known().is_asking = false;
+        self.have_answered.notify_all();
+    }
+}
+
+fn is_literal(endpoint: &CoordinatorEndpoint) -> bool {
+    endpoint.host.parse::<IpAddr>().is_ok()
+}
+
+/// Why a connection failed, and what to do about it.
+pub(super) fn cured(error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            "it does not answer in time".to_owned()
+        }
+        _ => text::short(&error.to_string()),
+    };
+    let cures = [
+        (
+            "UnknownIssuer",
+            "name the CA that signed it in cluster.ca_file",
+        ),
+        (
+            "CertificateRequired",
+            "set cluster.cert_file and cluster.cert_key_file",
+        ),
+    ];
+    text::with_cure(why, &cures)
+}

@@ -1,0 +1,38 @@
+//! What a coordinator does for the gates of one name.
+
+use std::time::Duration;
+
+use super::claim::{Answer, Claim};
+use super::message::Publish;
+
+/// A coordinator that other gates use as well. Its methods may be called by several threads.
+pub trait Coordinator: Send + Sync {
+    /// Reserves the keys, and publishes in the same transaction if that is won. Asks once: a second request for the same keys could
+    /// lose against the first.
+    fn claim(&self, claim: &Claim, publish: Option<&Publish>, within: Duration) -> Answer;
+
+    /// Publishes all or nothing, at most [`TOGETHER_MAX`].
+    fn publish(&self, several: &[Publish], within: Duration) -> Result<(), String>;
+
+    /// Tells all that is live, then [`Heard::Current`], then what comes. Calls at least once a second. Returns when `hear` returns
+    /// false, and with the reason when something may have been missed: also when nothing came for some seconds.
+    fn watch(&self, hear: &mut dyn FnMut(Heard<'_>) -> bool) -> Result<(), String>;
+
+    /// Checks what claims need, and gets in advance what would slow them down. Fails with the cause and the cure.
+    fn prepare(&self, within: Duration) -> Result<(), String>;
+
+    /// Whether it is time to prepare again, although nothing failed.
+    fn is_due(&self) -> bool;
+}
+
+/// The most publications in one transaction.
+pub const TOGETHER_MAX: usize = 32;
+
+/// What a watch brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    Published(&'a str),
+    Current,
+    /// Nothing for now.
+    Silence,
+}

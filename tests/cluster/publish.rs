@@ -1,0 +1,181 @@
+//! What one gate publishes is told to all gates of its name, also after the coordinator was away.
+
+use std::time::{Duration, Instant};
+
+use postern::core::claims::{Answer, Ask, Publish, PublishKind, SEALED_MAX};
+use postern_harness::{number, run, say, text};
+
+use super::claims::Test;
+use super::faults::{Fault, Shore};
+use super::fleet;
+use super::process::{Process, grant, memory_kb};
+use super::servers::Server;
+
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    (
+        "published_is_told_to_every_gate",
+        published_is_told_to_every_gate,
+    ),
+    ("lost_claim_publishes_nothing", lost_claim_publishes_nothing),
+    ("gap_is_told_and_closed", gap_is_told_and_closed),
+    ("slow_engine_starts_anew", slow_engine_starts_anew),
+];
+
+fn published_is_told_to_every_gate(kind: &'static str) {
+    let shore = Shore::start(kind);
+    let gates = ["gate1", "gate2"].map(|member| shore.process(member));
+    for gate in &gates {
+        gate.wait_until_back();
+        assert!(gate.live().is_empty());
+    }
+    gates[0].ask(&Ask::Publish(grant(1, "AAAA")));
+    let heartbeat = Publish {
+        kind: PublishKind::Heartbeat,
+        lasts_ms: 10_000,
+        ..grant(7, "BBBB")
+    };
+    gates[0].ask(&Ask::Publish(heartbeat));
+    for gate in &gates {
+        gate.wait_for("BBBB");
+    }
+    assert_eq!(gates[1].claim(1, Some(grant(2, "CCCC"))), Answer::Won);
+    gates[0].wait_for("CCCC");
+    let joined = shore.process("gate3");
+    joined.wait_until_back();
+    assert_eq!(joined.live(), ["AAAA", "BBBB", "CCCC"]);
+    assert_eq!(joined.live(), ["AAAA", "BBBB", "CCCC"], "asked again");
+}
+
+fn lost_claim_publishes_nothing(kind: &'static str) {
+    let shore = Shore::start(kind);
+    let gate = shore.process("gate1");
+    gate.wait_until_back();
+    assert!(gate.live().is_empty());
+    assert_eq!(gate.claim(1, None), Answer::Won);
+    let lost = gate.claim(1, Some(grant(1, "AAAA")));
+    assert!(matches!(lost, Answer::Lost { .. }), "{lost:?}");
+    let unsound = gate.claim(2, Some(grant(1, "not base64")));
+    assert!(matches!(unsound, Answer::Unknown { .. }), "{unsound:?}");
+    assert!(gate.live().is_empty());
+}
+
+fn gap_is_told_and_closed(kind: &'static str) {
+    let mut shore = Shore::start(kind);
+    let gates = ["gate1", "gate2"].map(|member| shore.process(member));
+    for gate in &gates {
+        gate.wait_until_back();
+        gate.live();
+    }
+    gates[0].ask(&Ask::Publish(grant(1, "AAAA")));
+    gates[1].wait_for("AAAA");
+    for (count, fault) in (2..).zip([Fault::Kill, Fault::Pause, Fault::Stop, Fault::Cut]) {
+        shore.begin(fault);
+        let why = gates[1].wait_until_behind();
+        let sealed = format!("gap{count}");
+        gates[0].ask(&Ask::Publish(grant(count, &sealed)));
+        shore.end(fault);
+        let back = Instant::now();
+        if !gates[1].until_current().contains(&sealed) {
+            gates[1].wait_for(&sealed);
+        }
+        say(&format!(
+            "{fault:?}: {why}; closed after {:?}",
+            back.elapsed()
+        ));
+    }
+    if kind == "etcd" {
+        compact(&shore);
+    }
+    assert_eq!(gates[1].live(), ["AAAA", "gap2", "gap3", "gap4", "gap5"]);
+}
+
+/// Removes the history of all keys.
+fn compact(shore: &Shore) {
+    let ask = |call: &str, body: &str| {
+        let url = format!("http://127.0.0.1:2379/v3/kv/{call}");
+        text(&run(&shore.space, "curl", &["-s", &url, "-d", body]))
+    };
+    let said = ask("range", r#"{"key":"YQ=="}"#);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let revision = said["header"]["revision"].as_str().unwrap();
+    let said = ask("compaction", &format!(r#"{{"revision":"{revision}"}}"#));
+    assert!(said.contains("header"), "{said}");
+}
+
+fn slow_engine_starts_anew(kind: &'static str) {
+    let shore = Shore::start(kind);
+    let (slow, other) = (shore.process("gate1"), shore.process("gate2"));
+    for gate in [&slow, &other] {
+        gate.wait_until_back();
+        gate.live();
+    }
+    let count = 200;
+    let mut all: Vec<String> = Vec::new();
+    for name in 0..count {
+        all.push(format!("{name:0>SEALED_MAX$}"));
+        other.ask(&Ask::Publish(grant(name, &all[all.len() - 1])));
+        other.wait_for(&all[all.len() - 1]);
+    }
+    // It reads nothing for longer than it may.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(memory_kb(&slow) < 64 << 10);
+    slow.wait_until_behind();
+    let mut live = slow.until_current();
+    live.sort();
+    assert!(live == all, "{} of {count}", live.len());
+}
+
+/// POSTERN_CLAIMS=1000 cargo test --release --features etcd,redis --test cluster claim_latency
+pub(crate) fn claim_latency(kind: &'static str) {
+    let shore = Shore::start(kind);
+    let gate = shore.process("gate1");
+    gate.wait_until_back();
+    gate.live();
+    for with_grant in [false, true] {
+        let mut took: Vec<Duration> = Vec::new();
+        for number in 0..u64::from(number("POSTERN_CLAIMS", 100)) {
+            let mark = number + u64::from(with_grant) * 1_000_000;
+            let publish = with_grant.then(|| grant(mark, "AAAA"));
+            let start = Instant::now();
+            let answer = gate.claim(mark, publish);
+            took.push(start.elapsed());
+            assert_eq!(answer, Answer::Won);
+        }
+        took.sort_unstable();
+        let (half, most) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+        let what = if with_grant { " with a grant" } else { "" };
+        say(&format!(
+            "{} claims{what}: p50 {half:?}, p99 {most:?}, longest {:?}",
+            took.len(),
+            took[took.len() - 1]
+        ));
+    }
+}
+
+pub(crate) fn two_clusters_of_etcd_are_refused() {
+    let shore = Shore::start("etcd");
+    let own = fleet::folder();
+    let here = own.path().display();
+    let line = format!(
+        "--data-dir {here}/other --listen-client-urls http://0.0.0.0:2479 --advertise-client-urls http://127.0.0.1:2479 --listen-peer-urls http://127.0.0.1:2480"
+    );
+    let more: Vec<&str> = line.split_whitespace().collect();
+    let _other = Server::start("etcd", &shore.space, own.path(), &more);
+    let both = [("127.0.0.1", 2379), ("127.0.0.1", 2479)];
+    shore.process("gate1").wait_until_back();
+    postern_harness::wait_until("the other etcd to answer", || {
+        let url = "http://127.0.0.1:2479/v3/kv/range";
+        let said = run(
+            &shore.space,
+            "curl",
+            &["-s", url, "-d", r#"{"key":"YQ=="}"#],
+        );
+        text(&said).contains("header")
+    });
+    let gate = Process::start_at(&shore.space, "etcd", "gate2", &both);
+    gate.ask(&Ask::Probe { number: 1 });
+    let is_refused = |told: &_| matches!(told, postern::core::claims::Told::Away { why, .. } if why.contains("another coordinator"));
+    gate.told_until("a refusal", is_refused);
+    let answer = gate.claim(1, None);
+    assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
+}
