@@ -22,6 +22,11 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let root = [Root, Program("mount")];
     let user = [Root, Program("mount"), namespaces];
     let mut trials = trials![machine, &[]; demo_passes_for_current_user, classic_demo_passes_with_each_driver, interrupted_demo_leaves_nothing];
+    let cluster = [
+        Program("etcd"),
+        Other("a posternd built with etcd", cfg!(feature = "etcd")),
+    ];
+    trials.extend(trials![machine, &cluster; cluster_demo_passes]);
     trials.extend(trials![machine, &root; demo_passes_as_root_without_programs]);
     trials.extend(trials![
         machine, &user; demo_passes_unprivileged, demo_passes_unprivileged_without_programs
@@ -41,6 +46,10 @@ fn classic_demo_passes_with_each_driver() {
     if find("iptables-restore").is_some() {
         demo(None, &["--classic", "--backend", "iptables"]);
     }
+}
+
+fn cluster_demo_passes() {
+    demo(None, &["--cluster"]);
 }
 
 fn demo_passes_unprivileged() {
@@ -123,7 +132,8 @@ fn demo(user: Option<u32>, options: &[&str]) -> Vec<String> {
     let steps = told.lines().map(|line| serde_json::from_str(line).unwrap());
     let steps: Vec<serde_json::Value> = steps.collect();
     let all_pass = steps.iter().all(|step| step["ok"] == true);
-    assert!(steps.len() >= 13 && all_pass, "{told}");
+    let least = if options == ["--cluster"] { 9 } else { 13 };
+    assert!(steps.len() >= least && all_pass, "{told}");
     let driver = |step: &serde_json::Value| {
         let title = step["title"].as_str().unwrap();
         let (_, driver) = title

@@ -228,6 +228,7 @@ iptables\t''
 nftables\t''"
 complete -c posternd -n "__fish_posternd_using_subcommand demo" -l json -d 'Print JSON, for programs: one object for each step'
 complete -c posternd -n "__fish_posternd_using_subcommand demo" -l classic -d 'Show a port sequence and a packet of fwknop instead of knocks'
+complete -c posternd -n "__fish_posternd_using_subcommand demo" -l cluster -d 'Show three gates of one name that share an etcd. Needs a build with it, and the program'
 complete -c posternd -n "__fish_posternd_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and not __fish_seen_subcommand_from init user roster import run check status grants metrics close explain confirm reload flush reset-clock demo help" -f -a "init" -d 'Set up a gate: config, keys, folders and the engine\'s user; keep everything that exists'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and not __fish_seen_subcommand_from init user roster import run check status grants metrics close explain confirm reload flush reset-clock demo help" -f -a "user" -d 'Add, list, change and remove users'

@@ -11,4 +11,4 @@ pub(crate) mod user_command;
 #[cfg(feature = "daemon")]
 pub use programs::Programs;
 #[cfg(feature = "daemon")]
-pub(crate) use programs::{StartOptions, end, find, start_reader, start_self};
+pub(crate) use programs::{StartOptions, end, find, start_program, start_self};

@@ -4,7 +4,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -91,14 +90,18 @@ pub(crate) fn start_self(arguments: &[&OsStr], options: StartOptions<'_>) -> io:
     spawn(command, [options.stdin, options.stdout, options.stderr])
 }
 
-/// Starts a program that writes until it is ended. It has no deadline; the caller supervises it.
-pub(crate) fn start_reader(program: &Path, args: &[&str], output: OwnedFd) -> io::Result<Child> {
+/// Starts a program that runs until it is ended, with these outputs. It has no deadline; the caller supervises it.
+pub(crate) fn start_program(
+    program: &Path,
+    args: &[&str],
+    [stdout, stderr]: [Stdio; 2],
+) -> io::Result<Child> {
     if !program.is_absolute() {
         return Err(io::Error::other("its path is not absolute"));
     }
     let mut command = clean(program);
     command.args(args);
-    spawn(command, [Stdio::null(), output.into(), Stdio::inherit()])
+    spawn(command, [Stdio::null(), stdout, stderr])
 }
 
 /// Kills a child and waits this long for its end. The kernel ends it only after it has closed its files, which may take long.

@@ -9,7 +9,7 @@ use crate::model::grant::Grant;
 use crate::model::run::{Call, Run};
 
 pub(super) fn rules(world: &World) -> Result<Vec<String>, ExitError> {
-    match world.backend() {
+    match world.daemon.backend() {
         "iptables" => iptables(),
         _ => nftables(),
     }

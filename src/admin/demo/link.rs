@@ -44,34 +44,55 @@ pub(super) fn make(near: &str, far: &str, pid: u32) -> Result<(), ExitError> {
 }
 
 pub(super) fn configure(interface: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), ExitError> {
-    let index = index(interface)?;
-    for (family, prefix, address) in [
-        (AddressFamily::Inet, 24, IpAddr::V4(v4)),
-        (AddressFamily::Inet6, 64, IpAddr::V6(v6)),
-    ] {
-        let mut message = AddressMessage::default();
-        message.header.family = family;
-        message.header.prefix_len = prefix;
-        message.header.index = index;
-        // The link has two ends only, so duplicate address detection is not needed.
-        message.attributes = vec![
-            AddressAttribute::Local(address),
-            AddressAttribute::Address(address),
-            AddressAttribute::Flags(AddressFlags::Nodad),
-        ];
-        let message = RouteNetlinkMessage::NewAddress(message);
-        let doing = format!("adding {address} to {interface}");
-        ask(message, NLM_F_CREATE | NLM_F_EXCL, &doing)?;
-    }
-    for name in ["lo", interface] {
-        let mut message = LinkMessage::default();
-        message.header.index = self::index(name)?;
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        let message = RouteNetlinkMessage::SetLink(message);
-        ask(message, 0, &format!("starting {name}"))?;
-    }
-    Ok(())
+    let (v4, v6) = (IpAddr::V4(v4), IpAddr::V6(v6));
+    add_address(interface, v4, v4, 24)?;
+    add_address(interface, v6, v6, 64)?;
+    start("lo")?;
+    start(interface)
+}
+
+/// Gives the link an address that other links may have too, because this one leads to its peer alone.
+pub(super) fn configure_to(
+    interface: &str,
+    own: Ipv4Addr,
+    peer: Ipv4Addr,
+) -> Result<(), ExitError> {
+    add_address(interface, own.into(), peer.into(), 32)?;
+    start("lo")?;
+    start(interface)
+}
+
+fn add_address(
+    interface: &str,
+    own: IpAddr,
+    peer: IpAddr,
+    prefix_len: u8,
+) -> Result<(), ExitError> {
+    let mut message = AddressMessage::default();
+    message.header.family = match own {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.prefix_len = prefix_len;
+    message.header.index = index(interface)?;
+    // The link has two ends only, so duplicate address detection is not needed.
+    message.attributes = vec![
+        AddressAttribute::Local(own),
+        AddressAttribute::Address(peer),
+        AddressAttribute::Flags(AddressFlags::Nodad),
+    ];
+    let message = RouteNetlinkMessage::NewAddress(message);
+    let doing = format!("adding {own} to {interface}");
+    ask(message, NLM_F_CREATE | NLM_F_EXCL, &doing)
+}
+
+fn start(interface: &str) -> Result<(), ExitError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(interface)?;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    let message = RouteNetlinkMessage::SetLink(message);
+    ask(message, 0, &format!("starting {interface}"))
 }
 
 fn index(interface: &str) -> Result<u32, ExitError> {

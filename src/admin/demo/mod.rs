@@ -13,6 +13,10 @@ use crate::model::exit::{ExitError, FAILED};
 use crate::model::time;
 
 mod classic;
+mod client;
+mod cluster;
+mod cluster_world;
+mod daemon;
 mod firewall;
 mod interrupt;
 mod knock;
@@ -40,6 +44,9 @@ pub(crate) struct Options {
     /// Show a port sequence and a packet of fwknop instead of knocks
     #[arg(long)]
     classic: bool,
+    /// Show three gates of one name that share an etcd. Needs a build with it, and the program
+    #[arg(long, conflicts_with = "classic")]
+    cluster: bool,
     /// Use this firewall driver: auto, iptables or nftables
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = ["auto", "iptables", "nftables"])]
     backend: String,
@@ -59,14 +66,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, ExitError> {
         failed: 0,
     };
     progress.say(&format!("Postern demo, {note}."))?;
-    let world = World::make(interrupt.clone());
-    let result = world.and_then(|mut world| {
-        if options.classic {
-            classic::all_steps(&mut progress, &mut world, &options.backend)
-        } else {
-            all_steps(&mut progress, &mut world, &options.backend)
-        }
-    });
+    let result = if options.cluster {
+        cluster::all_steps(&mut progress, &interrupt, &options.backend)
+    } else {
+        World::make(interrupt.clone()).and_then(|mut world| {
+            if options.classic {
+                classic::all_steps(&mut progress, &mut world, &options.backend)
+            } else {
+                all_steps(&mut progress, &mut world, &options.backend)
+            }
+        })
+    };
     // A terminal interrupts the daemon, too, so other errors do not matter then.
     interrupt.check()?;
     result?;
@@ -147,11 +157,11 @@ fn short_steps(
     gate: IpAddr,
 ) -> Result<(), ExitError> {
     hidden(progress, world, gate, "The port is hidden")?;
-    let file = world.profile(profile);
+    let file = world.daemon.profile(profile);
     let (succeeded, output) =
         world.postern(&["knock", profile, "--config", &file, "--for", "2s", "--wait"])?;
     progress.step("postern knock --wait", succeeded, &output)?;
-    let is_over = world.has_no_grant_within(Duration::from_secs(5));
+    let is_over = world.daemon.has_no_grant_within(Duration::from_secs(5));
     progress.step("The grant ends by itself", is_over, "")?;
     hidden(progress, world, gate, "Hidden again")
 }
@@ -160,7 +170,7 @@ fn short_steps(
 fn speed_steps(progress: &mut Progress, world: &World) -> Result<(), ExitError> {
     for (profile, gate) in PROFILES {
         let times = speed::measure(world, profile, gate)?;
-        let backend = world.backend();
+        let backend = world.daemon.backend();
         let title = format!("Knock to open port at {gate}, firewall by {backend}");
         progress.step(&title, times.all_opened(), &times.to_string())?;
     }

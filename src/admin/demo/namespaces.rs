@@ -1,4 +1,4 @@
-//! Network namespaces for gate and client. The kernel removes them when the process ends.
+//! Network namespaces for gates and client. The kernel removes them when the process ends.
 
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
@@ -45,9 +45,11 @@ pub(super) fn leave_host() -> Result<&'static str, ExitError> {
 
 type Task = Box<dyn FnOnce() + Send>;
 
-pub(super) struct ClientNamespace(Sender<Task>);
+/// A network namespace: a thread's own, or that of this process.
+pub(super) struct Namespace(Option<Sender<Task>>);
 
-impl ClientNamespace {
+impl Namespace {
+    /// A new one.
     pub(super) fn start() -> Self {
         let (sender, tasks) = channel::<Task>();
         thread::spawn(move || {
@@ -55,19 +57,27 @@ impl ClientNamespace {
                 tasks.into_iter().for_each(|task| task());
             }
         });
-        Self(sender)
+        Self(Some(sender))
+    }
+
+    /// That of this process.
+    pub(super) const fn own() -> Self {
+        Self(None)
     }
 
     pub(super) fn run<R: Send + 'static>(
         &self,
         task: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, ExitError> {
+        let Some(thread) = &self.0 else {
+            return Ok(task());
+        };
         let (sender, result) = channel();
         let task: Task = Box::new(move || {
             let _ = sender.send(task());
         });
-        let failed = || ExitError::new(FAILED, "the client's namespace could not be made");
-        self.0.send(task).map_err(|_| failed())?;
+        let failed = || ExitError::new(FAILED, "a network namespace could not be made");
+        thread.send(task).map_err(|_| failed())?;
         result.recv().map_err(|_| failed())
     }
 }

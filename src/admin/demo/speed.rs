@@ -51,8 +51,8 @@ pub(super) fn measure(world: &World, profile: &str, gate: IpAddr) -> Result<Time
             Err(error) => times.failure = Some(error.to_string()),
         }
         // A late grant would spoil the next measurement.
-        if times.failure.is_none() || !world.grants()?.is_empty() {
-            world.close(Selection::All)?;
+        if times.failure.is_none() || !world.daemon.grants()?.is_empty() {
+            world.daemon.close(Selection::All)?;
         }
     }
     times.took.sort_unstable();

@@ -16,7 +16,7 @@ use crate::adapters::control::Status;
 use crate::model::exit::ExitError;
 
 /// A port that does not answer within this time is hidden.
-const PATIENCE: Duration = Duration::from_millis(800);
+pub(super) const PATIENCE: Duration = Duration::from_millis(800);
 
 pub(super) fn hidden(
     progress: &mut Progress,
@@ -38,18 +38,18 @@ pub(super) fn hidden(
 
 pub(super) fn rule_is_listed(progress: &mut Progress, world: &World) -> Result<(), ExitError> {
     let rules = firewall::rules(world)?;
-    let is_listed = world.grants()?.len() == 1 && !rules.is_empty();
+    let is_listed = world.daemon.grants()?.len() == 1 && !rules.is_empty();
     progress.step("The firewall lists the rule", is_listed, &rules.join("\n"))
 }
 
 pub(super) fn grant_ends(progress: &mut Progress, world: &World) -> Result<(), ExitError> {
-    let grants = world.grants()?;
+    let grants = world.daemon.grants()?;
     let left = grants.first().map(|grant| grant.until.since(clock::wall()));
     let limit = left
         .unwrap_or_default()
         .saturating_add(Duration::from_secs(2));
-    let is_over = world.has_no_grant_within(limit) && firewall::rules(world)?.is_empty();
-    let line = world.logged(&["closed", "its time is up"]);
+    let is_over = world.daemon.has_no_grant_within(limit) && firewall::rules(world)?.is_empty();
+    let line = world.daemon.logged(&["closed", "its time is up"]);
     let title = "The grant ends by itself";
     progress.step(title, is_over, &line.unwrap_or_default())
 }
@@ -73,7 +73,7 @@ pub(super) fn introduce(progress: &Progress, world: &World) -> Result<(), ExitEr
         "A gate at {GATE_V4} and {GATE_V6} runs posternd, with a service on tcp/{SERVICE_PORT}."
     ))?;
     progress.say(&format!("A client is at {CLIENT_V4} and {CLIENT_V6}."))?;
-    if let Some(line) = world.logged(&["listening for knocks"]) {
+    if let Some(line) = world.daemon.logged(&["listening for knocks"]) {
         progress.say(&format!("  {line}"))?;
     }
     Ok(())
@@ -88,15 +88,15 @@ pub(super) fn refused(
     send: impl FnOnce() -> Result<(), ProbeError> + Send + 'static,
 ) -> Result<(), ExitError> {
     let count = |status: Status| status.reasons.get(reason).copied();
-    let expected = count(world.status()?).unwrap_or_default() + times;
+    let expected = count(world.daemon.status()?).unwrap_or_default() + times;
     let sent = world.at_client(send)?;
-    let refused = world.wait_for(Duration::from_secs(2), || {
-        let counted = world.status().ok().and_then(count);
+    let refused = world.daemon.wait_for(Duration::from_secs(2), || {
+        let counted = world.daemon.status().ok().and_then(count);
         counted.filter(|counted| *counted == expected)
     });
     // The line of a refused knock is a sentence.
     let words: Vec<&str> = reason.split(' ').collect();
-    let line = world.logged(&words).unwrap_or_default();
+    let line = world.daemon.logged(&words).unwrap_or_default();
     progress.step(title, sent.is_ok() && refused.is_some(), &line)
 }
 

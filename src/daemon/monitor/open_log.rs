@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, pipe};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -229,7 +229,8 @@ impl Journal {
     fn run(&mut self) -> std::io::Result<()> {
         self.started = clock::instant();
         let output = self.writer.try_clone()?;
-        let child = process::start_reader(&self.program, &ARGUMENTS, output)?;
+        let outputs = [output.into(), Stdio::inherit()];
+        let child = process::start_program(&self.program, &ARGUMENTS, outputs)?;
         self.child = Some(child);
         Ok(())
     }
