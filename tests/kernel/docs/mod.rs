@@ -51,9 +51,18 @@ const PROGRAMS: [&str; 21] = [
 pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     let mut needs = vec![Requirement::Root];
     needs.extend(PROGRAMS.map(Requirement::Program));
+    let mut of_cluster = needs.clone();
+    of_cluster.extend(["etcd", "keepalived"].map(Requirement::Program));
+    let has_etcd = cfg!(feature = "etcd");
+    of_cluster.push(Requirement::Other("a posternd built with etcd", has_etcd));
     let trial = |path: PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        machine.trial(name, &needs, move || try_page(&path))
+        let needs = if name == "cluster" {
+            &of_cluster
+        } else {
+            &needs
+        };
+        machine.trial(name, needs, move || try_page(&path))
     };
     pages().into_iter().map(trial).collect()
 }

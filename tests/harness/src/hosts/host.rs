@@ -360,6 +360,9 @@ const HOSTS: &str = "\
 203.0.113.9 you
 2001:db8:9::9 you
 10.0.0.5 inside stun.example.net
+192.0.2.11 gate1
+192.0.2.12 gate2
+192.0.2.13 third
 fd00::5 stun.example.net
 ";
 
@@ -381,6 +384,8 @@ run() {
   done
   echo "Job for posternd.service failed; see journalctl -u posternd" >&2; exit 1
 }
+# Another program, by its name and what its unit runs.
+begin() { setsid sh -c "echo \$\$ >/run/started/$1; $2" </dev/null >"/var/log/$1.log" 2>&1 & }
 halt() { [ ! -s "$pid" ] || { kill "$(cat "$pid")" 2>/dev/null || true; while kill -0 "$(cat "$pid")" 2>/dev/null; do sleep 0.05; done; rm -f "$pid"; }; }
 case "$*" in
   "enable --now posternd"|"start posternd") run ;;
@@ -388,6 +393,9 @@ case "$*" in
   "stop posternd"|"disable --now posternd") halt ;;
   "reload posternd") exec /usr/local/bin/posternd reload >/dev/null ;;
   "disable --now fwknop-server"|"disable --now knockd") ;;
+  "enable --now --no-block etcd") begin etcd "set -a; . /etc/default/etcd; exec etcd" ;;
+  "enable --now keepalived") begin keepalived "exec keepalived --vrrp --dont-fork --log-console" ;;
+  "stop etcd"|"stop keepalived") pid="/run/started/$2"; halt ;;
   "is-active posternd") [ -s "$pid" ] && kill -0 "$(cat "$pid")" && echo active ;;
   *) echo "systemctl $*: not here" >&2; exit 1 ;;
 esac

@@ -1,7 +1,13 @@
-//! The three hosts of a page, their links, and the servers that a page asks for.
+//! The hosts of a page, their links, and the servers that a page asks for.
 //!
 //! ```text
 //!   you: 203.0.113.9, 2001:db8:9::9 == gate: 192.0.2.1, 2001:db8::1, 10.0.0.1, fd00::1 == inside: 10.0.0.5, fd00::5
+//! ```
+//!
+//! With the word `two-gates` they are on one network; one of the gates has 192.0.2.1 beside its own address:
+//!
+//! ```text
+//!   you: 203.0.113.9 == gate1: 192.0.2.11 == gate2: 192.0.2.12 == third: 192.0.2.13
 //! ```
 
 use std::path::Path;
@@ -12,14 +18,18 @@ mod host;
 
 pub use host::{HOME, Host};
 
-use crate::repository;
+use crate::{Namespace, repository};
 
 /// In prompts.
-pub const HOSTS: [&str; 3] = ["gate", "you", "inside"];
+pub const HOSTS: [&str; 6] = ["gate", "you", "inside", "gate1", "gate2", "third"];
+
+const TWO_GATES: &str = "two-gates";
 
 /// Taken down in this order.
 pub struct Hosts {
-    hosts: Vec<Host>,
+    hosts: Vec<(&'static str, Host)>,
+    /// What the hosts of one network are connected to.
+    switch: Option<Namespace>,
     _folder: TempDir,
 }
 
@@ -27,31 +37,59 @@ impl Hosts {
     /// Connects the hosts and starts the servers that `words` name.
     pub fn make(words: &[String]) -> Self {
         let folder = crate::world::folder("postern-docs-");
-        let hosts = HOSTS
-            .iter()
-            .map(|name| Host::new(name, folder.path()))
-            .collect();
+        let has_two = words.iter().any(|word| word == TWO_GATES);
+        let names: &[&'static str] = if has_two { &HOSTS[1..] } else { &HOSTS[..3] };
+        let names = names.iter().filter(|name| !has_two || **name != "inside");
+        let hosts = names.map(|name| (*name, Host::new(name, folder.path())));
         let world = Self {
-            hosts,
+            hosts: hosts.collect(),
+            switch: has_two.then(Namespace::new),
             _folder: folder,
         };
-        world.lay_cables();
-        for word in words {
+        match &world.switch {
+            Some(switch) => world.connect_to(switch),
+            None => world.lay_cables(),
+        }
+        for word in words.iter().filter(|word| *word != TWO_GATES) {
             world.serve(word);
         }
         world
     }
 
     pub fn host(&self, name: &str) -> &Host {
-        let at = HOSTS
-            .iter()
-            .position(|one| *one == name)
-            .unwrap_or_else(|| panic!("there is no host {name}"));
-        &self.hosts[at]
+        let mut hosts = self.hosts.iter();
+        let found = hosts.find(|(one, _)| *one == name);
+        let (_, host) = found.unwrap_or_else(|| panic!("there is no host {name}"));
+        host
+    }
+
+    fn connect_to(&self, switch: &Namespace) {
+        switch.ip_batch("link add lan type bridge\nlink set lan up");
+        for (name, address) in [
+            ("you", "203.0.113.9/24"),
+            ("gate1", "192.0.2.11/24"),
+            ("gate2", "192.0.2.12/24"),
+            ("third", "192.0.2.13/24"),
+        ] {
+            let space = &self.host(name).space;
+            let there = space.thread_id;
+            switch.ip_batch(&format!(
+                "link add {name} type veth peer name eth0 netns {there}\nlink set {name} master lan up"
+            ));
+            space.ip_batch(&format!(
+                "addr add {address} dev eth0\nlink set lo up\nlink set eth0 up"
+            ));
+            let other = if name == "you" {
+                "192.0.2.0"
+            } else {
+                "203.0.113.0"
+            };
+            space.ip_batch(&format!("route add {other}/24 dev eth0"));
+        }
     }
 
     fn lay_cables(&self) {
-        let [gate, you, inside] = HOSTS.map(|name| &self.host(name).space);
+        let [gate, you, inside] = ["gate", "you", "inside"].map(|name| &self.host(name).space);
         let ours = ["192.0.2.1/32", "2001:db8::1/128"];
         let theirs = ["203.0.113.9/32", "2001:db8:9::9/128"];
         gate.link_as(you, ["eth0", "eth0"], &ours, &theirs);
