@@ -56,6 +56,7 @@ replay!(
     order,
     packet,
     recording,
+    roster,
     sequence,
     stun,
 );

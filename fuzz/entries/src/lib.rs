@@ -25,6 +25,7 @@ pub mod log_line;
 pub mod order;
 pub mod packet;
 pub mod recording;
+pub mod roster;
 pub mod second;
 pub mod sequence;
 pub mod stun;
