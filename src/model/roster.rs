@@ -80,6 +80,8 @@ pub struct RosterCounters {
     pub version: u64,
     pub until: Timestamp,
     pub confirmed: Timestamp,
+    /// When it is stale; `None` without `max_age`.
+    pub stale: Option<Timestamp>,
     /// How many were refused, in the order of [`RosterFault::ALL`].
     pub refused: [u64; RosterFault::ALL.len()],
 }

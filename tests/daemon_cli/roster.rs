@@ -163,6 +163,156 @@ pub(crate) fn bad_rosters_are_refused_with_reasons() {
     assert!(!gate.run("check").out.contains("a roster was refused"));
 }
 
+/// The reason for which the roster is refused.
+#[track_caller]
+fn refused(gate: &Gate) -> String {
+    let line = apply(gate).one_line(1);
+    let (reason, _) = line["the roster is refused, ".len()..]
+        .split_once(':')
+        .unwrap();
+    reason.to_owned()
+}
+
+/// What the gate keeps of rosters: the one in force, and what counts without it.
+const KEPT: [&str; 2] = ["state.monitor/roster", "state.monitor/roster.floor"];
+
+pub(crate) fn older_rosters_are_refused_after_damage() {
+    let gate = trusting("");
+    let files = || ["fleet.toml", "fleet.toml.minisig"].map(|name| gate.text(name));
+    let restore = |[text, signatures]: &[String; 2]| {
+        gate.write("fleet.toml", text);
+        gate.write("fleet.toml.minisig", signatures);
+    };
+    apply(&gate).ok();
+    let older = files();
+    change(&gate, "\"tcp/22\"", "\"tcp/80\"");
+    author(&gate, "sign", "").ok();
+    apply(&gate).ok();
+    let newer = files();
+    let kept = KEPT.map(|name| gate.text(name));
+    for (damaged, is_usable) in [(&KEPT[..1], true), (&KEPT[1..], true), (&KEPT, false)] {
+        for name in damaged {
+            gate.write(name, &gate.text(name)[..40]);
+        }
+        if damaged[0] == KEPT[0] {
+            let line = gate.run("user list").one_line(78);
+            says(
+                &line,
+                "…/roster: this file is damaged; take a roster with: …",
+            );
+        }
+        restore(&older);
+        if is_usable {
+            assert_eq!(refused(&gate), "older", "{damaged:?}");
+        } else {
+            says(
+                &apply(&gate).one_line(78),
+                "…roster.floor: this file is damaged, …",
+            );
+        }
+        restore(&newer);
+        if is_usable {
+            apply(&gate).ok();
+            assert_eq!(names(&gate), ["alice", "carol"]);
+        }
+    }
+    for (name, text) in KEPT.iter().zip(&kept) {
+        gate.write(name, text);
+    }
+    // Without the file its users are gone, and what they could open stays closed.
+    fs::remove_file(gate.path(KEPT[0])).unwrap();
+    assert_eq!(names(&gate), ["alice"]);
+    assert!(gate.run("check").out.contains("knocked: tcp/22, tcp/80"));
+    restore(&older);
+    assert_eq!(refused(&gate), "older");
+}
+
+pub(crate) fn users_of_two_places_stop_the_load() {
+    let gate = trusting("");
+    apply(&gate).ok();
+    let user = format!(
+        "[[user]]\nname = \"carol\"\nservices = [\"tcp/22\"]\nkey = \"{}\"\n",
+        key_text(3)
+    );
+    gate.write_user("carol", &user);
+    let line = gate.run("user list").one_line(78);
+    says(
+        &line,
+        "…roster (this gate's part):2:8: user \"carol\" is defined twice, first at …/users.d/carol.toml:2; …",
+    );
+    let line = gate.run("run").one_line(78);
+    says(&line, "…carol…");
+}
+
+pub(crate) fn signers_change_and_are_counted() {
+    let gate = trusting("");
+    apply(&gate).ok();
+    let first = gate.text("posternd.toml");
+    // A second signer takes over: the roster in force counts no more, until one of theirs is taken.
+    fs::rename(gate.path("sign.key"), gate.path("first.key")).unwrap();
+    let away = gate.place("away.toml");
+    let key = gate.place("sign.key");
+    let words = [
+        "roster",
+        "init",
+        "--roster",
+        &away,
+        "--signing-key",
+        &key,
+        "--json",
+    ];
+    let made = run("exec \"$@\"", &words).json();
+    let (old, new) = (
+        first.split_once("trust = ").unwrap().1.trim().to_owned(),
+        format!("[{}]", made["public_key"]),
+    );
+    gate.write("posternd.toml", &first.replace(&old, &new));
+    says(
+        &gate.run("user list").one_line(78),
+        "…: untrusted: no trusted key signed it; …",
+    );
+    assert_eq!(refused(&gate), "untrusted");
+    let dave = postern_proto::PrivateKey::from_bytes([8; 32]).public();
+    author(&gate, "add dave", &format!("--public-key {dave}")).ok();
+    apply(&gate).ok();
+    assert_eq!(names(&gate), ["alice", "carol", "dave"]);
+    // Both are trusted, and both must sign.
+    let both = format!("{}, {}\nsignatures = 2", &old[..old.len() - 1], &new[1..]);
+    gate.write("posternd.toml", &first.replace(&old, &both));
+    says(
+        &gate.run("user list").one_line(78),
+        "…: too-few-signatures: 1 of 2 trusted keys signed it; …",
+    );
+    assert_eq!(refused(&gate), "too-few-signatures");
+    fs::rename(gate.path("first.key"), gate.path("sign.key")).unwrap();
+    author(&gate, "sign", "").ok();
+    apply(&gate).ok();
+    assert_eq!(names(&gate), ["alice", "carol", "dave"]);
+}
+
+pub(crate) fn wrong_clocks_of_rosters_are_named() {
+    let gate = trusting("max_age = \"1h\"");
+    apply(&gate).ok();
+    let kept = gate.text(KEPT[0]);
+    let line = kept
+        .lines()
+        .find(|line| line.starts_with("confirmed"))
+        .unwrap();
+    let confirmed: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    for (then, code) in [
+        (confirmed + 86_400_000, "roster-clock"),
+        (confirmed - 86_400_000, "roster-stale"),
+    ] {
+        let changed = format!("confirmed = {then}");
+        gate.write(KEPT[0], &kept.replace(line, &changed));
+        let said = gate.run("check --json").out;
+        assert!(said.contains(code), "{said}");
+        apply(&gate).ok();
+        let said = gate.run("check --json").out;
+        assert!(!said.contains(code), "{said}");
+    }
+}
+
 pub(crate) fn minisign_verifies_and_signs_rosters() {
     let gate = trusting("");
     let tool = |arguments: &[&str]| {

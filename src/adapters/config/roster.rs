@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
 
 use super::config_text::ConfigText;
 use super::fields::Fields;
@@ -14,17 +15,19 @@ use super::problem::{Problem, unreadable};
 use super::roster_section;
 use super::values;
 use crate::adapters::config::bundle::{Bundle, BundleFile};
-use crate::adapters::files::{self, FileErrorKind};
+use crate::adapters::files::{self, FileError, FileErrorKind};
 use crate::core::roster::minisign::PublicKey;
-use crate::core::roster::{self, Installed, Part, Roster, Trust};
+use crate::core::roster::{self, Floor, Installed, Notes, Part, Roster, Trust};
 use crate::model::exit::{CONFIG, ExitError};
 use crate::model::policy::Policy;
 use crate::model::roster::RosterSettings;
 use crate::model::service::Wanted;
 use crate::model::settings::{Settings, monitor_path};
+use crate::model::time::Timestamp;
 
 /// The file of the roster in force, in the monitor's folder.
 const IN_FORCE: &str = "roster";
+const FLOOR: &str = "roster.floor";
 
 /// What of a config says which roster a gate takes.
 #[derive(Debug, Clone)]
@@ -78,23 +81,36 @@ impl RosterPlace {
         }
     }
 
-    /// The roster in force; `None` if there is none yet.
-    pub(crate) fn in_force(&self) -> Result<Option<Installed>, ExitError> {
-        let path = self.file();
-        let text = match files::read_roster(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == FileErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
+    pub(crate) fn floor_file(&self) -> PathBuf {
+        self.folder().join(FLOOR)
+    }
+
+    /// The file of the roster in force; `None` if there is none yet.
+    pub(crate) fn read(&self) -> Result<Option<Zeroizing<String>>, ExitError> {
+        present(files::read_roster(&self.file()))
+    }
+
+    /// What the gate notes of the roster in force.
+    pub(crate) fn notes(&self) -> Option<Notes> {
+        let file = self.read().ok().flatten()?;
+        Some(Installed::read(&file)?.notes)
+    }
+
+    /// What is never forgotten; `None` before the first roster. Fails if it is damaged.
+    pub(crate) fn floor(&self) -> Result<Option<Floor>, ExitError> {
+        let path = self.floor_file();
+        let Some(file) = present(files::read_private(&path))? else {
+            return Ok(None);
         };
-        let read = Installed::read(&text);
-        read.map(Some)
-            .ok_or_else(|| unusable(&path, "is not the file of a roster in force"))
+        let what = "this file is damaged, so an older roster could be taken";
+        let cure = "restore it; or remove it, if a newer roster follows";
+        let damaged = || ExitError::new(CONFIG, format!("{}: {what}; {cure}", path.display()));
+        Floor::read(&file).map(Some).ok_or_else(damaged)
     }
 
     /// This gate's part of a roster.
-    pub(crate) fn part(&self, roster: &Roster, installed: &Installed) -> Part {
+    pub(crate) fn part(&self, roster: &Roster, confirmed: Timestamp) -> Part {
         let until = roster.until();
-        let confirmed = installed.notes.in_force.confirmed;
         let stale = self.settings.freshness.ends(confirmed);
         roster.part(&self.gate, stale.map_or(until, |stale| stale.min(until)))
     }
@@ -113,22 +129,35 @@ pub(super) fn take_in_force(bundle: &mut Bundle) -> Result<(), ExitError> {
     let Some(place) = place.filter(|_| bundle.roster.is_none()) else {
         return Ok(());
     };
-    let Some(installed) = place.in_force()? else {
+    let Some(file) = place.read()? else {
+        // It was lost: no user is left, and what earlier ones could open stays closed.
+        if let Some(floor) = place.floor()? {
+            bundle.roster = Some(gate_part(&place, &Part::default(), &floor.services));
+        }
         return Ok(());
     };
-    let verified = roster::verify(
-        installed.text.as_bytes(),
-        &installed.signatures,
-        &place.trust(),
-    );
+    let installed = Installed::read(&file);
+    let installed = installed.ok_or_else(|| unusable(&place.file(), "this file is damaged"))?;
+    let trust = place.trust();
+    let verified = roster::verify(installed.text.as_bytes(), installed.signatures, &trust);
     let verified = verified.map_err(|refusal| unusable(&place.file(), &refusal.to_string()))?;
-    let part = place.part(&verified.roster, &installed);
+    let part = place.part(&verified.roster, installed.notes.in_force.confirmed);
     bundle.roster = Some(gate_part(&place, &part, &installed.notes.closed));
     Ok(())
 }
 
+fn present(
+    read: Result<Zeroizing<String>, FileError>,
+) -> Result<Option<Zeroizing<String>>, ExitError> {
+    match read {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == FileErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
 fn unusable(path: &Path, what: &str) -> ExitError {
-    let cure = "apply a newer roster with: posternd roster apply FILE; or remove this file";
+    let cure = "take a roster with: posternd roster apply FILE; or remove this file, then its users are refused";
     ExitError::new(CONFIG, format!("{}: {what}; {cure}", path.display()))
 }
 

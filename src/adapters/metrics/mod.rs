@@ -145,6 +145,10 @@ impl Writer<'_> {
         self.time("roster_end_time", help, roster.until)?;
         let help = "When the roster in force was last taken or found to be the newest";
         self.time("roster_confirmed_time", help, roster.confirmed)?;
+        if let Some(stale) = roster.stale {
+            let help = "When the roster in force is stale unless it is confirmed before";
+            self.time("roster_stale_time", help, stale)?;
+        }
         let counts = RosterFault::ALL.into_iter().zip(roster.refused);
         let counts = counts.map(|(fault, count)| ([("reason", fault.name())], count));
         let help = "Rosters that were refused, by reason";

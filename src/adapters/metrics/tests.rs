@@ -45,6 +45,7 @@ fn snapshot() -> Snapshot {
             turnover,
             roster: Some(RosterCounters {
                 version: 12,
+                stale: Some(Timestamp::from_millis(1_750_000_000_500)),
                 refused: std::array::from_fn(|at| 20 + at as u64),
                 ..RosterCounters::default()
             }),
@@ -125,6 +126,7 @@ fn every_other_counter_is_present() {
         ("grants_extended_total", "3"),
         ("grants_closed_total", "2"),
         ("roster_version", "12"),
+        ("roster_stale_time_seconds", "1750000000.5"),
         ("roster_refused_total{reason=\"older\"}", "28"),
         ("users", "6"),
         ("marks", "7"),

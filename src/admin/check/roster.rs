@@ -9,6 +9,9 @@ use crate::model::settings::Settings;
 use crate::model::time::Timestamp;
 
 const SOON: Duration = Duration::from_secs(7 * 86_400);
+const CLOCK_ERROR: Duration = Duration::from_secs(60);
+
+const CONFIRM: &str = "confirm it with: posternd roster pull, or posternd roster apply FILE";
 
 /// Returns when the users of the roster end with it.
 pub(super) fn check(
@@ -19,8 +22,7 @@ pub(super) fn check(
     let place = RosterPlace::of(settings)?;
     let refused = Refusals::read(&place.folder()).last;
     // A file that cannot be read has stopped the check already.
-    let in_force = place.in_force().ok().flatten();
-    let in_force = in_force.map(|installed| installed.notes.in_force);
+    let in_force = place.notes().map(|notes| notes.in_force);
     let confirmed = in_force.as_ref().map(|roster| roster.confirmed);
     if let Some(last) = refused.filter(|last| Some(last.at) > confirmed) {
         let (name, at) = (last.fault.name(), last.at);
@@ -48,6 +50,16 @@ pub(super) fn check(
         let why = "then its users are refused; sign it again before";
         findings.add(Finding::note("roster-ends", format!("{what} ends at {until}")).detail(why));
     }
+    if roster.confirmed > now.plus(CLOCK_ERROR) {
+        let at = roster.confirmed;
+        let what = format!("{what} was confirmed at {at}, which is later than now");
+        let finding = Finding::warning("roster-clock", what)
+            .detail(
+                "the clock was ahead then, or is behind now; with max_age it gets stale too late",
+            )
+            .detail(CONFIRM);
+        findings.add(finding);
+    }
     let stale = freshness.stale_from(roster.confirmed);
     if stale.is_some_and(|stale| stale <= now) {
         let refused = freshness.ends(roster.confirmed).is_some();
@@ -60,7 +72,7 @@ pub(super) fn check(
         let finding =
             Finding::warning("roster-stale", format!("{what} was last confirmed at {at}"))
                 .detail(effect)
-                .detail("confirm it with: posternd roster pull, or posternd roster apply FILE");
+                .detail(CONFIRM);
         findings.add(finding);
     }
     let end = freshness.ends(roster.confirmed);

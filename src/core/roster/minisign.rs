@@ -249,10 +249,14 @@ impl<'a> SignedBytes<'a> {
         Self { bytes, digest }
     }
 
-    /// The begin of its digest, to tell texts apart.
+    /// The begin of its digest, to tell own texts apart.
     pub fn short_digest(&self) -> String {
         let begin = self.digest.first_chunk::<8>().copied();
         format!("{:016x}", u64::from_be_bytes(begin.unwrap_or_default()))
+    }
+
+    pub fn digest(&self) -> String {
+        STANDARD.encode(self.digest)
     }
 }
 

@@ -11,15 +11,13 @@ mod tests;
 mod text;
 
 pub use edit::{EditFault, Header, set_header, with_user, without_user};
-pub use installed::{Installed, Notes};
+pub use installed::{Floor, Installed, Notes};
 pub use part::{Part, SealFault, needs_gate_key, opened, sealed};
 pub use text::{Malformed, Roster, RosterUser};
 
 use minisign::{PublicKey, Signature, SignedBytes};
 
-use crate::model::roster::{
-    ROSTER_MAX, RosterFault, RosterInForce, RosterRefusal, SIGNATURES_TEXT_MAX,
-};
+use crate::model::roster::{ROSTER_MAX, RosterFault, RosterRefusal, SIGNATURES_TEXT_MAX};
 use crate::model::time::Timestamp;
 
 /// Whose signatures count, and how many are needed at least.
@@ -33,6 +31,8 @@ pub struct Trust {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified<'a> {
     pub text: &'a str,
+    /// Of the text, to compare it with others.
+    pub digest: String,
     pub roster: Roster,
     /// The names of the trusted keys that signed it.
     pub signers: Vec<String>,
@@ -87,6 +87,7 @@ pub fn verify<'a>(
     too_few(&signers, roster.signatures)?;
     Ok(Verified {
         text,
+        digest: bytes.digest(),
         roster,
         signers,
     })
@@ -106,36 +107,34 @@ fn too_few(signers: &[String], needed: usize) -> Result<(), RosterRefusal> {
     Err(refusal(RosterFault::TooFewSignatures, why))
 }
 
-/// Whether a gate takes a verified roster. True: it is new. False: it is the one in force.
+/// Whether a gate takes a verified roster after the last one: a newer one, or the same again.
 pub fn accept(
     verified: &Verified<'_>,
     gate: &str,
-    in_force: Option<(&RosterInForce, &str)>,
+    last: Option<&Floor>,
     now: Timestamp,
-) -> Result<bool, RosterRefusal> {
+) -> Result<(), RosterRefusal> {
     let roster = &verified.roster;
-    if let Some((old, _)) = in_force {
+    if let Some(last) = last {
         // A stolen key must not lower the number for itself.
-        too_few(&verified.signers, old.signatures)?;
+        too_few(&verified.signers, last.signatures)?;
     }
     if !roster.gate.contains_key(gate) {
         let why = format!("it is for other gates: it has no [gate.{gate:?}]");
         return Err(refusal(RosterFault::OtherGate, why));
     }
-    let is_same = in_force.is_some_and(|(_, text)| text == verified.text);
     let version = roster.version;
-    if let Some((old, _)) = in_force
-        && version <= old.version
-        && !is_same
+    if let Some(last) = last
+        && version <= last.version
+        && (version, &verified.digest) != (last.version, &last.digest)
     {
         let why = format!(
             "its version {version} is not higher than {}, which this gate has",
-            old.version
+            last.version
         );
         return Err(refusal(RosterFault::Older, why));
     }
-    check_end(roster, now)?;
-    Ok(!is_same)
+    check_end(roster, now)
 }
 
 /// Whether a roster has not ended.
@@ -146,13 +145,4 @@ pub fn check_end(roster: &Roster, now: Timestamp) -> Result<(), RosterRefusal> {
     }
     let why = format!("it ended at {until}; sign it again with --until");
     Err(refusal(RosterFault::Expired, why))
-}
-
-/// The services that must stay closed although no user of the new part may open them.
-pub fn still_closed(old: &[String], old_part: &Part, new_part: &Part) -> Vec<String> {
-    let mut closed: Vec<String> = old.iter().chain(&old_part.policies).cloned().collect();
-    closed.retain(|policy| !new_part.policies.contains(policy));
-    closed.sort_unstable();
-    closed.dedup();
-    closed
 }

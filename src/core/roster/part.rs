@@ -15,7 +15,7 @@ const NAME: &str = "name = ";
 const SECRETS: [&str; 3] = ["key", "psk", "totp"];
 
 /// A gate's part of a roster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Part {
     /// `[[user]]` tables; sealed secrets are still sealed.
     pub users: String,

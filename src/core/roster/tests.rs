@@ -1,8 +1,9 @@
 use postern_proto::PrivateKey;
 use zeroize::Zeroizing;
 
-use super::minisign::SecretKey;
+use super::minisign::{SecretKey, SignedBytes};
 use super::*;
+use crate::model::roster::RosterInForce;
 use crate::model::time::parse_time;
 
 const KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
@@ -111,17 +112,16 @@ fn two_of_three_must_sign() {
     let one = ROSTER.replace("version = 3", "version = 5");
     let signatures = signed(&one, &[1]);
     let verified = verify(one.as_bytes(), &signatures, &all).unwrap();
-    let old = in_force(4, 2);
-    let found = accept(&verified, "one", Some((&old, &two)), time(NOW));
+    let found = accept(&verified, "one", Some(&floor(4, 2, &two)), time(NOW));
     assert_eq!(fault(found), Some(RosterFault::TooFewSignatures));
 }
 
-fn in_force(version: u64, signatures: usize) -> RosterInForce {
-    RosterInForce {
+fn floor(version: u64, signatures: usize, text: &str) -> Floor {
+    Floor {
         version,
-        until: time("2027-01-31T00:00:00Z"),
         signatures,
-        confirmed: time(NOW),
+        digest: SignedBytes::new(text.as_bytes()).digest(),
+        services: Vec::new(),
     }
 }
 
@@ -132,26 +132,20 @@ fn gate_takes_only_a_newer_roster_for_it() {
     let verified = verify(ROSTER.as_bytes(), &signatures, &trust(&[1], 1)).unwrap();
     let other = ROSTER.replace("alice", "mallory");
     let end = "2027-01-31T00:00:00Z";
-    for (gate, old, now, expected) in [
-        ("one", None, NOW, Ok(true)),
-        ("three", Some((2, ROSTER)), NOW, Err(Older)),
-        ("three", Some((2, &*other)), NOW, Ok(true)),
+    for (gate, last, now, expected) in [
+        ("one", None, NOW, Ok(())),
+        ("three", Some((2, &*other)), NOW, Ok(())),
         ("one", Some((3, &*other)), NOW, Err(Older)),
         ("one", Some((4, &*other)), NOW, Err(Older)),
-        ("one", Some((3, ROSTER)), NOW, Ok(false)),
+        ("one", Some((4, ROSTER)), NOW, Err(Older)),
+        ("one", Some((3, ROSTER)), NOW, Ok(())),
         ("four", None, NOW, Err(OtherGate)),
         ("edge", None, NOW, Err(OtherGate)),
         ("one", None, end, Err(Expired)),
         ("one", Some((3, ROSTER)), end, Err(Expired)),
     ] {
-        // The same text has the same version, so an older number beside it cannot be.
-        let expected = match old {
-            Some((2, ROSTER)) => Ok(false),
-            _ => expected,
-        };
-        let notes = old.map(|(version, text)| (in_force(version, 1), text));
-        let old = notes.as_ref().map(|(notes, text)| (notes, *text));
-        let found = accept(&verified, gate, old, time(now));
+        let last = last.map(|(version, text)| floor(version, 1, text));
+        let found = accept(&verified, gate, last.as_ref(), time(now));
         assert_eq!(found.map_err(|refusal| refusal.fault), expected, "{gate}");
     }
 }
@@ -168,10 +162,16 @@ fn part_has_only_this_gates_users() {
     let three = roster.part("three", end);
     assert!(three.users.contains("expires = 2026-12-31T00:00:00Z"));
     assert_eq!(roster.part("four", end).count, 0);
-    // What alice could open stays closed without her.
-    let closed = still_closed(&[], &part, &three);
-    assert_eq!(closed, ["services = [\"tcp/22\"]\n"]);
-    assert_eq!(still_closed(&closed, &three, &part), three.policies);
+    // What alice could open stays closed without her, also after the roster after that.
+    let signatures = signed(ROSTER, &[1]);
+    let verified = verify(ROSTER.as_bytes(), &signatures, &trust(&[1], 1)).unwrap();
+    let first = Floor::after(None, &verified, &part, false);
+    let second = Floor::after(Some(&first), &verified, &three, false);
+    assert_eq!(second.closed_beside(&three), ["services = [\"tcp/22\"]\n"]);
+    assert_eq!(second.closed_beside(&part), three.policies);
+    assert_eq!(Floor::read(&second.write()), Some(second.clone()));
+    let third = Floor::after(Some(&second), &verified, &three, true);
+    assert_eq!(third.services, three.policies);
 }
 
 #[test]
@@ -280,32 +280,27 @@ fn malformed_rosters_are_refused() {
 
 #[test]
 fn installed_roster_reads_back() {
-    let installed = Installed {
-        notes: Notes {
-            in_force: in_force(3, 1),
-            closed: vec!["services = [\"tcp/22\"]\n".to_owned()],
-        },
-        signatures: signed(ROSTER, &[1]),
-        text: ROSTER.to_owned(),
-    };
-    let text = installed.write();
-    assert_eq!(Installed::read(&text), Some(installed));
-    assert_eq!(Installed::read(&text[..60]), None);
-}
-
-#[test]
-fn comment_of_signature_breaks_nothing() {
     let signatures = signed(ROSTER, &[1]);
     let (_, rest) = signatures.split_once('\n').unwrap();
-    let signatures = format!("untrusted comment: ---\n{rest}");
-    assert!(verify(ROSTER.as_bytes(), &signatures, &trust(&[1], 1)).is_ok());
-    let installed = Installed {
-        notes: Notes {
-            in_force: in_force(3, 1),
-            closed: Vec::new(),
-        },
-        signatures,
-        text: ROSTER.to_owned(),
-    };
-    assert_eq!(Installed::read(&installed.write()), Some(installed));
+    // The end of a comment, which nobody signs, breaks nothing.
+    let odd = format!("untrusted comment: ---\n{rest}");
+    for signatures in [&signatures, &odd] {
+        assert!(verify(ROSTER.as_bytes(), signatures, &trust(&[1], 1)).is_ok());
+        let installed = Installed {
+            notes: Notes {
+                in_force: RosterInForce {
+                    version: 3,
+                    until: time("2027-01-31T00:00:00Z"),
+                    signatures: 1,
+                    confirmed: time(NOW),
+                },
+                closed: vec!["services = [\"tcp/22\"]\n".to_owned()],
+            },
+            signatures: signatures.trim_end(),
+            text: ROSTER,
+        };
+        let text = installed.write();
+        assert_eq!(Installed::read(&text), Some(installed));
+        assert_eq!(Installed::read(&text[..60]), None);
+    }
 }

@@ -15,7 +15,8 @@ use std::path::Path;
 use crate::adapters::config::disk;
 use crate::adapters::config::{self, RosterPlace};
 use crate::adapters::files;
-use crate::core::roster::{self, Installed, Notes, Part, Roster, Verified};
+use crate::core::roster::minisign::SignedBytes;
+use crate::core::roster::{self, Floor, Installed, Notes, Roster};
 use crate::daemon::monitor::directories;
 use crate::model::exit::{CONFIG, ExitError, FAILED};
 use crate::model::roster::{RosterFault, RosterInForce, RosterRefusal};
@@ -101,15 +102,23 @@ fn put_in_force(
     unprotect: bool,
     now: Timestamp,
 ) -> Result<Taken, NotTaken> {
-    let old = place.in_force()?;
-    let verified = roster::verify(&offer.text, &offer.signatures, &place.trust())?;
-    let in_force = old.as_ref();
-    let in_force = in_force.map(|old| (&old.notes.in_force, old.text.as_str()));
-    let is_new = roster::accept(&verified, &place.gate, in_force, now)?;
-    let (installed, part) = installed(place, &verified, offer, old, unprotect, now)?;
-    let closed = &installed.notes.closed;
+    let trust = place.trust();
+    let verified = roster::verify(&offer.text, &offer.signatures, &trust)?;
+    let file = place.read()?;
+    let old = file.as_deref().and_then(|file| Installed::read(file));
+    let last = match (place.floor(), &old) {
+        // Either of the two files stands for the other.
+        (Err(_) | Ok(None), Some(old)) => Some(floor_of(place, old)?),
+        (floor, _) => floor?,
+    };
+    roster::accept(&verified, &place.gate, last.as_ref(), now)?;
+    let is_new = old.is_none_or(|old| old.text != verified.text);
+    drop(file);
+    let part = place.part(&verified.roster, now);
+    let floor = Floor::after(last.as_ref(), &verified, &part, unprotect);
+    let closed = floor.closed_beside(&part);
     let mut bundle = disk::read_bundle(config).map_err(disk::unreadable)?;
-    bundle.roster = Some(config::gate_part(place, &part, closed));
+    bundle.roster = Some(config::gate_part(place, &part, &closed));
     if let Err(error) = disk::complete(&mut bundle, config::load) {
         let first = error.message.lines().next().unwrap_or_default();
         let more = error.message.lines().count().saturating_sub(1);
@@ -120,27 +129,8 @@ fn put_in_force(
         let why = format!("the config cannot be loaded with it: {first}{more}");
         return Err(RosterRefusal::new(RosterFault::Unusable, why).into());
     }
-    let text = installed.write();
-    files::write_private(&place.file(), text.as_bytes(), true).map_err(disk::unreadable)?;
-    Ok(Taken {
-        version: verified.roster.version,
-        until: verified.roster.until(),
-        users: part.count,
-        signers: verified.signers,
-        is_new,
-    })
-}
-
-fn installed(
-    place: &RosterPlace,
-    verified: &Verified<'_>,
-    offer: &Offer,
-    old: Option<Installed>,
-    unprotect: bool,
-    now: Timestamp,
-) -> Result<(Installed, Part), ExitError> {
     let roster = &verified.roster;
-    let mut installed = Installed {
+    let installed = Installed {
         notes: Notes {
             in_force: RosterInForce {
                 version: roster.version,
@@ -148,18 +138,41 @@ fn installed(
                 signatures: roster.signatures,
                 confirmed: now,
             },
-            closed: Vec::new(),
+            closed,
         },
-        signatures: offer.signatures.clone(),
-        text: verified.text.to_owned(),
+        signatures: &offer.signatures,
+        text: verified.text,
     };
-    let part = place.part(roster, &installed);
-    if let Some(old) = old.filter(|_| !unprotect) {
-        let failed = |error| ExitError::new(CONFIG, format!("{}: {error}", place.file().display()));
-        let old_part = place.part(&Roster::parse(&old.text).map_err(failed)?, &old);
-        installed.notes.closed = roster::still_closed(&old.notes.closed, &old_part, &part);
+    // The floor first: if the second write fails, the same roster can be taken again, and no older one.
+    for (path, text) in [
+        (place.floor_file(), floor.write()),
+        (place.file(), installed.write()),
+    ] {
+        files::write_private(&path, text.as_bytes(), true).map_err(disk::unreadable)?;
     }
-    Ok((installed, part))
+    Ok(Taken {
+        version: roster.version,
+        until: roster.until(),
+        users: part.count,
+        signers: verified.signers,
+        is_new,
+    })
+}
+
+/// The floor that the roster in force stands for.
+fn floor_of(place: &RosterPlace, old: &Installed<'_>) -> Result<Floor, ExitError> {
+    let failed = |error| ExitError::new(CONFIG, format!("{}: {error}", place.file().display()));
+    let part = place.part(
+        &Roster::parse(old.text).map_err(failed)?,
+        old.notes.in_force.confirmed,
+    );
+    let services = old.notes.closed.iter().chain(&part.policies);
+    Ok(Floor {
+        version: old.notes.in_force.version,
+        signatures: old.notes.in_force.signatures,
+        digest: SignedBytes::new(old.text.as_bytes()).digest(),
+        services: services.cloned().collect(),
+    })
 }
 
 /// One command at a time, as long as the returned file is open.

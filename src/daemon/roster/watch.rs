@@ -35,8 +35,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 }
 
 fn counters(place: &RosterPlace) -> RosterCounters {
-    let in_force = place.in_force().ok().flatten();
-    let in_force = in_force.map(|installed| installed.notes.in_force);
+    let in_force = place.notes().map(|notes| notes.in_force);
     let refused = Refusals::read(&place.folder()).counts;
     match in_force {
         None => RosterCounters {
@@ -47,6 +46,7 @@ fn counters(place: &RosterPlace) -> RosterCounters {
             version: in_force.version,
             until: in_force.until,
             confirmed: in_force.confirmed,
+            stale: place.settings.freshness.stale_from(in_force.confirmed),
             refused,
         },
     }

@@ -175,6 +175,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: users::grants_end_with_their_user,
     NONE: users::knocks_from_elsewhere_are_refused,
     NONE: roster::removed_roster_user_loses_everything,
+    NONE: roster::stale_roster_admits_no_user,
     NONE: restart::grants_survive_a_restart,
     NONE: restart::restart_reuses_no_grant_number,
     IPTABLES: restart::on_stop_remove_restores_the_firewall,

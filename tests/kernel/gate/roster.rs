@@ -14,7 +14,7 @@ use std::net::TcpListener;
 const ECHO: u16 = 2200;
 
 /// A gate with a roster in force that has alice, and a local user.
-fn start(backend: &'static str) -> World {
+fn start(backend: &'static str, section: &str) -> World {
     // alice's profile is written with a config that has her.
     let mut world = World::prepare(&GateConfig::new(backend));
     let (gate_key, config) = (
@@ -32,7 +32,7 @@ fn start(backend: &'static str) -> World {
     let config = config
         .member("local", "")
         .gate("private_key = \"gate.key\"");
-    world.rewrite(&config.section(&format!("[roster]\n{trust}")));
+    world.rewrite(&config.section(&format!("[roster]\n{trust}\n{section}")));
     let fleet = world.folder().join("fleet.toml");
     let services = format!("[\"tcp/{SERVICE}\", \"tcp/{ECHO}\"]\nend_connections = true");
     let text = fs::read_to_string(&fleet)
@@ -65,7 +65,7 @@ fn apply(world: &World) -> std::process::Output {
 }
 
 pub(crate) fn removed_roster_user_loses_everything(backend: &'static str) {
-    let world = start(backend);
+    let world = start(backend, "");
     serve_echo(world.gate.run(|| TcpListener::bind(("::", ECHO)).unwrap()));
     let echo = format!("tcp/{ECHO}");
     let options = ["-s", &echo, "-s", "tcp/2222", "--for", "10m", "--wait=20s"];
@@ -102,4 +102,64 @@ pub(crate) fn removed_roster_user_loses_everything(backend: &'static str) {
         let counted = metrics.contains("postern_roster_refused_total{reason=\"older\"} 1");
         (counted && metrics.contains("postern_roster_version 3")).then_some(())
     });
+}
+
+/// Lets the gate think that it took the roster earlier, so that it is stale after so many seconds.
+fn stale_in(world: &World, max_age: u64, seconds: u64) {
+    let path = world.folder().join("state.monitor/roster");
+    let text = fs::read_to_string(&path).unwrap();
+    let line = text.lines().find(|line| line.starts_with("confirmed"));
+    let now = jiff::Timestamp::now().as_millisecond() as u64;
+    let then = format!("confirmed = {}", now - (max_age - seconds) * 1000);
+    fs::write(&path, text.replace(line.unwrap(), &then)).unwrap();
+}
+
+pub(crate) fn stale_roster_admits_no_user(backend: &'static str) {
+    let mut world = start(backend, "max_age = \"1h\"");
+    let options = ["--for", "10m"];
+    stale_in(&world, 3600, 8);
+    world.at_gate(&["reload"]);
+    world.first.knock("alice", Family::V4, &options);
+    let grants = world.wait_for_grants(1);
+    let left = grants[0].until.since(postern::adapters::clock::wall());
+    assert!(left.as_secs() <= 8, "the grant lasts longer: {left:?}");
+    world.first.expect_let_in(Family::V4);
+    world.wait_until_closed();
+    world.first.expect_both_shut_out();
+    world.first.knock("alice", Family::V4, &options);
+    world.daemon.wait_for_count("refuse expired", 1);
+    let check = world.daemon.at_gate(&world.gate, &["check"]).stdout;
+    let check = String::from_utf8_lossy(&check).into_owned();
+    assert!(
+        check.contains("its users are refused (stale = \"strict\")"),
+        "{check}"
+    );
+    let metrics = world.at_gate(&["metrics"]);
+    for line in [
+        "postern_refused_total{rule=\"expired\"} 1",
+        "postern_roster_stale_time_seconds ",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    // Nor after a restart, but those of the config.
+    world.restart();
+    world.first.knock("alice", Family::V4, &options);
+    world.daemon.wait_for_count("refuse expired", 1);
+    world.expect_nothing_open();
+    world.first.open("local", Family::V4, &[]);
+    world.first.close("local", Family::V4);
+    // The same roster again confirms it. What is open then stays, also when it is stale once more and only a warning is wanted.
+    assert!(apply(&world).status.success());
+    world.first.open("alice", Family::V4, &options);
+    stale_in(&world, 3600, 0);
+    let config = world.folder().join("posternd.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("max_age", "stale = \"best_effort\"\nmax_age");
+    fs::write(&config, text).unwrap();
+    world.at_gate(&["reload"]);
+    world.wait_for_grants(1);
+    world.first.open("alice", Family::V6, &options);
+    let check = world.daemon.at_gate(&world.gate, &["check"]).stdout;
+    let check = String::from_utf8_lossy(&check).into_owned();
+    assert!(check.contains("its users are still admitted"), "{check}");
 }
