@@ -5,7 +5,8 @@
 //! engines. It needs root, and runs a whole posternd in network namespaces. One more argument names the folder in which the config
 //! stays, for other measurements.
 //!
-//! `cargo bench --bench users -- 10000 100000`, or `-- pairs 10000` for users with key pairs
+//! `cargo bench --bench users -- 10000 100000`, or `-- pairs 10000` for users with key pairs. With `roster` they come from a roster:
+//! `-- roster 10000` with sealed keys, `-- roster pairs 10000` with public keys
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,9 +22,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use postern::core::roster::{minisign::SecretKey, sealed};
+use postern_harness::world::GATE_NAME;
 use postern_harness::{Family, GateConfig, KnockMaker, SERVICE, World, key, seed};
 use postern_proto::PrivateKey;
 use rustix::process::Signal;
+use zeroize::Zeroizing;
 
 const KNOCKS: usize = 100;
 /// So long wake-ups are counted.
@@ -35,6 +39,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_measured = arguments.iter().any(|argument| argument == "--bench");
     let pairs = arguments.iter().any(|argument| argument == "pairs");
+    let by_roster = arguments.iter().any(|argument| argument == "roster");
     let mut counts: Vec<u32> = arguments
         .iter()
         .filter_map(|text| text.parse().ok())
@@ -47,13 +52,20 @@ fn main() {
         };
     }
     for count in counts {
-        measure(count, pairs, is_measured);
+        measure(count, pairs, by_roster, is_measured);
     }
 }
 
-fn measure(count: u32, pairs: bool, is_measured: bool) {
+fn measure(count: u32, pairs: bool, by_roster: bool, is_measured: bool) {
     let plan = GateConfig::empty("nftables").quiet();
-    let plan = if pairs {
+    let signer = SecretKey::from_random([1; 8], &Zeroizing::new(seed("a signer")));
+    let plan = if by_roster {
+        let trust = signer.public().line();
+        plan.section(&format!("[roster]\ntrust = [\"{trust}\"]\n"))
+    } else {
+        plan
+    };
+    let plan = if pairs || by_roster {
         plan.gate("private_key = \"gate.key\"")
     } else {
         plan
@@ -61,8 +73,24 @@ fn measure(count: u32, pairs: bool, is_measured: bool) {
     let mut world = World::prepare(&plan.member("bob", "quota = \"1000/s\""));
     let gate_key = STANDARD.encode(seed("the private key of the gate"));
     world.write("gate.key", &format!("{gate_key}\n"));
-    fs::create_dir(world.folder().join("users.d")).unwrap();
-    world.write("users.d/many.toml", &users(count, pairs));
+    if by_roster {
+        let text = roster(count, pairs);
+        world.write("fleet.toml", &text);
+        world.write(
+            "fleet.toml.minisig",
+            &signer.sign(text.as_bytes(), "").lines(),
+        );
+        let start = Instant::now();
+        let file = world.folder().join("fleet.toml").display().to_string();
+        world.at_gate(&["roster", "apply", &file]);
+        println!(
+            "{count} users of a roster: taken in {:.3} s",
+            start.elapsed().as_secs_f64()
+        );
+    } else {
+        fs::create_dir(world.folder().join("users.d")).unwrap();
+        world.write("users.d/many.toml", &users(count, pairs));
+    }
 
     let start = Instant::now();
     world.daemon.start_process(&world.gate);
@@ -76,10 +104,11 @@ fn measure(count: u32, pairs: bool, is_measured: bool) {
         peak.look(&world);
     }
     let took = start.elapsed();
-    let kind = if pairs {
-        "users with key pairs"
-    } else {
-        "users"
+    let kind = match (by_roster, pairs) {
+        (false, false) => "users",
+        (false, true) => "users with key pairs",
+        (true, false) => "users of a roster",
+        (true, true) => "users of a roster with key pairs",
     };
     println!(
         "{count} {kind}: serves after {:.3} s, at most {peak}",
@@ -147,6 +176,31 @@ fn users(count: u32, pairs: bool) -> String {
         writeln!(
             text,
             "[[user]]\nname = \"{name}\"\n{key}\nservices = [\"tcp/{SERVICE}\"]\n"
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// The same users as a roster.
+fn roster(count: u32, pairs: bool) -> String {
+    let own = PrivateKey::from_bytes(seed("the private key of the gate"));
+    let mut text = format!(
+        "version = 1\nuntil = 2100-01-01T00:00:00Z\n[gate.\"{GATE_NAME}\"]\n[policy.p]\nservices = [\"tcp/{SERVICE}\"]\n\n"
+    );
+    for name in (0..count).map(|number| format!("user{number}")) {
+        let key = if pairs {
+            let public = PrivateKey::from_bytes(seed(&name)).public();
+            format!("public_key = \"{}\"", STANDARD.encode(public.as_bytes()))
+        } else {
+            let secrets = format!("key = \"{}\"\n", key(&name));
+            let fresh = PrivateKey::from_bytes(seed(&format!("fresh {name}")));
+            let sealed = sealed(GATE_NAME, &own.public(), &name, &secrets, &fresh).unwrap();
+            format!("sealed = {{ \"{GATE_NAME}\" = \"{sealed}\" }}")
+        };
+        writeln!(
+            text,
+            "[[user]]\nname = \"{name}\"\npolicy = \"p\"\ngates = [\"{GATE_NAME}\"]\n{key}\n"
         )
         .unwrap();
     }

@@ -130,10 +130,15 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
         .map(|file| Parts::of_users(file, how.part));
     let users: Vec<Parts<'_>> = users.collect();
     let last = first.saturating_add(users.len());
+    let of_roster = opened.as_ref().ok();
+    let of_roster = of_roster.and_then(|opened| opened.as_ref().or(bundle.roster.as_ref()));
+    let of_roster = of_roster.map(|part| Parts::of(part, how.part));
     let mut sources = Vec::new();
     for (number, parts) in [(0, &parts)].into_iter().chain((first..).zip(&users)) {
         sources.extend(parts.sources(number));
     }
+    let divided = of_roster.iter().filter(|parts| parts.undivided().is_none());
+    sources.extend(divided.flat_map(|parts| parts.sources(last)));
     read_parts::read(&reader, &sources, |read| {
         if read.is_toml {
             found.add(read.file, read.problems);
@@ -142,17 +147,16 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
         }
         table.take(read.file, read.entries);
     });
-    match &opened {
-        Ok(None) => {}
-        Ok(Some(part)) => {
-            let file = ConfigText::of(part);
-            if let Some(values) = file.values() {
-                table.take(last, reader.read_list(&file, &values));
-                table.take_kept_closed(&file, &values);
-            }
-            found.add(last, file.into_problems());
+    if let Some(parts) = &of_roster {
+        let file = parts.rest();
+        if let Some(values) = file.values() {
+            table.take(last, reader.read_list(&file, &values));
+            table.take_kept_closed(&file, &values);
         }
-        Err(problem) => found.add(last, vec![problem.clone()]),
+        found.add(last, file.into_problems());
+    }
+    if let Err(problem) = &opened {
+        found.add(last, vec![problem.clone()]);
     }
     let (mut users, problems) = table.into_users();
     for (number, problem) in problems {

@@ -164,7 +164,7 @@ pub(crate) fn verify(
     let now = clock::wall();
     Ok(verified.and_then(|verified| {
         roster::check_end(&verified.roster, now)?;
-        Ok((verified.roster, verified.signers))
+        Ok((verified.roster, verified.signed.signers))
     }))
 }
 

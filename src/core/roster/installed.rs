@@ -77,7 +77,7 @@ impl Floor {
         Self {
             version: verified.roster.version,
             signatures: verified.roster.signatures,
-            digest: verified.digest.clone(),
+            digest: verified.signed.digest.clone(),
             services,
         }
     }

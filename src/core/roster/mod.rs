@@ -2,6 +2,7 @@
 //!
 //! A gate verifies signatures before it parses anything. It takes a higher version only, and only one that names it.
 
+mod division;
 mod edit;
 mod installed;
 pub mod minisign;
@@ -12,7 +13,8 @@ mod text;
 
 pub use edit::{EditFault, Header, set_header, with_user, without_user};
 pub use installed::{Floor, Installed, Notes};
-pub use part::{Part, SealFault, needs_gate_key, opened, sealed};
+use part::PartWriter;
+pub use part::{Part, SealFault, has_sealed, needs_gate_key, opened, sealed};
 pub use text::{Malformed, Roster, RosterUser};
 
 use minisign::{PublicKey, Signature, SignedBytes};
@@ -27,15 +29,21 @@ pub struct Trust {
     pub signatures: usize,
 }
 
-/// A roster that is signed by enough trusted keys.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Verified<'a> {
+/// A text that enough trusted keys signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed<'a> {
     pub text: &'a str,
     /// Of the text, to compare it with others.
     pub digest: String,
-    pub roster: Roster,
     /// The names of the trusted keys that signed it.
     pub signers: Vec<String>,
+}
+
+/// A roster that is signed by enough trusted keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified<'a> {
+    pub signed: Signed<'a>,
+    pub roster: Roster,
 }
 
 fn refusal(fault: RosterFault, why: impl Into<String>) -> RosterRefusal {
@@ -48,6 +56,36 @@ pub fn verify<'a>(
     signatures: &str,
     trust: &Trust,
 ) -> Result<Verified<'a>, RosterRefusal> {
+    let signed = verify_signatures(text, signatures, trust)?;
+    let roster = Roster::parse(signed.text).map_err(is_malformed)?;
+    too_few(&signed.signers, roster.signatures)?;
+    Ok(Verified { signed, roster })
+}
+
+/// The same, and returns only one gate's part, which takes less memory. Nothing in it counts after `end`.
+pub fn verified_part(
+    text: &[u8],
+    signatures: &str,
+    trust: &Trust,
+    gate: &str,
+    end: Option<Timestamp>,
+) -> Result<Part, RosterRefusal> {
+    let signed = verify_signatures(text, signatures, trust)?;
+    let mut writer = PartWriter::new(gate, end);
+    let roster = Roster::each_user(signed.text, |roster, user| writer.add(roster, &user));
+    too_few(&signed.signers, roster.map_err(is_malformed)?.signatures)?;
+    Ok(writer.part)
+}
+
+fn is_malformed(error: Malformed) -> RosterRefusal {
+    refusal(RosterFault::Malformed, error.to_string())
+}
+
+fn verify_signatures<'a>(
+    text: &'a [u8],
+    signatures: &str,
+    trust: &Trust,
+) -> Result<Signed<'a>, RosterRefusal> {
     if text.len() > ROSTER_MAX || signatures.len() > SIGNATURES_TEXT_MAX {
         return Err(too_large());
     }
@@ -82,13 +120,9 @@ pub fn verify<'a>(
     too_few(&signers, trust.signatures)?;
     let text = std::str::from_utf8(text)
         .map_err(|_| refusal(RosterFault::Malformed, "it is not UTF-8 text"))?;
-    let roster =
-        Roster::parse(text).map_err(|error| refusal(RosterFault::Malformed, error.to_string()))?;
-    too_few(&signers, roster.signatures)?;
-    Ok(Verified {
+    Ok(Signed {
         text,
         digest: bytes.digest(),
-        roster,
         signers,
     })
 }
@@ -117,7 +151,7 @@ pub fn accept(
     let roster = &verified.roster;
     if let Some(last) = last {
         // A stolen key must not lower the number for itself.
-        too_few(&verified.signers, last.signatures)?;
+        too_few(&verified.signed.signers, last.signatures)?;
     }
     if !roster.gate.contains_key(gate) {
         let why = format!("it is for other gates: it has no [gate.{gate:?}]");
@@ -126,7 +160,7 @@ pub fn accept(
     let version = roster.version;
     if let Some(last) = last
         && version <= last.version
-        && (version, &verified.digest) != (last.version, &last.digest)
+        && (version, &verified.signed.digest) != (last.version, &last.digest)
     {
         let why = format!(
             "its version {version} is not higher than {}, which this gate has",

@@ -1,5 +1,7 @@
 //! One gate's part of a roster, in the grammar of `users.d`, and the secrets in it.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_proto::{KeyError, PrivateKey, PublicKey, open_text, seal_text};
@@ -36,39 +38,59 @@ pub enum SealFault {
 impl Roster {
     /// What this gate needs of it. Nothing in it counts after `end`.
     pub fn part(&self, gate: &str, end: Timestamp) -> Part {
-        let mut part = Part {
-            users: String::new(),
-            count: 0,
-            policies: Vec::new(),
+        let mut writer = PartWriter::new(gate, Some(end));
+        self.user.iter().for_each(|user| writer.add(self, user));
+        writer.part
+    }
+}
+
+/// Writes one gate's part.
+pub(super) struct PartWriter<'g> {
+    gate: &'g str,
+    /// When nothing counts any more, if that is before the roster's end.
+    end: Option<Timestamp>,
+    /// The policies that users of this gate have.
+    policies: BTreeMap<String, (String, Timestamp)>,
+    pub(super) part: Part,
+}
+
+impl<'g> PartWriter<'g> {
+    pub(super) fn new(gate: &'g str, end: Option<Timestamp>) -> Self {
+        Self {
+            gate,
+            end,
+            policies: BTreeMap::new(),
+            part: Part::default(),
+        }
+    }
+
+    /// Adds a user, if it is one of this gate. `roster` has everything but the users.
+    pub(super) fn add(&mut self, roster: &Roster, user: &RosterUser) {
+        let is_here = user.gates.iter().any(|name| match roster.group.get(name) {
+            Some(gates) => gates.iter().any(|one| one == self.gate),
+            None => name == self.gate,
+        });
+        let Some(policy) = roster.policy.get(&user.policy).filter(|_| is_here) else {
+            return;
         };
-        let policies = self.policy.iter().map(|(name, policy)| {
-            let own_end = policy.get("expires").and_then(|time| time.as_datetime());
-            let own_end = own_end.and_then(moment).map_or(end, |own| own.min(end));
+        if !self.policies.contains_key(&user.policy) {
+            let until = roster.until();
+            let end = self.end.map_or(until, |end| end.min(until));
+            let own = policy.get("expires").and_then(|time| time.as_datetime());
+            let end = own.and_then(moment).map_or(end, |own| own.min(end));
             let lines = policy.iter().filter(|(key, _)| *key != "expires");
             let lines = lines.map(|(key, value)| format!("{key} = {value}\n"));
-            (name.as_str(), (lines.collect::<String>(), own_end))
-        });
-        let policies: std::collections::BTreeMap<&str, (String, Timestamp)> = policies.collect();
-        let mut used = std::collections::BTreeSet::new();
-        for user in &self.user {
-            let named = user.gates.iter();
-            let is_here = named.into_iter().any(|name| match self.group.get(name) {
-                Some(gates) => gates.iter().any(|one| one == gate),
-                None => name == gate,
-            });
-            let Some((lines, end)) = policies.get(user.policy.as_str()).filter(|_| is_here) else {
-                continue;
-            };
-            used.insert(user.policy.as_str());
-            let own_end = user.expires.as_ref().and_then(moment);
-            let end = own_end.map_or(*end, |own| own.min(*end));
-            write_user(&mut part.users, user, gate, lines, end);
-            part.count = part.count.saturating_add(1);
+            let lines = (lines.collect::<String>(), end);
+            self.policies.insert(user.policy.clone(), lines);
+            self.part.policies.push(closed_by(policy));
         }
-        let used = used.into_iter();
-        let used = used.filter_map(|name| self.policy.get(name));
-        part.policies = used.map(closed_by).collect();
-        part
+        let Some((lines, end)) = self.policies.get(&user.policy) else {
+            return;
+        };
+        let own = user.expires.as_ref().and_then(moment);
+        let end = own.map_or(*end, |own| own.min(*end));
+        write_user(&mut self.part.users, user, self.gate, lines, end);
+        self.part.count = self.part.count.saturating_add(1);
     }
 }
 
@@ -101,6 +123,10 @@ fn closed_by(policy: &toml::Table) -> String {
 pub fn needs_gate_key(part: &str) -> bool {
     let mut lines = part.lines();
     lines.any(|line| line.starts_with("public_key = ") || line.starts_with(SEALED))
+}
+
+pub fn has_sealed(part: &str) -> bool {
+    part.lines().any(|line| line.starts_with(SEALED))
 }
 
 /// The text of a part with the secrets opened, in one buffer that is wiped.

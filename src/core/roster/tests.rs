@@ -229,6 +229,49 @@ fn edits_keep_everything_else() {
     assert!(with_user(ROSTER, &roster.user[0]).is_err());
 }
 
+/// A roster that is read in pieces, with a table of a user inside.
+fn long() -> String {
+    let mut text = ROSTER.to_owned();
+    for number in 0..1000 {
+        text += &format!(
+            "\n[[user]]\nname = \"user{number}\"\npolicy = \"web\"\ngates = [\"two\"]\npublic_key = \"{KEY}\"\n"
+        );
+    }
+    text + "[[user]]\nname = \"last\"\npolicy = \"ssh\"\ngates = [\"two\"]\n[user.sealed]\ntwo = \"AA==\"\n"
+}
+
+#[test]
+fn long_rosters_read_like_short_ones() {
+    let text = long();
+    assert!(super::division::divided(&text).1.len() > 2);
+    let roster = Roster::parse(&text).unwrap();
+    assert_eq!(roster, toml::from_str(&text).unwrap());
+    let (end, signatures) = (time("2026-12-31T00:00:00Z"), signed(&text, &[1]));
+    for gate in ["one", "two", "four"] {
+        let all = trust(&[1], 1);
+        let part = verified_part(text.as_bytes(), &signatures, &all, gate, Some(end));
+        assert_eq!(part, Ok(roster.part(gate, end)));
+    }
+    // Other tables between users are read as well, and an error names the right line.
+    let between = format!("{text}[policy.more]\nservices = []\n");
+    assert_eq!(Roster::parse(&between).unwrap().policy.len(), 3);
+    let line = text.lines().position(|line| line == "name = \"last\"");
+    let wrong = format!("line {}: invalid type", line.unwrap() + 1);
+    for (from, to, expected) in [
+        ("\"last\"", "3", &*wrong),
+        ("\"last\"", "\"user7\"", "user user7 is there twice"),
+        ("\"last\"", "\"alice\"", "user alice is there twice"),
+        (
+            "policy = \"ssh\"\ngates = [\"two\"]\n[",
+            "policy = \"x\"\n[",
+            "line",
+        ),
+    ] {
+        let error = Roster::parse(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+}
+
 #[test]
 fn malformed_rosters_are_refused() {
     for (from, to, expected) in [

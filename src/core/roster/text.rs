@@ -6,6 +6,7 @@ use postern_proto::{GateName, PublicKey};
 use serde::Deserialize;
 use toml::value::Datetime;
 
+use super::division::divided;
 use super::minisign::SIGNATURES_MAX;
 use crate::model::time::{self, Timestamp};
 use crate::model::user_name::is_user_name;
@@ -28,8 +29,6 @@ const POLICY_KEYS: [&str; 12] = [
 
 /// The longest sealed secret, as text.
 const SEALED_MAX: usize = 1024;
-
-const LINE_MAX: usize = 200;
 
 /// The content of a roster. [`Roster::parse`] checks it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -73,6 +72,13 @@ pub struct RosterUser {
     pub disabled: bool,
 }
 
+/// A piece with users.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Users {
+    user: Vec<RosterUser>,
+}
+
 /// What is wrong with the text of a roster, one line with its cure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -108,16 +114,39 @@ impl RosterUser {
 
 impl Roster {
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let roster: Self = toml::from_str(text).map_err(|error| {
-            let at = error.span().unwrap_or_default().start;
-            let line = text
-                .get(..at)
-                .map_or(0, |before| before.matches('\n').count());
-            let what: String = error.message().chars().take(LINE_MAX).collect();
-            let what = what.replace(|c: char| c.is_control(), " ");
-            malformed(format!("line {}: {what}", line.saturating_add(1)))
-        })?;
+        let mut users = Vec::new();
+        let mut roster = Self::each_user(text, |_, user| users.push(user))?;
+        roster.user = users;
+        Ok(roster)
+    }
+
+    /// Checks everything, and gives each user with the rest. The result has no users.
+    pub(super) fn each_user(
+        text: &str,
+        mut take: impl FnMut(&Self, RosterUser),
+    ) -> Result<Self, Malformed> {
+        let (head, pieces) = divided(text);
+        let mut roster: Self = head.read()?;
+        let first = std::mem::take(&mut roster.user);
         roster.check()?;
+        let mut names = HashSet::new();
+        let mut take_all = |users: Vec<RosterUser>| {
+            for user in users {
+                roster
+                    .check_user(&user)
+                    .map_err(|what| malformed(format!("user {}: {what}", user.name)))?;
+                if !names.insert(user.name.clone()) {
+                    return Err(malformed(format!("user {} is there twice", user.name)));
+                }
+                take(&roster, user);
+            }
+            Ok(())
+        };
+        take_all(first)?;
+        for piece in pieces {
+            let Users { user } = piece.read()?;
+            take_all(user)?;
+        }
         Ok(roster)
     }
 
@@ -165,14 +194,6 @@ impl Roster {
                 let what = "expires is neither a day nor a time with its offset";
                 return Err(malformed(format!("policy {name}: {what}")));
             }
-        }
-        let mut names = HashSet::new();
-        for user in &self.user {
-            if !names.insert(user.name.as_str()) {
-                return Err(malformed(format!("user {} is there twice", user.name)));
-            }
-            self.check_user(user)
-                .map_err(|what| malformed(format!("user {}: {what}", user.name)))?;
         }
         Ok(())
     }

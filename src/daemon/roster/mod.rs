@@ -112,7 +112,7 @@ fn put_in_force(
         (floor, _) => floor?,
     };
     roster::accept(&verified, &place.gate, last.as_ref(), now)?;
-    let is_new = old.is_none_or(|old| old.text != verified.text);
+    let is_new = old.is_none_or(|old| old.text != verified.signed.text);
     drop(file);
     let part = place.part(&verified.roster, now);
     let floor = Floor::after(last.as_ref(), &verified, &part, unprotect);
@@ -141,7 +141,7 @@ fn put_in_force(
             closed,
         },
         signatures: &offer.signatures,
-        text: verified.text,
+        text: verified.signed.text,
     };
     // The floor first: if the second write fails, the same roster can be taken again, and no older one.
     for (path, text) in [
@@ -154,7 +154,7 @@ fn put_in_force(
         version: roster.version,
         until: roster.until(),
         users: part.count,
-        signers: verified.signers,
+        signers: verified.signed.signers,
         is_new,
     })
 }
