@@ -1,6 +1,5 @@
 //! A long roster in pieces that are TOML by themselves, so that ten thousand users are not in memory as values at once.
 
-use super::text::Malformed;
 use serde::de::DeserializeOwned;
 
 const USER: &str = "[[user]]";
@@ -10,6 +9,11 @@ const PIECE: usize = 32 << 10;
 
 /// The longest line of an error.
 const LINE_MAX: usize = 200;
+
+/// What is wrong with the text of a roster, one line with its cure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
 
 /// Some lines of a roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

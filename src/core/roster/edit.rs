@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::text::{Malformed, Roster, RosterUser};
+use super::division::Malformed;
+use super::text::{Roster, RosterUser};
 use crate::model::time::Timestamp;
 
 const USER: &str = "[[user]]";

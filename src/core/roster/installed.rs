@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Verified};
+use super::part::Part;
+use super::text::Roster;
 use crate::model::roster::RosterInForce;
 
 const FIRST: &str =
@@ -65,7 +66,8 @@ impl Floor {
     /// What counts after this roster. Only the services of its own part stay closed if `forgets` is set.
     pub fn after(
         before: Option<&Self>,
-        verified: &Verified<'_>,
+        roster: &Roster,
+        digest: &str,
         part: &Part,
         forgets: bool,
     ) -> Self {
@@ -75,9 +77,9 @@ impl Floor {
         services.sort_unstable();
         services.dedup();
         Self {
-            version: verified.roster.version,
-            signatures: verified.roster.signatures,
-            digest: verified.signed.digest.clone(),
+            version: roster.version,
+            signatures: roster.signatures,
+            digest: digest.to_owned(),
             services,
         }
     }

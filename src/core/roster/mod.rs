@@ -11,11 +11,12 @@ mod part;
 mod tests;
 mod text;
 
+pub use division::Malformed;
 pub use edit::{EditFault, Header, set_header, with_user, without_user};
 pub use installed::{Floor, Installed, Notes};
 use part::PartWriter;
 pub use part::{Part, SealFault, has_sealed, needs_gate_key, opened, sealed};
-pub use text::{Malformed, Roster, RosterUser};
+pub use text::{Roster, RosterUser};
 
 use minisign::{PublicKey, Signature, SignedBytes};
 

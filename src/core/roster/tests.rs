@@ -165,12 +165,13 @@ fn part_has_only_this_gates_users() {
     // What alice could open stays closed without her, also after the roster after that.
     let signatures = signed(ROSTER, &[1]);
     let verified = verify(ROSTER.as_bytes(), &signatures, &trust(&[1], 1)).unwrap();
-    let first = Floor::after(None, &verified, &part, false);
-    let second = Floor::after(Some(&first), &verified, &three, false);
+    let (roster, digest) = (&verified.roster, &*verified.signed.digest);
+    let first = Floor::after(None, roster, digest, &part, false);
+    let second = Floor::after(Some(&first), roster, digest, &three, false);
     assert_eq!(second.closed_beside(&three), ["services = [\"tcp/22\"]\n"]);
     assert_eq!(second.closed_beside(&part), three.policies);
     assert_eq!(Floor::read(&second.write()), Some(second.clone()));
-    let third = Floor::after(Some(&second), &verified, &three, true);
+    let third = Floor::after(Some(&second), roster, digest, &three, true);
     assert_eq!(third.services, three.policies);
 }
 

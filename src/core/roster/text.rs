@@ -6,7 +6,7 @@ use postern_proto::{GateName, PublicKey};
 use serde::Deserialize;
 use toml::value::Datetime;
 
-use super::division::divided;
+use super::division::{Malformed, divided};
 use super::minisign::SIGNATURES_MAX;
 use crate::model::time::{self, Timestamp};
 use crate::model::user_name::is_user_name;
@@ -78,11 +78,6 @@ pub struct RosterUser {
 struct Users {
     user: Vec<RosterUser>,
 }
-
-/// What is wrong with the text of a roster, one line with its cure.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub String);
 
 fn one() -> usize {
     1

@@ -115,7 +115,13 @@ fn put_in_force(
     let is_new = old.is_none_or(|old| old.text != verified.signed.text);
     drop(file);
     let part = place.part(&verified.roster, now);
-    let floor = Floor::after(last.as_ref(), &verified, &part, unprotect);
+    let floor = Floor::after(
+        last.as_ref(),
+        &verified.roster,
+        &verified.signed.digest,
+        &part,
+        unprotect,
+    );
     let closed = floor.closed_beside(&part);
     let mut bundle = disk::read_bundle(config).map_err(disk::unreadable)?;
     bundle.roster = Some(config::gate_part(place, &part, &closed));
