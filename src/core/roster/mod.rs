@@ -63,7 +63,8 @@ pub fn verify<'a>(
     Ok(Verified { signed, roster })
 }
 
-/// The same, and returns only one gate's part, which takes less memory. Nothing in it counts after `end`.
+/// The same for a roster that was verified before, and returns only one gate's part, which takes less memory. Nothing in it counts
+/// after `end`.
 pub fn verified_part(
     text: &[u8],
     signatures: &str,
@@ -73,6 +74,8 @@ pub fn verified_part(
 ) -> Result<Part, RosterRefusal> {
     let signed = verify_signatures(text, signatures, trust)?;
     let mut writer = PartWriter::new(gate, end);
+    // A part is about as long as the roster. A text that grows would leave holes in memory.
+    writer.part.users.reserve(text.len().saturating_mul(5) / 4);
     let roster = Roster::each_user(signed.text, |roster, user| writer.add(roster, &user));
     too_few(&signed.signers, roster.map_err(is_malformed)?.signatures)?;
     Ok(writer.part)

@@ -109,13 +109,18 @@ impl RosterUser {
 
 impl Roster {
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let mut users = Vec::new();
+        let mut users: Vec<RosterUser> = Vec::new();
         let mut roster = Self::each_user(text, |_, user| users.push(user))?;
         roster.user = users;
+        let mut names = HashSet::new();
+        let twice = roster.user.iter().find(|user| !names.insert(&user.name));
+        if let Some(user) = twice {
+            return Err(malformed(format!("user {} is there twice", user.name)));
+        }
         Ok(roster)
     }
 
-    /// Checks everything, and gives each user with the rest. The result has no users.
+    /// Checks everything but whether names differ, and gives each user with the rest. The result has no users.
     pub(super) fn each_user(
         text: &str,
         mut take: impl FnMut(&Self, RosterUser),
@@ -124,15 +129,11 @@ impl Roster {
         let mut roster: Self = head.read()?;
         let first = std::mem::take(&mut roster.user);
         roster.check()?;
-        let mut names = HashSet::new();
         let mut take_all = |users: Vec<RosterUser>| {
             for user in users {
                 roster
                     .check_user(&user)
                     .map_err(|what| malformed(format!("user {}: {what}", user.name)))?;
-                if !names.insert(user.name.clone()) {
-                    return Err(malformed(format!("user {} is there twice", user.name)));
-                }
                 take(&roster, user);
             }
             Ok(())
