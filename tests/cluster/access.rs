@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use postern_harness::{Namespace, find, run, text, wait_until};
+use postern_harness::{KnockMaker, Namespace, SERVICE, find, run, text, wait_until};
 
 use super::claims::Test;
 use super::fleet::{self, Fleet};
@@ -119,6 +119,77 @@ fn secure_transport_and_password_admit(kind: &'static str) {
     ] {
         let said = fleet.gates[0].checked(&fleet.section(1, &wrong));
         assert!(said.contains(cure), "{said}");
+    }
+}
+
+/// A secret that nobody can read, and back.
+pub(crate) fn gate_starts_without_a_cluster_process() {
+    let fleet = Fleet::start("redis", 0);
+    let own = fleet::folder();
+    let path = own.path().join("password");
+    let lines = format!("password_file = \"{}\"\n", path.display());
+    let gate = fleet.gate(1, &lines);
+    assert!(
+        !gate
+            .daemon
+            .logged(&["ERROR", "no cluster process"])
+            .is_empty()
+    );
+    fleet.deliver_to(&gate, &fleet.knock(1));
+    wait_until("the knock to be refused", || {
+        gate.daemon.status().count("refuse coordinator") == 1
+    });
+    let knock = KnockMaker::of("gate1", "emergency").open([10, 99, 0, 1].into(), SERVICE, 60);
+    fleet.deliver_to(&gate, &knock);
+    wait_until("break glass to open", || gate.daemon.grants().len() == 1);
+    postern::adapters::files::write_private(&path, b"", true).unwrap();
+    wait_until("the process to start", || gate.is_back());
+}
+
+/// Users of Redis who lack a command, or the keys.
+pub(crate) fn redis_that_refuses_writes_is_named() {
+    let fleet = Fleet::start("redis", 0);
+    let own = fleet::folder();
+    let path = own.path().join("password");
+    postern::adapters::files::write_private(&path, b"secret", true).unwrap();
+    let all = "+eval +get +set +time +xadd +xread +role +config|get";
+    let gate = fleet.gate(1, "");
+    for (user, rights, cure) in [
+        ("all", format!("~/postern/* -@all {all}"), None),
+        (
+            "read",
+            format!("%R~/postern/* -@all {all}"),
+            Some("the user needs"),
+        ),
+        (
+            "other",
+            format!("~/other/* -@all {all}"),
+            Some("the user needs"),
+        ),
+        (
+            "set",
+            format!("~/postern/* -@all {}", all.replace("+set ", "")),
+            Some("SET"),
+        ),
+        (
+            "eval",
+            format!("~/postern/* -@all {}", all.replace("+eval ", "")),
+            Some("EVAL"),
+        ),
+    ] {
+        let line = format!("ACL SETUSER {user} on >secret resetkeys {rights}");
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let said = text(&run(&fleet.space, "redis-cli", &arguments));
+        assert_eq!(said.trim(), "OK");
+        let lines = format!(
+            "user = \"{user}\"\npassword_file = \"{}\"\n",
+            path.display()
+        );
+        let said = gate.checked(&fleet.section(1, &lines));
+        match cure {
+            Some(cure) => assert!(said.contains(cure), "{user}: {said}"),
+            None => assert!(!said.contains("coordinator can't be used"), "{said}"),
+        }
     }
 }
 

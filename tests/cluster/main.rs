@@ -1,6 +1,7 @@
 //! Gates of one name with a real etcd or a real Redis, and with a server that lies.
 //!
 //! `cargo test --features etcd,redis --test cluster` runs them. POSTERN_GATES and POSTERN_KNOCKS make the suite of faults larger.
+//! With `--release`, POSTERN_CLAIMS=1000 and the filter `claim_latency` it measures how long a claim takes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -50,6 +51,10 @@ fn main() -> ExitCode {
         let name = "claim_latency";
         alone.push(machine.trial(name, needs, move || publish::claim_latency(kind)));
     }
+    let name = "gate_starts_without_a_cluster_process";
+    trials.push(machine.trial(name, REDIS, access::gate_starts_without_a_cluster_process));
+    let name = "redis_that_refuses_writes_is_named";
+    trials.push(machine.trial(name, REDIS, access::redis_that_refuses_writes_is_named));
     let name = "forgetful_redis_is_refused";
     trials.push(machine.trial(name, REDIS, access::forgetful_redis_is_refused));
     let name = "two_clusters_of_etcd_are_refused";

@@ -34,9 +34,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After a process that ran this long the next one starts without a longer pause.
 const RAN_WELL: Duration = Duration::from_secs(3);
 
+pub(super) const NO_PROCESS: &str = "no cluster process, knocks are refused";
+
 pub(super) struct ClusterProcess {
     start: ClusterStart,
-    child: Child,
+    /// `None`: none could be started yet.
+    child: Option<Child>,
     /// The engine's end of the link, until the engine gets it.
     engine_end: Option<OwnedFd>,
     started: Instant,
@@ -45,35 +48,39 @@ pub(super) struct ClusterProcess {
 }
 
 impl ClusterProcess {
-    pub(super) fn start(
-        mut cluster: Cluster,
-        gate: GateFacts,
-        run_as: &RunAs,
-    ) -> Result<Self, ExitError> {
+    /// [`Self::start`] starts it.
+    pub(super) fn new(mut cluster: Cluster, gate: GateFacts, run_as: &RunAs) -> Self {
         if cluster.member.is_empty() {
             let name = files::read_system(Path::new("/proc/sys/kernel/hostname"));
             let name = name.unwrap_or_default();
             cluster.member = name.trim().to_owned();
         }
         let own = rights::run_as(USER).ok().and_then(|own| own.ids);
-        let start = ClusterStart {
-            run_as: own.or(run_as.ids),
-            cluster,
-            gate,
-        };
-        let (child, engine_end) = spawn(&start)?;
-        Ok(Self {
-            start,
-            child,
-            engine_end: Some(engine_end),
+        Self {
+            start: ClusterStart {
+                run_as: own.or(run_as.ids),
+                cluster,
+                gate,
+            },
+            child: None,
+            engine_end: None,
             started: clock::instant(),
-            has_ended: false,
+            has_ended: true,
             pause: PAUSE_MIN,
-        })
+        }
     }
 
-    pub(super) fn id(&self) -> u32 {
-        self.child.id()
+    /// If it fails, [`Self::step`] tries again.
+    pub(super) fn start(&mut self) -> Result<(), ExitError> {
+        self.started = clock::instant();
+        let (child, engine_end) = spawn(&self.start)?;
+        (self.child, self.engine_end) = (Some(child), Some(engine_end));
+        self.has_ended = false;
+        Ok(())
+    }
+
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// The engine's end of the link to a process that has just started.
@@ -83,8 +90,8 @@ impl ClusterProcess {
 
     /// Starts it again if it ended, after a pause.
     pub(super) fn step(&mut self) {
-        if !self.has_ended {
-            match self.child.try_wait() {
+        if let Some(child) = self.child.as_mut().filter(|_| !self.has_ended) {
+            match child.try_wait() {
                 Ok(None) => return,
                 Ok(Some(status)) => warn!("the cluster process ended: {status}"),
                 Err(error) => warn!("the cluster process can't be watched: {error}"),
@@ -97,23 +104,18 @@ impl ClusterProcess {
         if clock::elapsed(self.started) < self.pause {
             return;
         }
-        self.started = clock::instant();
-        match spawn(&self.start) {
-            Ok((child, engine_end)) => {
-                (self.child, self.engine_end) = (child, Some(engine_end));
-                self.has_ended = false;
-            }
-            Err(stop) => {
-                error!("no cluster process, knocks are refused: {}", stop.message);
-                self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX);
-            }
+        if let Err(stop) = self.start() {
+            error!("{NO_PROCESS}: {}", stop.message);
+            self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX);
         }
     }
 }
 
 impl Drop for ClusterProcess {
     fn drop(&mut self) {
-        let _ = process::end(&mut self.child, END_WITHIN);
+        if let Some(child) = self.child.as_mut() {
+            let _ = process::end(child, END_WITHIN);
+        }
     }
 }
 
@@ -125,7 +127,8 @@ pub(crate) fn probe_cluster(
     run_as: &RunAs,
     within: Duration,
 ) -> Result<Option<String>, ExitError> {
-    let mut process = ClusterProcess::start(cluster.clone(), gate, run_as)?;
+    let mut process = ClusterProcess::new(cluster.clone(), gate, run_as);
+    process.start()?;
     let Some(socket) = process.take_engine_end() else {
         return Ok(None);
     };

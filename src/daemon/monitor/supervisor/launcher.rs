@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
-use super::cluster_process::ClusterProcess;
+use super::cluster_process::{ClusterProcess, NO_PROCESS};
 use super::engine_process::{self, EngineProcess};
 use super::fixed_settings;
 use super::prefilter::{self, NoPrefilter};
@@ -61,7 +61,12 @@ pub(super) struct Launched {
 }
 
 impl Launcher {
-    pub(super) fn launch(&mut self, in_force: &Settings) -> Result<Launched, ExitError> {
+    /// On a reload the old engine goes on if something fails.
+    pub(super) fn launch(
+        &mut self,
+        in_force: &Settings,
+        is_reload: bool,
+    ) -> Result<Launched, ExitError> {
         let loaded = self.loaded.take();
         let (config, mut settings) =
             loaded.map_or_else(|| engine_process::load(&self.config), Ok)?;
@@ -108,11 +113,17 @@ impl Launcher {
         descriptors.extend(self.attempts.socket());
         descriptors.extend(filter.iter().flat_map(HintFilter::maps));
         // It connects while the engine loads.
-        let cluster = settings
+        let mut cluster = settings
             .cluster
             .clone()
-            .map(|cluster| ClusterProcess::start(cluster, GateFacts::of(&settings), &self.run_as));
-        let cluster = cluster.transpose()?;
+            .map(|cluster| ClusterProcess::new(cluster, GateFacts::of(&settings), &self.run_as));
+        if let Some(Err(stop)) = cluster.as_mut().map(ClusterProcess::start) {
+            if is_reload {
+                return Err(stop);
+            }
+            // Without it only `break_glass` opens, and without an engine nothing.
+            error!("{NO_PROCESS}: {}", stop.message);
+        }
         let engine =
             EngineProcess::start(config.as_fd(), self.control.as_fd(), &descriptors, &start)?;
         drop(descriptors);

@@ -144,7 +144,7 @@ impl Supervisor {
         let clusters = self.cluster.iter().chain(successor);
         self.processes()
             .map(EngineProcess::id)
-            .chain(clusters.map(ClusterProcess::id))
+            .chain(clusters.filter_map(ClusterProcess::id))
             .chain(ending)
             .chain(programs)
             .collect()
@@ -305,7 +305,8 @@ impl Supervisor {
         if self.engine.is_none() {
             self.started = clock::instant();
         }
-        let launched = self.launcher.launch(&self.settings)?;
+        let is_reload = self.engine.is_some();
+        let launched = self.launcher.launch(&self.settings, is_reload)?;
         self.successor = Some(Successor {
             engine: launched.engine,
             cluster: launched.cluster,
