@@ -18,6 +18,7 @@ mod access;
 mod claims;
 mod faults;
 mod fleet;
+mod liars;
 mod lying;
 mod process;
 mod publish;
@@ -59,6 +60,11 @@ fn main() -> ExitCode {
     trials.push(machine.trial(name, REDIS, access::forgetful_redis_is_refused));
     let name = "two_clusters_of_etcd_are_refused";
     trials.push(machine.trial(name, ETCD, publish::two_clusters_of_etcd_are_refused));
+    for kind in ["etcd", "redis"] {
+        let machine = machine.module(kind);
+        let name = "lies_are_bounded";
+        alone.push(machine.trial(name, &[], move || liars::lies_are_bounded(kind)));
+    }
     let name = "lying_server_opens_nothing";
     alone.push(machine.trial(name, &[], lying::lying_server_opens_nothing));
     run_tests(trials, alone)

@@ -146,11 +146,13 @@ impl Redis {
         let mut command = Vec::new();
         resp::command(&["SET", &key, &fresh, "NX"], &mut command);
         resp::command(&["GET", &key], &mut command);
-        let [_, found] = exchange(&mut connection.stream, &command, REPLIES_MAX)?;
-        match refusal(&found) {
+        let found = exchange(&mut connection.stream, &command, REPLIES_MAX);
+        let found = found.and_then(|[_, found]| match refusal(&found) {
             Some(why) => Err(why),
-            None => self.see(connection.endpoint, &found),
-        }
+            None => Ok(found),
+        });
+        let found = found.map_err(|why| self.at(connection, &why))?;
+        self.see(connection.endpoint, &found)
     }
 
     fn see(&self, endpoint: usize, found: &Reply) -> Result<(), String> {
@@ -305,11 +307,11 @@ impl Coordinator for Redis {
         self.pool.look_up(until);
         let prepared = self.connection(until).and_then(|mut connection| {
             let start = clock::instant();
-            let checked = self
-                .check(&mut connection.stream)
-                .and_then(|()| self.identify(&mut connection))
-                .and_then(|()| self.try_write(&mut connection.stream));
+            let checked = self.check(&mut connection.stream);
             checked.map_err(|why| self.at(&connection, &why))?;
+            self.identify(&mut connection)?;
+            let written = self.try_write(&mut connection.stream);
+            written.map_err(|why| self.at(&connection, &why))?;
             let took = clock::elapsed(start);
             if took > self.cluster.deadline {
                 return Err(format!(
