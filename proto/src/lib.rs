@@ -13,6 +13,7 @@ extern crate std;
 mod decode;
 mod derive;
 mod encode;
+mod fleet;
 mod hint;
 mod item;
 mod key;
@@ -36,6 +37,7 @@ pub mod vectors;
 
 pub use derive::{HintKey, KeyMaterial, RootKey, UserKeys};
 pub use encode::EncodeError;
+pub use fleet::{FleetKey, PUBLICATION_OVERHEAD, Publication};
 pub use hint::{Hint, Step};
 pub use item::{Code, Item};
 pub use key::{PresharedKey, SharedKey};
