@@ -2,6 +2,7 @@
 //!
 //! A hostile engine can open nothing that the config does not allow that user. Pure.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::catalog::{Catalog, Forward, OpenPorts, forward_of};
@@ -48,6 +49,12 @@ impl Clearance {
         }
         policy.check(request, &self.catalog)?;
         self.ports_of(&request.services)
+    }
+
+    /// Whether the user may knock from there.
+    pub fn check_source(&self, user: &str, source: IpAddr, now: Timestamp) -> Result<(), Rule> {
+        let policy = self.policy(user).ok_or(Rule::User)?;
+        policy.check_knock(source, now)
     }
 
     /// The ports that a user asks to close. Every known user may close.
@@ -137,7 +144,7 @@ impl Clearance {
         self.policies.get(self.names.find(&self.policies, user)?)
     }
 
-    fn ports_of(&self, services: &[Wanted]) -> Result<OpenPorts, Rule> {
+    pub(super) fn ports_of(&self, services: &[Wanted]) -> Result<OpenPorts, Rule> {
         OpenPorts::of(services, &self.catalog).ok_or(Rule::UnknownService)
     }
 }

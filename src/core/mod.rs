@@ -5,6 +5,7 @@ pub mod claims;
 pub mod clearance;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod fleet;
 pub mod gate;
 pub(crate) mod host_rules;
 pub mod ledger;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub const MESSAGE_MAX: usize = 65_536;
 /// Grants in one message of a list.
 pub const PAGE: usize = 100;
 
+/// Grants in one [`Report::Ended`].
+pub const ENDED: usize = 1000;
+
 /// What the engine may ask of the monitor. The report repeats the `ticket`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -33,6 +37,11 @@ pub enum Order {
     /// The engine serves: the store is open, too.
     Ready,
     Open {
+        ticket: u64,
+        request: OpenRequest,
+    },
+    /// Open what another gate of this name has admitted.
+    Share {
         ticket: u64,
         request: OpenRequest,
     },
@@ -88,15 +97,22 @@ pub enum Selection {
     /// Those that allow this address.
     Address(std::net::IpAddr),
     Id(GrantId),
+    Ids(Vec<GrantId>),
 }
 
 impl Selection {
     pub fn includes(&self, grant: &Grant) -> bool {
+        self.selects(Some(grant.id), &grant.user, &grant.allow)
+    }
+
+    /// Whether it selects a grant; `id` is `None` if this gate does not have it.
+    pub(crate) fn selects(&self, id: Option<GrantId>, user: &str, allow: &IpNet) -> bool {
         match self {
             Self::All => true,
-            Self::User(user) => grant.user == *user,
-            Self::Address(address) => grant.allow.contains(address),
-            Self::Id(id) => grant.id == *id,
+            Self::User(wanted) => user == wanted,
+            Self::Address(address) => allow.contains(address),
+            Self::Id(wanted) => id == Some(*wanted),
+            Self::Ids(wanted) => id.is_some_and(|id| wanted.contains(&id)),
         }
     }
 }
@@ -124,7 +140,16 @@ pub enum Report {
         restarts: u64,
     },
     /// The link to a cluster process that has just started comes with it.
-    Cluster,
+    Cluster {
+        /// This gate among those of its name.
+        member: String,
+    },
+    /// Grants were closed that neither a user nor the administrator closed by name: a reload took their policy away, or somebody
+    /// removed them from a set of the host.
+    Ended {
+        /// At most [`ENDED`].
+        ids: Vec<GrantId>,
+    },
     /// The firewall opened the grant.
     Opened {
         ticket: u64,
@@ -252,9 +277,8 @@ impl Order {
     pub fn ticket(&self) -> Option<u64> {
         match self {
             Self::Loaded | Self::Ready | Self::Measured(_) => None,
-            Self::Open { ticket, .. } | Self::Close { ticket, .. } | Self::End { ticket, .. } => {
-                Some(*ticket)
-            }
+            Self::Open { ticket, .. } | Self::Share { ticket, .. } => Some(*ticket),
+            Self::Close { ticket, .. } | Self::End { ticket, .. } => Some(*ticket),
             Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
             Self::Reload { ticket } | Self::Measure { ticket } | Self::Firewall { ticket } => {
                 Some(*ticket)
@@ -270,7 +294,8 @@ impl Report {
             | Self::Finish
             | Self::Measure
             | Self::Interface { .. }
-            | Self::Cluster
+            | Self::Cluster { .. }
+            | Self::Ended { .. }
             | Self::LogSensor { .. } => None,
             Self::Opened { ticket, .. }
             | Self::Closed { ticket, .. }
@@ -369,6 +394,7 @@ mod tests {
             counters: ReasonCounters::default(),
             captures: vec![capture],
             claims: Some(ClaimCounters::default()),
+            fleet: Some(Box::default()),
         };
         let (ticket, request) = (u64::MAX, request());
         survives(Order::Loaded);

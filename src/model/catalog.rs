@@ -158,6 +158,14 @@ impl OpenPorts {
         open.forwards.dedup();
         Some(open)
     }
+
+    /// Whether they include all of the others.
+    pub(crate) fn cover(&self, services: &[Ports], forwards: &[Forward]) -> bool {
+        let mut services = services.iter();
+        let mut forwards = forwards.iter();
+        services.all(|open| service::covered(&self.services, *open))
+            && forwards.all(|open| self.forwards.contains(open))
+    }
 }
 
 /// The services that have sets of the host.

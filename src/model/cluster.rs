@@ -23,6 +23,8 @@ pub struct Cluster {
     pub cert_key_file: Option<PathBuf>,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
+    /// The keys that the gates of this name seal their grants with. Only engines read the file.
+    pub fleet_key_file: Option<PathBuf>,
     /// What every key starts with.
     pub prefix: String,
     /// For one claim, from the packet's arrival.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::fleet::FleetStatus;
 use crate::model::reason::Reason;
 use crate::model::roster::RosterCounters;
 use crate::model::time::Timestamp;
@@ -19,6 +20,8 @@ pub struct EngineCounters {
     pub captures: Vec<CaptureCounters>,
     /// `None` without a cluster.
     pub claims: Option<ClaimCounters>,
+    /// `None` without a fleet key.
+    pub fleet: Option<Box<FleetStatus>>,
 }
 
 /// What became of the claims of knocks.

@@ -2,6 +2,7 @@
 
 use postern_proto::Mark;
 
+use crate::model::fleet::ClosedGrant;
 use crate::model::time::Timestamp;
 
 /// A mark and its times.
@@ -70,4 +71,6 @@ pub struct StoredMarks {
     pub users: Vec<UserRecord>,
     /// Sequences that were used, in no order. They are never removed.
     pub runs: Vec<RunRecord>,
+    /// Grants of the gates of this name that were closed, in no order.
+    pub closed: Vec<ClosedGrant>,
 }

@@ -15,6 +15,8 @@ pub mod counters;
 pub mod datagram;
 pub(crate) mod endpoint;
 pub(crate) mod exit;
+#[cfg(feature = "daemon")]
+pub mod fleet;
 pub mod foreign;
 #[cfg(feature = "daemon")]
 pub mod grant;

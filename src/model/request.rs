@@ -55,7 +55,9 @@ pub struct CloseRequest {
 }
 
 /// No knock names more than [`MAX_SERVICES`], so more of them are a hostile engine's.
-fn services_of_a_knock<'de, D: Deserializer<'de>>(services: D) -> Result<Vec<Wanted>, D::Error> {
+pub(crate) fn services_of_a_knock<'de, D: Deserializer<'de>>(
+    services: D,
+) -> Result<Vec<Wanted>, D::Error> {
     services.deserialize_seq(ServicesOfAKnock)
 }
 

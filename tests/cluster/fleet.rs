@@ -7,7 +7,8 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 
-use postern_harness::world::Daemon;
+use postern::adapters::files::write_private;
+use postern_harness::world::{Daemon, key};
 use postern_harness::{GateConfig, KNOCK, KnockMaker, Namespace, SERVICE, text, wait_until};
 use tempfile::TempDir;
 
@@ -15,9 +16,9 @@ use super::servers::Server;
 
 pub(crate) struct Gate {
     pub(crate) daemon: Daemon,
-    space: Namespace,
+    pub(crate) space: Namespace,
     number: u8,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 pub(crate) struct Fleet {
@@ -82,15 +83,15 @@ impl Gate {
 
     /// Whether it asks claims.
     pub(crate) fn is_back(&self) -> bool {
-        let said = text(&self.daemon.asked(&["status", "--json"]));
-        let status: serde_json::Value = serde_json::from_str(&said).unwrap();
-        let cluster = &status["status"]["cluster"];
-        let cluster = if cluster.is_null() {
-            &status["cluster"]
-        } else {
-            cluster
-        };
+        let cluster = self.cluster();
         cluster.is_object() && cluster["away"].is_null()
+    }
+
+    /// What `posternd status --json` says of its cluster.
+    pub(crate) fn cluster(&self) -> serde_json::Value {
+        let said = text(&self.daemon.asked(&["status", "--json"]));
+        let mut status: serde_json::Value = serde_json::from_str(&said).unwrap();
+        status["cluster"].take()
     }
 }
 
@@ -103,6 +104,7 @@ fn write(folder: &Path, section: &str) {
         .member("emergency", "break_glass = true")
         .section(section);
     config.write(folder);
+    write_private(&folder.join("fleet.key"), key("fleet").as_bytes(), true).unwrap();
 }
 
 impl Fleet {

@@ -23,6 +23,7 @@ mod lying;
 mod process;
 mod publish;
 mod servers;
+mod sharing;
 
 use postern_harness::Requirement::{self, Program};
 
@@ -39,11 +40,8 @@ fn main() -> ExitCode {
     let (mut trials, mut alone) = (Vec::new(), Vec::new());
     for (needs, kind) in [(ETCD, "etcd"), (REDIS, "redis")] {
         let machine = machine.module(kind);
-        for (name, test) in claims::TESTS
-            .iter()
-            .chain(access::TESTS)
-            .chain(publish::TESTS)
-        {
+        let tests = claims::TESTS.iter().chain(access::TESTS);
+        for (name, test) in tests.chain(publish::TESTS).chain(sharing::TESTS) {
             trials.push(machine.trial(*name, needs, move || test(kind)));
         }
         for (name, test) in faults::TESTS {

@@ -443,6 +443,7 @@ fn cluster() -> Cluster {
         cert_key_file: None,
         user: None,
         password_file: None,
+        fleet_key_file: None,
         prefix: "/postern/".to_owned(),
         deadline: DEADLINE,
         member: "gate1".to_owned(),

@@ -22,7 +22,7 @@ fn joined() -> World {
     world
 }
 
-fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     Cluster {
         coordinator: CoordinatorKind::Etcd,
         endpoints: vec![CoordinatorEndpoint {
@@ -35,6 +35,7 @@ fn cluster() -> Cluster {
         cert_key_file: None,
         user: None,
         password_file: None,
+        fleet_key_file: None,
         prefix: "/postern/".to_owned(),
         deadline: DEADLINE,
         member: "gate1".to_owned(),

@@ -16,6 +16,7 @@ mod cluster;
 mod codes;
 mod dropped;
 mod explained;
+mod fleet;
 mod forge;
 mod fwknop;
 mod hints;

@@ -326,6 +326,19 @@ impl World {
         reports
     }
 
+    /// What the engine orders, as the monitor does it.
+    pub(crate) fn carry_out(&mut self, order: Order) {
+        let order: Order = order::decode(&order::encode(&order).unwrap()).unwrap();
+        for report in self.executor.serve(self.steady, vec![order]) {
+            self.core.reported(report);
+        }
+    }
+
+    /// Stores what a commit without an order changes.
+    pub(crate) fn keep(&mut self, commit: Commit) {
+        assert!(self.commit(commit).is_empty());
+    }
+
     fn outcome(&mut self, before: &ReasonCounters, reports: Vec<Report>) -> Outcome {
         let after = self.core.gate().counters();
         let given: Vec<Reason> = before

@@ -187,6 +187,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand status" -l json -d 'Pr
 complete -c posternd -n "__fish_posternd_using_subcommand status" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand grants" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand grants" -l json -d 'Print JSON, for programs'
+complete -c posternd -n "__fish_posternd_using_subcommand grants" -l cluster -d 'List the live grants of all gates of this name, as this gate knows them'
 complete -c posternd -n "__fish_posternd_using_subcommand grants" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand metrics" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand metrics" -s h -l help -d 'Print help'

@@ -9,7 +9,7 @@ use crate::model::cluster::{Cluster, CoordinatorEndpoint, CoordinatorKind, ENDPO
 use crate::model::settings::Gate;
 use crate::model::time;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "coordinator",
     "endpoints",
     "ca_file",
@@ -17,6 +17,7 @@ const KEYS: [&str; 10] = [
     "cert_key_file",
     "user",
     "password_file",
+    "fleet_key_file",
     "prefix",
     "deadline",
     "member",
@@ -46,6 +47,7 @@ pub(super) fn read(fields: &Fields<'_>, gate: Option<&Gate>) -> Option<Cluster> 
         cert_key_file: file("cert_key_file"),
         user: fields.text("user", printable).map(str::to_owned),
         password_file: file("password_file"),
+        fleet_key_file: file("fleet_key_file"),
         prefix: fields
             .text("prefix", prefix)
             .unwrap_or("/postern/")

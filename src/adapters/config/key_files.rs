@@ -12,7 +12,7 @@ use super::values;
 use crate::adapters::config::bundle::Bundle;
 use crate::core::roster::needs_gate_key;
 
-/// The files that [`load`](super::load()) needs in the bundle: key files of users, and the gate's private key if
+/// The files that [`load`](super::load()) needs in the bundle: key files of users, the fleet key, and the gate's private key if
 /// some user has a key pair. A relative path starts at the folder of the file that names it.
 pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     let mut named = Vec::new();
@@ -35,6 +35,7 @@ pub fn key_files(bundle: &Bundle) -> Vec<PathBuf> {
     let roster = bundle.roster.as_ref();
     has_pairs |= roster.is_some_and(|part| needs_gate_key(&part.text));
     named.extend(has_pairs.then(|| gate_key_file(bundle)).flatten());
+    named.extend(of_main(bundle, "cluster", "fleet_key_file"));
     let mut seen = HashSet::new();
     named.retain(|path| seen.insert(path.clone()));
     named
@@ -56,11 +57,15 @@ fn named_by(file: &Path, user: &DeTable<'_>) -> Vec<PathBuf> {
 
 /// The file of the gate's private key, whether [`load`](super::load()) needs it or not.
 pub(crate) fn gate_key_file(bundle: &Bundle) -> Option<PathBuf> {
+    of_main(bundle, "gate", "private_key")
+}
+
+fn of_main(bundle: &Bundle, section: &str, key: &str) -> Option<PathBuf> {
     let main = bundle.main.as_ref()?;
     let parts = Parts::of(main, PART);
     let values = parts.rest().values()?;
-    let gate = values.get("gate")?.get_ref().as_table()?;
-    path(&main.path, gate, "private_key")
+    let table = values.get(section)?.get_ref().as_table()?;
+    path(&main.path, table, key)
 }
 
 fn users<'t>(values: &'t DeTable<'t>) -> Vec<&'t DeTable<'t>> {

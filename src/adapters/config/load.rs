@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use postern_proto::{CodeKey, KeyMaterial};
+use postern_proto::{CodeKey, FleetKey, KeyMaterial};
 
 use super::config_text::ConfigText;
 use super::fields::Fields;
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub fwknop: Vec<FwknopUser>,
     /// For the engine only: users who knock with a sequence.
     pub sequences: Vec<SequenceUser>,
+    /// For the engine only: the keys of `cluster.fleet_key_file`. The first one seals.
+    pub fleet_keys: Vec<FleetKey>,
     /// Those of the first of `settings.disabled`, in their order: `explain` names the user by them.
     pub disabled_keys: Vec<KeyMaterial>,
     /// Those of the disabled users of fwknop. Each names its user in `settings.disabled`.
@@ -165,6 +167,10 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
     let problems = found.in_order();
     let policies = std::mem::take(&mut users.policies);
     let disabled = std::mem::take(&mut users.disabled);
+    let mut main = main;
+    let fleet_keys = main
+        .as_mut()
+        .map(|main| std::mem::take(&mut main.fleet_keys));
     match main.and_then(|main| main.settings(policies, disabled)) {
         Some(mut settings) if problems.is_empty() => {
             settings.fwknop_users = users.fwknop.len();
@@ -183,6 +189,7 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
                 old_keys: users.old_keys,
                 fwknop: users.fwknop,
                 sequences: users.sequences,
+                fleet_keys: fleet_keys.unwrap_or_default(),
                 disabled_keys: users.disabled_keys,
                 disabled_fwknop: users.disabled_fwknop,
             };

@@ -1,5 +1,6 @@
 //! `posternd.toml` without its users.
 
+use postern_proto::FleetKey;
 use toml::de::DeTable;
 
 use super::capture;
@@ -7,6 +8,7 @@ use super::cluster;
 use super::config_text::ConfigText;
 use super::fields::Fields;
 use super::firewall;
+use super::fleet_keys;
 use super::gate::{self, GateKey};
 use super::key::KeyFiles;
 use super::roster_section;
@@ -25,6 +27,7 @@ pub(super) struct MainFile {
     metrics: Metrics,
     roster: Option<RosterSettings>,
     cluster: Option<Cluster>,
+    pub(super) fleet_keys: Vec<FleetKey>,
     pub(super) services: Services,
     pub(super) gate_key: GateKey,
 }
@@ -55,8 +58,13 @@ impl MainFile {
             capture::check(fields, gate.as_ref(), &firewall);
         }
         let metrics = top.table("metrics", "[metrics]");
-        let cluster = top.table("cluster", "[cluster]");
-        let cluster = cluster.and_then(|fields| cluster::read(&fields, gate.as_ref()));
+        let section = top.table("cluster", "[cluster]");
+        let cluster = section.as_ref();
+        let cluster = cluster.and_then(|fields| cluster::read(fields, gate.as_ref()));
+        let shared = section.as_ref().zip(cluster.as_ref());
+        let fleet_keys = shared.map_or_else(Vec::new, |(fields, cluster)| {
+            fleet_keys::read(fields, cluster, gate.as_ref(), key_files)
+        });
         Self {
             gate_key: fields
                 .as_ref()
@@ -68,6 +76,7 @@ impl MainFile {
                 .table("roster", "[roster]")
                 .and_then(|fields| roster_section::read(&fields)),
             cluster,
+            fleet_keys,
             services,
         }
     }

@@ -11,6 +11,7 @@ pub mod disk;
 mod edit;
 mod fields;
 mod firewall;
+mod fleet_keys;
 mod fwknop_opens;
 mod fwknop_sharing;
 mod fwknop_user;

@@ -6,6 +6,7 @@ use super::mark_text::MarkText;
 use super::status::Status;
 use crate::core::gate::Seen;
 use crate::core::order::{Reloaded, Selection};
+use crate::model::fleet::ClusterGrant;
 use crate::model::grant::ListedGrant;
 use crate::model::self_test::FirewallState;
 
@@ -23,6 +24,8 @@ pub enum Question {
     Status,
     /// The open grants.
     Grants,
+    /// The live grants of all gates of this name, as this gate knows them.
+    ClusterGrants,
     /// Close grants.
     Close(Selection),
     /// End a trial and keep the firewall rules.
@@ -45,6 +48,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// To `Grants`.
     Grants(Vec<ListedGrant>),
+    /// To `ClusterGrants`.
+    ClusterGrants(Vec<ClusterGrant>),
     /// To `Close`: how many were closed.
     Closed(usize),
     /// To `Confirm`: whether there was a trial.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::attempt::{Attempts, Unused};
+use crate::model::fleet::FleetStatus;
 use crate::model::time::Timestamp;
 
 /// What the coordinator says of this gate's knocks.
@@ -19,6 +20,8 @@ pub struct ClusterStatus {
     pub won: u64,
     pub lost: u64,
     pub unknown: u64,
+    /// `None` without a fleet key.
+    pub fleet: Option<FleetStatus>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

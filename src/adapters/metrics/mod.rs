@@ -81,6 +81,7 @@ impl Collector for Snapshot {
         };
         writer.engine(figures)?;
         writer.claims(figures)?;
+        writer.fleet(figures)?;
         writer.captures(figures, &self.captures)
     }
 }
@@ -166,6 +167,40 @@ impl Writer<'_> {
         ];
         let help = "Claims of knocks at the coordinator of the cluster, by answer";
         self.counters("claims", help, &claims)
+    }
+
+    fn fleet(&mut self, figures: &EngineCounters) -> fmt::Result {
+        let Some(fleet) = &figures.fleet else {
+            return Ok(());
+        };
+        let counters = &fleet.counters;
+        let help = "Other gates of this name that were heard in the last ten minutes";
+        self.gauge("fleet_members", help, fleet.members.len())?;
+        let help = "Live grants of all gates of this name, as this gate knows them";
+        self.gauge("fleet_grants", help, fleet.grants)?;
+        let help = "Whether this gate knows all live grants of the others";
+        let current = usize::from(fleet.behind.is_none());
+        self.gauge("fleet_current", help, current)?;
+        if let Some(lag) = fleet.lag_ms {
+            let help = "How long the last heartbeat of this gate took through the coordinator";
+            let lag = Duration::from_millis(lag).as_secs_f64();
+            self.one(
+                "fleet_lag",
+                help,
+                Some(&Unit::Seconds),
+                &ConstGauge::new(lag),
+            )?;
+        }
+        let help = "Grants of this gate that were published to the others";
+        self.counter("fleet_published", help, counters.published)?;
+        let help = "Grants of other gates that were opened or extended here";
+        self.counter("fleet_taken", help, counters.taken)?;
+        let help = "Grants that were closed here because another gate closed them";
+        self.counter("fleet_closed", help, counters.closed)?;
+        let refused = counters.refused.iter();
+        let refused = refused.map(|(reason, count)| ([("reason", reason.as_str())], *count));
+        let help = "Publications of other gates that were refused, by reason";
+        self.counters("fleet_refused", help, &refused.collect::<Vec<_>>())
     }
 
     fn captures(&mut self, figures: &EngineCounters, names: &[String]) -> fmt::Result {

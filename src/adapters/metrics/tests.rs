@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::counters::ReasonCounters;
 use crate::model::counters::{CaptureCounters, ClaimCounters, GrantCounters};
+use crate::model::fleet::{FleetCounters, FleetStatus};
 
 fn snapshot() -> Snapshot {
     let mut counters = ReasonCounters::default();
@@ -35,6 +36,16 @@ fn snapshot() -> Snapshot {
                 lost: 15,
                 unknown: 16,
             }),
+            fleet: Some(Box::new(FleetStatus {
+                lag_ms: Some(17),
+                grants: 18,
+                counters: FleetCounters {
+                    taken: 19,
+                    refused: [("seal".to_owned(), 20)].into(),
+                    ..FleetCounters::default()
+                },
+                ..FleetStatus::default()
+            })),
         }),
         captures: vec!["eth0".to_owned(), "a \"b\"\\\n".to_owned()],
         tally: MonitorCounters {
@@ -104,7 +115,10 @@ fn every_reason_has_its_counter() {
     }
     let labels = ["{reason=", "{rule=", "{fault="].map(|label| text.matches(label).count());
     let of_rosters = crate::model::roster::RosterFault::ALL.len();
-    assert_eq!(labels.iter().sum::<usize>(), Reason::COUNT + 3 + of_rosters);
+    assert_eq!(
+        labels.iter().sum::<usize>(),
+        Reason::COUNT + 3 + of_rosters + 1
+    );
     // A monitoring system refuses two of one name.
     let names: std::collections::BTreeSet<&str> = samples.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), samples.len(), "{text}");
@@ -128,6 +142,11 @@ fn every_other_counter_is_present() {
         ("roster_version", "12"),
         ("roster_stale_time_seconds", "1750000000.5"),
         ("roster_refused_total{reason=\"older\"}", "28"),
+        ("fleet_lag_seconds", "0.017"),
+        ("fleet_grants", "18"),
+        ("fleet_current", "1"),
+        ("fleet_taken_total", "19"),
+        ("fleet_refused_total{reason=\"seal\"}", "20"),
         ("users", "6"),
         ("marks", "7"),
         ("hint_rows", "18"),

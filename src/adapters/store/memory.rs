@@ -60,6 +60,8 @@ impl ReplayStore for MemoryStore {
             };
             kept.refused.retain(|old| !passed(old));
             kept.runs.extend_from_slice(&change.runs);
+            kept.closed.extend_from_slice(&change.closed);
+            kept.closed.retain(|grant| grant.until >= times.floor);
             kept.times = times;
             Ok(())
         })

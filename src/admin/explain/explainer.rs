@@ -44,6 +44,7 @@ impl Explainer {
             sequences,
             disabled_keys,
             disabled_fwknop,
+            ..
         } = loaded;
         let old = old_keys.iter().map(OldKey::parts);
         let gate_names = settings.gate_names();

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::check::Check;
 use super::explain::ExplainArguments;
+use super::grants::Grants;
 use super::import::Import;
 use super::init::Init;
 use super::requests::Close;
@@ -45,7 +46,7 @@ pub(super) enum Command {
     /// Show counters, captures, quotas and open grants of the running gate
     Status(Deferred<StatusArguments>),
     /// List open grants
-    Grants(Deferred<Report>),
+    Grants(Deferred<Grants>),
     /// Print metrics as OpenMetrics text
     Metrics(Deferred<Config>),
     /// Close grants before they end

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Args;
 use serde::Serialize;
 
 use super::ask::{ask, unexpected};
@@ -12,6 +13,7 @@ use crate::adapters::clock;
 use crate::adapters::control::{self, Answer, Question};
 use crate::cli::columns::columns;
 use crate::model::exit::ExitError;
+use crate::model::fleet::ClusterGrant;
 use crate::model::grant::{Grant, ListedGrant};
 use crate::model::time::{self, Timestamp, human};
 
@@ -29,7 +31,32 @@ struct Listing {
     grants: Vec<Shown>,
 }
 
-pub(super) fn grants(report: &Report) -> Result<ExitCode, ExitError> {
+#[derive(Debug, Args)]
+pub(super) struct Grants {
+    #[command(flatten)]
+    pub(super) report: Report,
+    /// List the live grants of all gates of this name, as this gate knows them
+    #[arg(long)]
+    cluster: bool,
+}
+
+#[derive(Serialize)]
+struct ShownOfCluster {
+    #[serde(flatten)]
+    grant: ClusterGrant,
+    left_ms: u64,
+}
+
+#[derive(Serialize)]
+struct ClusterListing {
+    version: u32,
+    grants: Vec<ShownOfCluster>,
+}
+
+pub(super) fn grants(Grants { report, cluster }: &Grants) -> Result<ExitCode, ExitError> {
+    if *cluster {
+        return of_cluster(report);
+    }
     let shown = open_now(report)?;
     if report.json {
         return print_json(&Listing {
@@ -38,6 +65,53 @@ pub(super) fn grants(report: &Report) -> Result<ExitCode, ExitError> {
         });
     }
     print_while_read(&table(&shown)).map(|_| ExitCode::SUCCESS)
+}
+
+fn of_cluster(report: &Report) -> Result<ExitCode, ExitError> {
+    let Answer::ClusterGrants(mut grants) = ask(report, &Question::ClusterGrants)? else {
+        return Err(unexpected());
+    };
+    grants.sort_by_key(|grant| (grant.until, grant.id));
+    let now = clock::wall();
+    if !report.json {
+        return print_while_read(&cluster_table(&grants, now)).map(|_| ExitCode::SUCCESS);
+    }
+    let grants = grants.into_iter().map(|grant| ShownOfCluster {
+        left_ms: time::millis(grant.until.since(now)),
+        grant,
+    });
+    print_json(&ClusterListing {
+        version: control::VERSION,
+        grants: grants.collect(),
+    })
+}
+
+fn cluster_table(grants: &[ClusterGrant], now: Timestamp) -> String {
+    if grants.is_empty() {
+        return "nothing is open at any gate\n".to_owned();
+    }
+    let head = [
+        "GATE", "USER", "ADDRESS", "SERVICES", "TARGET", "HERE", "LEFT",
+    ];
+    let rows = grants.iter().map(|grant| {
+        let services: Vec<String> = grant.services.iter().map(ToString::to_string).collect();
+        let target = grant.target.map(|target| target.to_string());
+        let here = match (grant.here, &grant.refused) {
+            (Some(id), _) => id.to_string(),
+            (None, Some(why)) => format!("no: {why}"),
+            (None, None) => "not yet".to_owned(),
+        };
+        [
+            grant.member.clone(),
+            grant.user.clone(),
+            grant.allow.to_string(),
+            services.join(", "),
+            target.unwrap_or_else(|| "-".to_owned()),
+            here,
+            human(grant.until.since(now)),
+        ]
+    });
+    columns(head, rows)
 }
 
 pub(super) fn open_now(report: &Report) -> Result<Vec<Shown>, ExitError> {

@@ -91,7 +91,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         Command::Flush(Deferred(report)) => flush::carry_out(&report),
         Command::ResetClock(Deferred(report)) => reset_clock::carry_out(&report),
         Command::Status(Deferred(arguments)) => status::status(&arguments),
-        Command::Grants(Deferred(report)) => grants::grants(&report),
+        Command::Grants(Deferred(arguments)) => grants::grants(&arguments),
         Command::Metrics(Deferred(config)) => requests::metrics(config),
         Command::Close(Deferred(close)) => requests::close(&close),
         Command::Confirm(Deferred(report)) => requests::confirm(&report),

@@ -20,8 +20,12 @@ use crate::adapters::control::status::{
 use crate::adapters::control::{self, Answer, Question};
 use crate::model::address::Family;
 use crate::model::exit::ExitError;
+use crate::model::fleet::{FleetStatus, MemberStatus};
 use crate::model::self_test::{FirewallState, SelfTest};
 use crate::model::time::{self, Timestamp, human};
+
+/// Three heartbeats of a gate are missing.
+const MISSING_MS: u64 = 6000;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
@@ -142,6 +146,11 @@ fn text(state: &GateState, now: Timestamp) -> String {
     text.extend(status.captures.iter().map(capture_line));
     text += &store_line(&status.store, status.marks, now);
     text.extend(status.cluster.iter().map(cluster_line));
+    let fleets = status
+        .cluster
+        .iter()
+        .filter_map(|cluster| cluster.fleet.as_ref());
+    text.extend(fleets.map(fleet_lines));
     text += &format!("admitted {}\n", status.admitted);
     let widest = status.reasons.keys().map(String::len).max();
     let widest = widest.unwrap_or_default();
@@ -245,6 +254,48 @@ fn cluster_line(cluster: &ClusterStatus) -> String {
             format!("cluster: KNOCKS ARE REFUSED, {name} does not answer: {why}; {counts}\n")
         }
     }
+}
+
+fn fleet_lines(fleet: &FleetStatus) -> String {
+    let counters = &fleet.counters;
+    let state = match (&fleet.behind, fleet.lag_ms) {
+        (Some(why), _) => format!("grants of other gates MAY BE MISSED: {why}"),
+        (None, Some(lag)) => format!("current, {lag} ms behind"),
+        (None, None) => "current".to_owned(),
+    };
+    let live = time::count(fleet.grants, "live grant");
+    let (published, taken, closed) = (counters.published, counters.taken, counters.closed);
+    let mut text = format!(
+        "fleet: {} is {state}; {live}; {published} published, {taken} taken, {closed} closed by others\n",
+        fleet.member
+    );
+    for MemberStatus {
+        member,
+        heard_ms,
+        age_ms,
+    } in &fleet.members
+    {
+        let ago = human(Duration::from_millis(*heard_ms));
+        let state = if *heard_ms > MISSING_MS {
+            "NOT HEARD for"
+        } else {
+            "heard"
+        };
+        let ago = if *heard_ms > MISSING_MS {
+            ago
+        } else {
+            format!("{ago} ago")
+        };
+        text += &format!("fleet: {member} {state} {ago}, clock and way {age_ms} ms\n");
+    }
+    let refused = counters.refused.iter();
+    let refused: Vec<String> = refused
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    if !refused.is_empty() {
+        text += &format!("fleet: publications refused: {}\n", refused.join(", "));
+    }
+    text
 }
 
 fn store_line(store: &StoreStatus, marks: usize, now: Timestamp) -> String {

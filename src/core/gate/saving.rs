@@ -37,6 +37,7 @@ impl Gate {
             refused,
             users: users.collect(),
             runs: taken.runs,
+            closed: Vec::new(),
         }
     }
 

@@ -11,7 +11,6 @@ use crate::model::catalog::OpenPorts;
 use crate::model::counters::GrantCounters;
 use crate::model::grant::{Change, Grant, GrantId, ListedGrant};
 use crate::model::request::{CloseRequest, OpenRequest};
-use crate::model::service;
 use crate::model::time::{ClockStep, Timestamp};
 
 /// The most ports that may be open at once, over all grants. A firewall can still list and rewrite so many.
@@ -162,15 +161,8 @@ impl Ledger {
         let own: BTreeSet<GrantId> = own.flat_map(|(_, ids)| ids).copied().collect();
         self.count_lookups(own.len());
         let closes = |grant: &&Grant| {
-            let services = grant
-                .services
-                .iter()
-                .all(|open| service::covered(&asked.services, *open));
-            let forwards = grant
-                .forwards
-                .iter()
-                .all(|open| asked.forwards.contains(open));
-            request.services.is_empty() || (grant.target == request.target && services && forwards)
+            let is_covered = || asked.cover(&grant.services, &grant.forwards);
+            request.services.is_empty() || (grant.target == request.target && is_covered())
         };
         let own = own.iter().filter_map(|id| self.grants.get(id));
         let own = own.map(|entry| &entry.grant).filter(closes);

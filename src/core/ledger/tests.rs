@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::fixture;
 use crate::model::catalog::Forward;
+use crate::model::service;
 
 const HOME: &str = "192.0.2.7/32";
 

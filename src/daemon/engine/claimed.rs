@@ -30,6 +30,9 @@ impl Core {
 
     /// The cluster process takes no message now, or has ended.
     pub fn cluster_lost(&mut self, why: &str) {
+        if let Some(fleet) = self.fleet.as_mut() {
+            fleet.lost(why);
+        }
         if let Some(claiming) = self.claiming.as_mut() {
             claiming.claims.not_taken(why);
         }
@@ -43,26 +46,39 @@ impl Core {
                 self.not_won(&admitted, outcome);
                 continue;
             }
-            match claiming.ask_next(now) {
-                None => return claiming.claims.next_ask(),
+            match claiming.ask_next(now, self.fleet.as_mut()) {
+                None => {
+                    let claim = claiming.claims.next_ask();
+                    return claim.or_else(|| self.fleet.as_mut()?.next_ask(now));
+                }
                 Some(Ok(())) => {}
                 Some(Err((admitted, outcome))) => self.not_won(&admitted, outcome),
             }
         }
     }
 
-    /// How long until a claim is overdue.
-    pub(super) fn next_claim_due(&self) -> Option<Duration> {
-        let claims = &self.claiming.as_ref()?.claims;
-        claims.next_due(clock::wall())
+    /// How long until a claim is overdue, or another gate must hear of this one.
+    pub(super) fn next_cluster_due(&self) -> Option<Duration> {
+        let (claiming, now) = (self.claiming.as_ref()?, clock::wall());
+        let beat = self.fleet.as_ref().and_then(|fleet| fleet.due(now));
+        let claim = claiming.claims.next_due(now);
+        claim.into_iter().chain(beat).min()
     }
 
     /// Only a claim that was asked, and won in time, gives an order.
     pub fn told(&mut self, now: Timestamp, told: Told) -> Option<Order> {
+        if matches!(
+            told,
+            Told::Published { .. } | Told::Current | Told::Behind { .. }
+        ) {
+            self.hear(now, &told);
+            return None;
+        }
         let claims = &mut self.claiming.as_mut()?.claims;
         let (ticket, admitted, outcome) = claims.told(now, told)?;
         if outcome == Outcome::Won {
-            return Some(self.order(ticket, admitted.admission.request));
+            let shared = self.share(now, &admitted.admission.request, admitted.announced);
+            return Some(self.order(ticket, admitted.admission.request, shared));
         }
         self.not_won(&admitted, outcome);
         None

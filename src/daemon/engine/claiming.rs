@@ -1,12 +1,14 @@
 //! The knocks of a gate in a cluster, after their marks are durable and before their orders.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::warn;
 
 use crate::adapters::control::status::ClusterStatus;
 use crate::core::claims::{Claim, Claims, Outcome};
+use crate::core::fleet::{Announced, Fleet};
 use crate::core::gate::{Admission, ApprovedRequest};
 use crate::model::cluster::{Cluster, CoordinatorKind};
 use crate::model::counters::ClaimCounters;
@@ -17,6 +19,9 @@ use crate::model::time::{ClockStep, Timestamp};
 pub(super) struct Admitted {
     pub(super) admission: Admission,
     pub(super) arrived: Timestamp,
+    pub(super) source: IpAddr,
+    /// What the other gates are told with its claim.
+    pub(super) announced: Option<Announced>,
 }
 
 /// The knocks of a gate in a cluster, between the store and the monitor.
@@ -45,11 +50,26 @@ impl Claiming {
     }
 
     /// Asks the next claim. Returns the knock if it cannot be asked in time.
-    pub(super) fn ask_next(&mut self, now: Timestamp) -> Option<Result<(), (Admitted, Outcome)>> {
-        let (ticket, admitted) = self.durable.pop_front()?;
+    pub(super) fn ask_next(
+        &mut self,
+        now: Timestamp,
+        fleet: Option<&mut Fleet>,
+    ) -> Option<Result<(), (Admitted, Outcome)>> {
+        let (ticket, mut admitted) = self.durable.pop_front()?;
+        let open = match &admitted.admission.request {
+            ApprovedRequest::Open(request) => Some(request),
+            ApprovedRequest::Close(_) => None,
+        };
+        let announced = open.zip(fleet);
+        let announced =
+            announced.and_then(|(open, fleet)| fleet.announce(now, open, admitted.source));
+        let (announced, publish) = announced.unzip();
+        admitted.announced = announced;
         let claim = Claim::new(&self.gate_name, &admitted.admission, self.window, now);
         let arrived = admitted.arrived;
-        let asked = self.claims.ask(now, arrived, ticket, claim, None, admitted);
+        let asked = self
+            .claims
+            .ask(now, arrived, ticket, claim, publish, admitted);
         Some(asked.map_err(|(admitted, why)| (admitted, Outcome::Unknown { why })))
     }
 
@@ -90,6 +110,7 @@ impl Claiming {
             won: counters.won,
             lost: counters.lost,
             unknown: counters.unknown,
+            fleet: None,
         }
     }
 

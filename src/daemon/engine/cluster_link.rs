@@ -10,9 +10,10 @@ use crate::model::time::Timestamp;
 const TOLD: usize = 64;
 
 impl Engine {
-    pub(super) fn connect_cluster(&mut self, link: Link) {
+    pub(super) fn connect_cluster(&mut self, now: Timestamp, member: &str, link: Link) {
         self.cluster = Some(link);
         self.core.cluster_connected();
+        self.core.fleet_connected(now, member);
     }
 
     pub(super) fn take_told(&mut self) {

@@ -80,6 +80,7 @@ fn joined(commits: &[Commit]) -> StoredMarks {
         // The latest counts.
         all.users.extend_from_slice(&change.users);
         all.runs.extend_from_slice(&change.runs);
+        all.closed.extend_from_slice(&change.closed);
     }
     all
 }

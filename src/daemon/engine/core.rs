@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use crate::adapters::control::status::QuotaStatus;
-use crate::adapters::control::{self, Answer, Client, Question, Status};
-use crate::adapters::metrics::Snapshot;
+use crate::adapters::control::{self, Answer, Client, Question};
 use crate::core::attempts::AttemptLog;
-use crate::core::gate::{ApprovedRequest, Decision, FwknopRow, Gate, Refusal, Spent};
+use crate::core::fleet::Fleet;
+use crate::core::gate::{ApprovedRequest, Decision, FwknopRow, Gate, Refusal};
 use crate::core::order::{Order, Report};
 use crate::core::sequence::Hit;
 use crate::daemon::engine::claiming::{Admitted, Claiming, user_of};
@@ -23,27 +22,28 @@ use crate::daemon::engine::commit::Commit;
 use crate::daemon::engine::health::Health;
 use crate::daemon::engine::sample::Sampler;
 use crate::daemon::engine::shares::{Entry, Shares};
-use crate::model::counters::{EngineCounters, MonitorCounters};
+use crate::daemon::engine::unheard::UnheardLines;
 use crate::model::datagram::Datagram;
+use crate::model::fleet::SharedId;
 use crate::model::grant::ListedGrant;
 use crate::model::reason::{Drop, Reason, Rule};
-use crate::model::time::{ClockStep, Timestamp, human, millis};
+use crate::model::time::{ClockStep, Timestamp, human};
 
 /// Knocks between the gate and the firewall, of all users. If there are more, the store or the monitor hangs.
 const PENDING_MAX: usize = 4096;
 
 const REFUSALS_EVERY: Duration = Duration::from_millis(100);
 
-const QUOTAS_MAX: usize = 100;
-
 /// The gate, and everything that waits for the store or the monitor.
 #[derive(Debug)]
 pub struct Core {
     pub(super) gate: Gate,
-    gate_name: String,
+    pub(super) gate_name: String,
     /// `None` without a cluster.
     pub(super) claiming: Option<Claiming>,
-    started: Timestamp,
+    /// `None` without a fleet key.
+    pub(super) fleet: Option<Fleet>,
+    pub(super) started: Timestamp,
     last_ticket: u64,
     /// The admitted knocks that wait for the store or the monitor, and those that wait for their turn.
     shares: Shares<Admitted>,
@@ -54,18 +54,27 @@ pub struct Core {
     next_refusals: Timestamp,
     clock_fault: Option<ClockFault>,
     /// Commits and orders that have no report yet.
-    ordered: HashMap<u64, Waiting>,
-    health: Health,
+    pub(super) ordered: HashMap<u64, Waiting>,
+    pub(super) health: Health,
     pub(super) attempts: AttemptLog,
     dropped_lines: Sampler,
     refused_lines: Sampler,
+    pub(super) unheard_lines: UnheardLines,
 }
 
 #[derive(Debug)]
-enum Waiting {
+pub(super) enum Waiting {
     Knock {
         user: String,
+        /// What it opens at the other gates of this name.
+        shared: Option<SharedId>,
     },
+    /// A grant of another gate.
+    Shared {
+        id: SharedId,
+    },
+    /// Grants that another gate has closed.
+    Ending,
     Client {
         client: Client,
         grants: Vec<ListedGrant>,
@@ -81,6 +90,7 @@ impl Core {
             gate,
             gate_name: gate_name.to_owned(),
             claiming: None,
+            fleet: None,
             started: now,
             last_ticket: 0,
             shares: Shares::new(PENDING_MAX),
@@ -93,6 +103,7 @@ impl Core {
             attempts: AttemptLog::default(),
             dropped_lines: Sampler::new(8),
             refused_lines: Sampler::new(20),
+            unheard_lines: UnheardLines::default(),
         }
     }
 
@@ -160,6 +171,8 @@ impl Core {
                 let admitted = Admitted {
                     admission,
                     arrived: now,
+                    source,
+                    announced: None,
                 };
                 match self.shares.enter(&user, admitted) {
                     Entry::Goes(admitted) => return Some(self.commit(admitted)),
@@ -236,13 +249,18 @@ impl Core {
             Some(claiming) => claiming.take(ticket, admitted),
             None => Some(admitted),
         };
-        let order = admitted.map(|admitted| self.order(ticket, admitted.admission.request));
+        let order = admitted.map(|admitted| self.order(ticket, admitted.admission.request, None));
         Commit::new(ticket, change, order)
     }
 
-    pub(super) fn order(&mut self, ticket: u64, request: ApprovedRequest) -> Order {
+    pub(super) fn order(
+        &mut self,
+        ticket: u64,
+        request: ApprovedRequest,
+        shared: Option<SharedId>,
+    ) -> Order {
         let user = user_of(&request).to_owned();
-        self.ordered.insert(ticket, Waiting::Knock { user });
+        self.ordered.insert(ticket, Waiting::Knock { user, shared });
         match request {
             ApprovedRequest::Open(request) => Order::Open { ticket, request },
             ApprovedRequest::Close(request) => Order::Close { ticket, request },
@@ -267,7 +285,7 @@ impl Core {
             self.refuse(user, Rule::Store, why);
             self.arrived(user);
         }
-        if let Some(Waiting::Knock { user }) = self.ordered.remove(&ticket) {
+        if let Some(Waiting::Knock { user, .. }) = self.ordered.remove(&ticket) {
             self.refuse(&user, Rule::Store, why);
             self.arrived(&user);
         }
@@ -290,13 +308,17 @@ impl Core {
         };
         match (self.ordered.remove(&ticket), report) {
             (None, _) => warn!(ticket, "the monitor reported on an unknown order"),
-            (Some(Waiting::Knock { user }), Report::Refused { rule, why, .. }) => {
+            (Some(Waiting::Shared { id }), report) => self.shared(id, report),
+            (Some(Waiting::Ending), report) => debug!(?report, "ended"),
+            (Some(Waiting::Knock { user, shared }), Report::Refused { rule, why, .. }) => {
                 // The monitor has logged it.
                 self.gate.count(rule);
+                self.shared_is_refused(shared, rule);
                 self.arrived(&user);
                 debug!(user, rule = rule.name(), why, "not done");
             }
-            (Some(Waiting::Knock { user }), report) => {
+            (Some(Waiting::Knock { user, shared }), report) => {
+                self.shared_is_open(shared, &report);
                 debug!(user, ?report, "done");
                 self.arrived(&user);
             }
@@ -342,7 +364,8 @@ impl Core {
             | Report::Finish
             | Report::Measure
             | Report::Interface { .. }
-            | Report::Cluster
+            | Report::Cluster { .. }
+            | Report::Ended { .. }
             | Report::LogSensor { .. } => {
                 Answer::Failed("the monitor answered something else".to_owned())
             }
@@ -353,7 +376,11 @@ impl Core {
     pub fn is_idle(&self) -> bool {
         let is_stored = self.refusals.is_none() && !self.gate.has_unsaved();
         let is_claimed = self.claiming.as_ref().is_none_or(Claiming::is_idle);
-        is_claimed && self.ordered.is_empty() && self.shares.is_empty() && is_stored
+        is_claimed
+            && self.is_fleet_idle()
+            && self.ordered.is_empty()
+            && self.shares.is_empty()
+            && is_stored
     }
 
     /// A question of the administrator is answered at once, or after the returned order.
@@ -369,7 +396,14 @@ impl Core {
                 return None;
             }
             Question::Grants => Order::List { ticket },
-            Question::Close(which) => Order::End { ticket, which },
+            Question::ClusterGrants => {
+                control::answer(client, &self.cluster_grants(now));
+                return None;
+            }
+            Question::Close(which) => {
+                self.close_shared(now, &which);
+                Order::End { ticket, which }
+            }
             Question::Confirm => Order::Confirm { ticket },
             Question::Reload => Order::Reload { ticket },
             Question::Metrics => Order::Measure { ticket },
@@ -387,66 +421,7 @@ impl Core {
         Order::Measure { ticket }
     }
 
-    fn metrics(&mut self, tally: MonitorCounters) -> String {
-        let captures = self.health.captures().into_iter();
-        let snapshot = Snapshot {
-            captures: captures.map(|capture| capture.name).collect(),
-            figures: Some(self.figures()),
-            tally,
-        };
-        snapshot.open_metrics()
-    }
-
-    pub fn status(&mut self, now: Timestamp) -> Status {
-        let counters = self.health.with_kernel(self.gate.counters());
-        let given = counters.iter().filter(|(_, count)| *count > 0);
-        let (spent, more_quotas) = self.gate.spent(now, QUOTAS_MAX);
-        let quota = |spent: Spent| QuotaStatus {
-            user: spent.user,
-            quota: spent.quota.to_string(),
-            left: spent.left,
-            whole: spent.whole,
-        };
-        let uptime = now.since(self.started);
-        Status {
-            version: control::VERSION,
-            gate: self.gate_name.clone(),
-            backend: self.health.backend.clone(),
-            daemon_uptime_ms: millis(self.health.daemon_uptime.saturating_add(uptime)),
-            uptime_ms: millis(uptime),
-            clock_ahead_ms: millis(self.gate.times().floor.since(now)),
-            users: self.gate.users(),
-            marks: self.gate.marks(),
-            admitted: counters.admitted,
-            reasons: given
-                .map(|(reason, count)| (reason.to_string(), count))
-                .collect(),
-            hint_filter: self.health.kernel.is_some(),
-            captures: self.health.captures(),
-            store: self.health.store(),
-            cluster: self.claiming.as_ref().map(Claiming::status),
-            quotas: spent.into_iter().map(quota).collect(),
-            more_quotas,
-            nflog_group: self.health.nflog_group,
-            attempts: self.attempts.sources(),
-            unused: self.attempts.unused(now),
-        }
-    }
-
-    /// What the engine counts.
-    pub fn figures(&mut self) -> EngineCounters {
-        EngineCounters {
-            started: self.started,
-            users: self.gate.users(),
-            marks: self.gate.marks(),
-            hints: self.gate.hint_rows(),
-            counters: self.health.with_kernel(self.gate.counters()),
-            captures: self.health.capture_counters(),
-            claims: self.claiming.as_ref().map(Claiming::counters),
-        }
-    }
-
-    fn ticket(&mut self) -> u64 {
+    pub(super) fn ticket(&mut self) -> u64 {
         self.last_ticket = self.last_ticket.wrapping_add(1);
         self.last_ticket
     }

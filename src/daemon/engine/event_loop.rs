@@ -99,8 +99,12 @@ impl Engine {
                 self.core.clock_was_set(step);
             }
             self.core.watch_clock(now);
+            while let Some(order) = self.core.next_shared(now) {
+                self.send_order(order);
+            }
             let refused = self.core.refused(now);
             self.commits.extend(refused);
+            self.commits.extend(self.core.closed_grants());
             while let Some(commit) = self.core.next_commit() {
                 self.commits.push(commit);
             }
@@ -220,7 +224,8 @@ impl Engine {
                 self.look_at_captures(now)?;
             }
             Report::LogSensor { lost, restarts } => self.core.health().follow_log(lost, restarts),
-            Report::Cluster => {}
+            Report::Cluster { .. } => {}
+            Report::Ended { ids } => self.core.grants_ended(now, ids),
             report => {
                 if let Report::Opened { grant, .. } = &report {
                     self.core.attempts.opened(now, grant);

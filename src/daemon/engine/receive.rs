@@ -81,7 +81,7 @@ impl Engine {
         } else {
             TICK
         };
-        let due = self.core.next_claim_due();
+        let due = self.core.next_cluster_due();
         let time = due.map_or(time, |due| due.min(time));
         match poll(used, Timespec::try_from(time).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -169,10 +169,10 @@ impl Engine {
                 Received::Nothing => break,
                 Received::Gone => return Err(ExitError::new(FAILED, "the monitor is gone")),
             };
-            if report == Report::Cluster
+            if let Report::Cluster { member } = &report
                 && let Some(socket) = files.next()
             {
-                self.connect_cluster(Link::from_socket(socket));
+                self.connect_cluster(now, member, Link::from_socket(socket));
             }
             files.for_each(|file| self.replace_log(file));
             self.report(now, report)?;

@@ -22,10 +22,12 @@ use crate::adapters::clock;
 use crate::adapters::config::bundle::Bundle;
 use crate::adapters::config::{self, Loaded, OldKey};
 use crate::adapters::ipc::{Link, Received};
+use crate::adapters::random;
 use crate::adapters::sandbox;
 use crate::adapters::store;
 use crate::adapters::store::ReplayStore;
 use crate::adapters::store::disk::DiskStore;
+use crate::core::fleet::{Fleet, FleetKeys};
 use crate::core::gate::Gate;
 use crate::core::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
 use crate::daemon::engine::core::Core;
@@ -75,8 +77,13 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         old_keys,
         fwknop,
         sequences,
+        fleet_keys,
         ..
     } = load(config)?;
+    let run = random::bytes().map_err(ExitError::system("drawing random bytes"));
+    let fleet =
+        FleetKeys::new(fleet_keys).map(|keys| run.map(|run| Fleet::new(keys, run, &settings)));
+    let fleet = fleet.transpose()?;
     let ports = settings.gate.ports.clone();
     let sensor = settings.gate.log_sensor.as_ref();
     let prefix = sensor.map_or(String::new(), |sensor| sensor.prefix.clone());
@@ -125,11 +132,17 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         return Ok(None);
     }
     let mut store = DiskStore::open(&state_dir).map_err(store_failed)?;
-    gate.recall(store.load().map_err(store_failed)?);
+    let mut kept = store.load().map_err(store_failed)?;
+    let closed = std::mem::take(&mut kept.closed);
+    gate.recall(kept);
     install_table(&mut gate, prefilter.as_mut())?;
     let mut core = Core::new(gate, name.as_str(), clock::wall());
     if let Some(cluster) = cluster {
         core.join_cluster(name.as_str(), &cluster);
+    }
+    if let Some(mut fleet) = fleet {
+        fleet.recall(closed, core.gate().times().floor);
+        core.join_fleet(fleet);
     }
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);

@@ -115,6 +115,7 @@ impl Content {
             refused: refused.collect(),
             users: users.collect(),
             runs: runs.collect(),
+            closed: Vec::new(),
         }
     }
 

@@ -3,25 +3,31 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use postern_proto::Mark;
+
 use super::content::Content;
 use super::file::{self, exists};
 use super::log::Log;
 use super::old;
 use super::record::Entry;
 use crate::adapters::store::{ReplayStore, StoreError};
-use crate::model::mark::{StoredMarks, StoredTimes};
+use crate::model::fleet::{ClosedGrant, SharedId};
+use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
 
 /// The file's name in the state folder.
 pub const FILE: &str = "marks.log";
 /// Used sequences never age, so they have a file of their own. It is made with the first one.
 pub(super) const RUNS: &str = "sequences.log";
+/// So do closed grants of a gate that shares them: a release that knows none of them reads the marks all the same.
+const CLOSED: &str = "closed.log";
 
 /// The store that survives the engine.
 #[derive(Debug)]
 pub struct DiskStore {
     pub(super) marks: LogFile,
     pub(super) runs: Option<LogFile>,
+    closed: Option<LogFile>,
     dir: PathBuf,
 }
 
@@ -49,22 +55,22 @@ impl DiskStore {
         // Only now: until both are made, a start reads the old ones again.
         old::remove(dir)?;
         let runs = exists(&runs)?.then(|| LogFile::open(runs));
+        let closed = dir.join(CLOSED);
+        let closed = exists(&closed)?.then(|| LogFile::open(closed));
         Ok(Self {
             marks: LogFile::open(marks)?,
             runs: runs.transpose()?,
+            closed: closed.transpose()?,
             dir: dir.to_owned(),
         })
     }
 
     /// Sets clock floor and horizons to this time, also back. Marks of later times stay. Returns the times before.
     pub fn reset_clock(&mut self, now: Timestamp) -> Result<StoredTimes, StoreError> {
-        self.marks.with(|path, log| {
-            let (mut log, mut content) = read_again(path, log)?;
-            let before = content.times;
-            content.reset_clock(now);
-            log = file::renewed(path, log, &content, 0)?;
-            Ok((log, before))
-        })
+        if let Some(closed) = &mut self.closed {
+            closed.reset_clock(now)?;
+        }
+        self.marks.reset_clock(now)
     }
 }
 
@@ -74,8 +80,16 @@ impl ReplayStore for DiskStore {
             Some(runs) => runs.with(read_again)?.stored().runs,
             None => Vec::new(),
         };
+        let closed = match &mut self.closed {
+            Some(closed) => closed.with(read_again)?.stored().marks,
+            None => Vec::new(),
+        };
         let marks = self.marks.with(read_again)?.stored();
-        Ok(StoredMarks { runs, ..marks })
+        Ok(StoredMarks {
+            runs,
+            closed: closed.into_iter().map(closed_grant).collect(),
+            ..marks
+        })
     }
 
     fn write(&mut self, change: &StoredMarks) -> Result<(), StoreError> {
@@ -91,6 +105,21 @@ impl ReplayStore for DiskStore {
             // Used sequences are few: each is safe from damage at once.
             runs.settle()?;
         }
+        if !change.closed.is_empty() {
+            let closed = match self.closed.take() {
+                Some(closed) => closed,
+                None => LogFile::create(self.dir.join(CLOSED))?,
+            };
+            let entries = change.closed.iter().map(|grant| Entry::Mark(record(grant)));
+            // What has ended by the clock floor is forgotten.
+            let times = StoredTimes {
+                floor: change.times.floor,
+                horizon: change.times.floor,
+            };
+            self.closed
+                .insert(closed)
+                .append(times, entries.collect())?;
+        }
         let refused = change.refused.iter().cloned().map(Entry::Refused);
         let users = change.users.iter().cloned().map(Entry::User);
         let marks = change.marks.iter().copied().map(Entry::Mark);
@@ -100,6 +129,23 @@ impl ReplayStore for DiskStore {
 
     fn settle(&mut self) -> Result<(), StoreError> {
         self.marks.settle()
+    }
+}
+
+/// A closed grant as a record of the log: its end decides how long it stays.
+fn record(grant: &ClosedGrant) -> MarkRecord {
+    MarkRecord {
+        mark: Mark(grant.id.0),
+        timestamp: grant.until,
+        admitted: grant.at,
+    }
+}
+
+fn closed_grant(record: MarkRecord) -> ClosedGrant {
+    ClosedGrant {
+        id: SharedId(record.mark.0),
+        at: record.admitted,
+        until: record.timestamp,
     }
 }
 
@@ -138,6 +184,16 @@ impl LogFile {
             let done = log.append(times, entries);
             done.map_err(|fault| StoreError::new(path, fault))?;
             Ok((log, ()))
+        })
+    }
+
+    fn reset_clock(&mut self, now: Timestamp) -> Result<StoredTimes, StoreError> {
+        self.with(|path, log| {
+            let (mut log, mut content) = read_again(path, log)?;
+            let before = content.times;
+            content.reset_clock(now);
+            log = file::renewed(path, log, &content, 0)?;
+            Ok((log, before))
         })
     }
 

@@ -104,6 +104,7 @@ impl Monitor {
         if self.firewall_watch.due_in().is_zero() {
             let now = self.clock.now();
             self.firewall_watch.check(&mut self.executor, now);
+            self.supervisor.tell_ended(&mut self.executor);
         }
         if self.signals.take_reload() {
             self.reloads.signal();

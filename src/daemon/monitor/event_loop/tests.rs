@@ -126,6 +126,7 @@ fn figures() -> Order {
         counters: ReasonCounters::default(),
         captures: Vec::new(),
         claims: None,
+        fleet: None,
     }))
 }
 

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::core::ledger::{Full, Opening};
-use crate::core::order::{Order, Report};
+use crate::core::order::{ENDED, Order, Report};
 use crate::daemon::monitor::boot_protection::BootProtection;
 use crate::daemon::monitor::grant_list;
 use crate::daemon::monitor::hooks::Hooks;
@@ -25,6 +25,7 @@ use crate::model::time::{ClockStep, Timestamp};
 
 mod firewall_log;
 mod open_grants;
+mod plan;
 #[cfg(test)]
 mod renewal_tests;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tests;
 
 use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
+use plan::{Asked, Plan, batch, refused};
 
 /// An extension by less is that of a client that waits or renews, and one of many: its line is at debug level.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -49,13 +51,6 @@ pub struct Executor {
     boot: Option<BootProtection>,
     /// When the trial removes all rules, unless a knock is admitted or the administrator confirms first.
     trial_end: Option<Timestamp>,
-}
-
-enum Plan {
-    Open { ticket: u64, change: Change },
-    Close { ticket: u64, changes: Vec<Change> },
-    List { ticket: u64 },
-    Answer(Report),
 }
 
 impl Executor {
@@ -156,7 +151,10 @@ impl Executor {
             Plan::Close { ticket, changes }
         };
         Some(match order {
-            Order::Open { ticket, request } => self.plan_open(now, ticket, request),
+            Order::Open { ticket, request } => self.plan_open(now, ticket, request, Asked::Here),
+            Order::Share { ticket, request } => {
+                self.plan_open(now, ticket, request, Asked::Elsewhere)
+            }
             Order::Close { ticket, request } => match self.grants.clearance.close(&request) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
                 Ok(ports) => close_once(ticket, self.grants.ledger.close(&request, &ports)),
@@ -185,7 +183,13 @@ impl Executor {
         })
     }
 
-    fn plan_open(&mut self, now: Timestamp, ticket: u64, request: OpenRequest) -> Plan {
+    fn plan_open(
+        &mut self,
+        now: Timestamp,
+        ticket: u64,
+        request: OpenRequest,
+        asked: Asked,
+    ) -> Plan {
         let ports = match self.grants.clearance.open(&request, now) {
             Ok(ports) => ports,
             Err(rule) => {
@@ -206,9 +210,13 @@ impl Executor {
         let opens = self.grants.backend.opens().is_ok();
         let opening = self.grants.ledger.open(now, &request, ports, most, opens);
         match opening {
-            Ok(Opening::Change(change)) => Plan::Open { ticket, change },
+            Ok(Opening::Change(change)) => Plan::Open {
+                ticket,
+                change,
+                asked,
+            },
             Ok(Opening::Repeat(grant)) => {
-                self.pass_trial("a knock was admitted");
+                self.admitted(asked);
                 debug!(user = grant.user, id = grant.id.0, until = %grant.until, "extended: {grant}");
                 Plan::Answer(Report::Opened { ticket, grant })
             }
@@ -236,7 +244,11 @@ impl Executor {
         match plan {
             Plan::Answer(report) => vec![report],
             Plan::List { ticket } => grant_list::reports(ticket, self.grants.ledger.listed()),
-            Plan::Open { ticket, change } => vec![self.report_open(ticket, change, next())],
+            Plan::Open {
+                ticket,
+                change,
+                asked,
+            } => vec![self.report_open(ticket, change, asked, next())],
             Plan::Close { ticket, changes } => {
                 let done = |change: &&Change| log_closed(change, &next(), "as was asked");
                 let count = changes.iter().filter(done).count();
@@ -249,6 +261,7 @@ impl Executor {
         &mut self,
         ticket: u64,
         change: Change,
+        asked: Asked,
         done: Result<(), FirewallError>,
     ) -> Report {
         let (grant, gain) = match change {
@@ -260,9 +273,12 @@ impl Executor {
         };
         match done {
             Ok(()) => {
-                self.pass_trial("a knock was admitted");
+                self.admitted(asked);
                 let (user, id, until) = (&grant.user, grant.id.0, grant.until);
                 match gain {
+                    None if asked == Asked::Elsewhere => {
+                        info!(user, id, %until, "open, admitted by another gate: {grant}")
+                    }
                     None => info!(user, id, %until, "open: {grant}"),
                     Some(gain) if gain >= RENEWAL => info!(user, id, %until, "extended: {grant}"),
                     Some(_) => debug!(user, id, %until, "extended: {grant}"),
@@ -362,6 +378,12 @@ impl Executor {
         self.trial_end
     }
 
+    fn admitted(&mut self, asked: Asked) {
+        if asked == Asked::Here {
+            self.pass_trial("a knock was admitted");
+        }
+    }
+
     /// Ends the trial, because somebody can knock or is root on the gate, so nobody is locked out.
     fn pass_trial(&mut self, why: &str) -> bool {
         let was_on_trial = self.trial_end.take().is_some();
@@ -394,6 +416,15 @@ impl Executor {
             turnover: self.grants.ledger.counters(),
             ..self.tally
         }
+    }
+
+    /// Grants that were closed although nobody asked for it and their time was not up, for the other gates of this name.
+    pub(crate) fn take_ended(&mut self) -> Vec<Report> {
+        let ended = std::mem::take(&mut self.grants.ended);
+        let parts = ended.chunks(ENDED);
+        parts
+            .map(|ids| Report::Ended { ids: ids.to_vec() })
+            .collect()
     }
 
     pub(crate) fn count_engine(&mut self) {
@@ -442,38 +473,4 @@ impl Executor {
             hooks.finish();
         }
     }
-}
-
-impl Plan {
-    fn changes(&self) -> &[Change] {
-        match self {
-            Self::Open { change, .. } => std::slice::from_ref(change),
-            Self::Close { changes, .. } => changes,
-            Self::List { .. } | Self::Answer(_) => &[],
-        }
-    }
-}
-
-fn refused(ticket: u64, rule: Rule, why: &str) -> Plan {
-    Plan::Answer(Report::Refused {
-        ticket,
-        rule,
-        why: why.to_owned(),
-    })
-}
-
-/// How many of the first orders make one batch. If one order closes a grant and a later one opens it, the ledger must know
-/// of the close before it plans the other. An order that may close every grant is looked up among all of them, so it is the
-/// last one.
-fn batch(orders: &VecDeque<Order>) -> usize {
-    let mut closes = false;
-    for (before, order) in orders.iter().enumerate() {
-        match order {
-            Order::End { .. } => return before.saturating_add(1),
-            Order::Open { .. } if closes => return before,
-            Order::Close { .. } => closes = true,
-            _ => {}
-        }
-    }
-    orders.len()
 }

@@ -9,7 +9,7 @@ use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::core::clearance::Clearance;
 use crate::core::ledger::Ledger;
 use crate::daemon::monitor::hooks::Hooks;
-use crate::model::grant::{Change, Grant};
+use crate::model::grant::{Change, Grant, GrantId};
 use crate::model::service::Ports;
 use crate::model::settings::{Protection, Settings};
 use crate::model::time::{ClockStep, Timestamp};
@@ -42,6 +42,8 @@ pub(super) struct OpenGrants {
     are_ends_stale: bool,
     /// The last installation failed, and a part of it may be in force.
     is_incomplete: bool,
+    /// Closed by a reload or by somebody who removed them from a set of the host, and not told yet.
+    pub(super) ended: Vec<GrantId>,
     /// How often everything was restored.
     pub(super) restored: u64,
 }
@@ -90,6 +92,7 @@ impl OpenGrants {
             connections,
             are_ends_stale: false,
             is_incomplete: false,
+            ended: Vec::new(),
             restored: 0,
         };
         grants.end_connections_of(&lost);
@@ -134,6 +137,7 @@ impl OpenGrants {
         };
         let ended: Vec<Grant> = lost.iter().filter_map(ends).collect();
         let closed = lost.len();
+        self.ended.extend(lost.iter().map(|grant| grant.id));
         for grant in lost {
             self.done(&Change::Close(grant));
         }
@@ -227,6 +231,7 @@ impl OpenGrants {
     fn close_removed(&mut self, now: Timestamp) {
         let removed = self.backend.take_removed();
         let changes = self.ledger.close_where(|grant| removed.contains(&grant.id));
+        self.ended.extend(changes.iter().map(Change::id));
         for (change, result) in changes.iter().zip(self.apply(now, Ok(()), &changes)) {
             log_closed(
                 change,

@@ -83,6 +83,10 @@ impl ClusterProcess {
         self.child.as_ref().map(Child::id)
     }
 
+    pub(super) fn member(&self) -> &str {
+        &self.start.cluster.member
+    }
+
     /// The engine's end of the link to a process that has just started.
     pub(super) fn take_engine_end(&mut self) -> Option<OwnedFd> {
         self.engine_end.take()

@@ -185,13 +185,21 @@ impl Supervisor {
     }
 
     /// Starts the cluster process again if it ended, and gives the engine the link to a new one.
+    /// Other gates hear of grants that were closed without an order.
+    pub(super) fn tell_ended(&mut self, executor: &mut Executor) {
+        if let Some(engine) = &mut self.engine {
+            tell_ended(engine, &self.settings, executor);
+        }
+    }
+
     fn follow_cluster(&mut self) {
         let (Some(engine), Some(cluster)) = (self.engine.as_mut(), self.cluster.as_mut()) else {
             return;
         };
         cluster.step();
         if let Some(link) = cluster.take_engine_end() {
-            engine.send_with(&Report::Cluster, Some(link));
+            let member = cluster.member().to_owned();
+            engine.send_with(&Report::Cluster { member }, Some(link));
         }
     }
 
@@ -372,7 +380,11 @@ impl Supervisor {
         let tickets = std::mem::take(&mut successor.tickets);
         self.answer_reloads(tickets, &Reloaded::Done);
         match self.engine.as_mut() {
-            Some(old) => old.send(&Report::Finish),
+            Some(old) => {
+                // It knows what the others call the grants that the new config closed.
+                tell_ended(old, &self.settings, executor);
+                old.send(&Report::Finish);
+            }
             None => self.let_go(executor, reloads),
         }
         Ok(())
@@ -468,5 +480,13 @@ fn first_failure(code: Option<i32>, failure: &EngineFailure) -> ExitError {
             ExitError::new(code.unwrap_or(FAILED), what)
         }
         failure => ExitError::new(FAILED, format!("the engine did not start ({failure})")),
+    }
+}
+
+fn tell_ended(engine: &mut EngineProcess, settings: &Settings, executor: &mut Executor) {
+    let ended = executor.take_ended();
+    let cluster = settings.cluster.as_ref();
+    if cluster.is_some_and(|cluster| cluster.fleet_key_file.is_some()) {
+        ended.iter().for_each(|report| engine.send(report));
     }
 }

@@ -30,12 +30,22 @@ impl KnockMaker {
 
     /// A knock, made now, that opens a TCP port to `allow` for so many seconds.
     pub fn open(&self, allow: IpAddr, port: u16, seconds: u32) -> Vec<u8> {
+        let service = Service::new(Protocol::Tcp, port, port).unwrap();
+        self.seal(Action::Open, allow, seconds, vec![Item::Service(service)])
+    }
+
+    /// A knock, made now, that closes all that is open for `allow`.
+    pub fn close(&self, allow: IpAddr) -> Vec<u8> {
+        self.seal(Action::Close, allow, 0, Vec::new())
+    }
+
+    fn seal(&self, action: Action, allow: IpAddr, seconds: u32, items: Vec<Item>) -> Vec<u8> {
         let address: Ipv6Addr = match allow {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,
         };
         let request = Request {
-            action: Action::Open,
+            action,
             allow: Allow::Network {
                 address,
                 prefix: 128,
@@ -43,9 +53,7 @@ impl KnockMaker {
             timestamp_ms: now().as_millis(),
             duration_s: seconds,
             target: None,
-            items: vec![Item::Service(
-                Service::new(Protocol::Tcp, port, port).unwrap(),
-            )],
+            items,
         };
         seal_at_random(&self.0, &request)
             .unwrap()

@@ -9,6 +9,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 use crate::adapters::store::ReplayStore;
+use crate::model::fleet::{ClosedGrant, SharedId};
 use crate::model::mark::{
     MarkRecord, RefusedRecord, RunRecord, StoredMarks, StoredTimes, UsedCodes, UserRecord,
 };
@@ -175,6 +176,31 @@ fn used_sequences_are_kept_in_their_own_file() {
     assert!(store.load().is_err());
 }
 
+#[test]
+fn closed_grants_are_kept_until_they_end() {
+    let dir = made();
+    let closed = |number: u8, until| ClosedGrant {
+        id: SharedId([number; 16]),
+        at: Timestamp::from_millis(number.into()),
+        until: Timestamp::from_millis(until),
+    };
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    for (floor, grant) in [(1, closed(1, 50)), (2, closed(2, 90)), (60, closed(3, 80))] {
+        store
+            .write(&StoredMarks {
+                times: times(floor, 0),
+                closed: vec![grant],
+                ..StoredMarks::default()
+            })
+            .unwrap();
+    }
+    drop(store);
+    let mut kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    kept.closed.sort_by_key(|grant| grant.id);
+    assert_eq!(kept.closed, [closed(2, 90), closed(3, 80)]);
+    assert_eq!(kept.marks, []);
+}
+
 fn old_file(dir: &Path, name: &str, fill: impl FnOnce(&redb::WriteTransaction)) {
     let path = dir.join(name);
     let db = Database::create(&path).unwrap();
@@ -255,6 +281,7 @@ fn files_of_earlier_releases_are_taken_over() {
             refused: if format == 1 { vec![] } else { vec![refused] },
             users: if format == 1 { vec![] } else { vec![alice] },
             runs: vec![run(4)],
+            closed: Vec::new(),
         };
         assert_eq!(read_times(dir.path()).unwrap(), expected.times);
         for _ in 0..2 {

@@ -1,0 +1,81 @@
+//! What this gate closes: remembered, and published until it comes back.
+
+use super::content::{Closing, Content, Said};
+use super::table::Entry;
+use super::{CLOSES, Fleet};
+use crate::core::claims::{MARGIN, Publish, PublishKind};
+use crate::core::order::Selection;
+use crate::model::fleet::{ClosedGrant, SharedId, hexadecimal};
+use crate::model::request::CloseRequest;
+use crate::model::time::{Timestamp, millis};
+
+impl Fleet {
+    /// A user closes grants.
+    pub fn close(&mut self, now: Timestamp, request: &CloseRequest) {
+        let Ok(asked) = self.clearance.close(request) else {
+            return;
+        };
+        let ids = self.table.ids(|entry| {
+            let grant = &entry.grant;
+            let is_own = grant.user == request.user && grant.allow == request.allow;
+            let covers = || {
+                let opens = self.clearance.ports_of(&grant.services);
+                grant.target == request.target
+                    && opens.is_ok_and(|opens| asked.cover(&opens.services, &opens.forwards))
+            };
+            is_own && (request.services.is_empty() || covers())
+        });
+        self.close_all(now, ids);
+    }
+
+    /// The administrator closes grants.
+    pub fn end(&mut self, now: Timestamp, which: &Selection) {
+        let ids = self.table.ids(|entry| {
+            let (here, grant) = (entry.here(), &entry.grant);
+            which.selects(here, &grant.user, &grant.allow)
+        });
+        self.close_all(now, ids);
+    }
+
+    /// Remembers and publishes that these are closed.
+    fn close_all(&mut self, now: Timestamp, ids: Vec<SharedId>) {
+        let now = self.clock(now);
+        for ids in ids.chunks(CLOSES) {
+            let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.remove(*id)).collect();
+            let made = entries.iter().map(|entry| entry.made);
+            let ends = entries.iter().map(|entry| entry.grant.until);
+            let at = made.fold(now, Timestamp::max);
+            let until = ends
+                .fold(now.plus(self.longest), Timestamp::max)
+                .plus(MARGIN);
+            for &id in ids {
+                let closed = ClosedGrant { id, at, until };
+                if self.closed.insert(closed) {
+                    self.unsaved.push(closed);
+                }
+            }
+            let ids = ids.to_vec();
+            self.publish_close(now, Closing { ids, at, until });
+        }
+    }
+
+    fn publish_close(&mut self, now: Timestamp, closing: Closing) {
+        let until = closing.until;
+        let said = Said {
+            member: self.member.clone(),
+            made: now,
+            content: Content::Close(closing),
+        };
+        let Some((number, sealed)) = self.sealing.seal(&said) else {
+            return;
+        };
+        let unique = [self.sealing.run().as_slice(), &number.to_be_bytes()].concat();
+        let publish = Publish {
+            kind: PublishKind::Close,
+            name: hexadecimal(&self.sealing.name(&unique)),
+            sealed,
+            lasts_ms: millis(until.since(now)),
+        };
+        self.outbox.close(now, number, publish);
+    }
+}

@@ -1,0 +1,326 @@
+//! The fleet: gates of one name open what one of them has admitted, and close what one of them has closed.
+//!
+//! A gate publishes its grants at the coordinator, sealed with the fleet key. Another gate takes a grant after these checks: a key
+//! opens it, under the gate name; it is not this process's own; it has not ended; it was not closed after it was made; this gate's
+//! policy for the user allows it. Only then [`Taken`] gives an order, and the monitor checks it like any other.
+//!
+//! Whoever owns the coordinator can hold publications back, tell them again and in any order. So nothing depends on their order: a
+//! grant has the same id in each of its publications, and to take one twice changes nothing. Closed ids are remembered until all
+//! publications of them have ended. Grants carry the time when they were made; one made after a close that its gate knew is later than
+//! the close, whatever the clocks say. Numbers count for heartbeats alone, which must not come again.
+
+mod closed;
+mod closing;
+mod content;
+mod members;
+mod outbox;
+mod refusal;
+mod sealing;
+mod table;
+mod taken;
+mod taking;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use closed::Closed;
+use content::{Content, Said};
+use members::Members;
+use outbox::{Next, Outbox};
+use sealing::Sealing;
+use table::{Entry, Here, Table};
+
+use crate::core::claims::{Ask, Publish, PublishKind, Told};
+use crate::core::clearance::Clearance;
+use crate::core::order::Selection;
+use crate::model::fleet::{
+    ClosedGrant, ClusterGrant, FleetCounters, FleetStatus, SharedId, hexadecimal,
+};
+use crate::model::grant::{Grant, GrantId};
+use crate::model::reason::Rule;
+use crate::model::request::OpenRequest;
+use crate::model::settings::Settings;
+use crate::model::time::{Timestamp, millis};
+
+pub use content::SharedGrant;
+pub use outbox::BEAT;
+pub use refusal::{Refusal, Refused};
+pub use sealing::FleetKeys;
+pub use taken::Taken;
+
+/// Orders for grants of other gates that wait for the monitor. Knocks have their turn between them.
+const ORDERED_MAX: usize = 64;
+
+/// Ids in one close: they fit into one publication.
+const CLOSES: usize = 48;
+
+/// The coordinator keeps a heartbeat so long.
+const BEAT_LASTS: Duration = Duration::from_secs(10);
+
+/// What this gate shares with the others of its name.
+#[derive(Debug)]
+pub struct Fleet {
+    sealing: Sealing,
+    member: String,
+    clearance: Clearance,
+    /// The longest grant that a policy allows.
+    longest: Duration,
+    table: Table,
+    closed: Closed,
+    /// Closed grants that are not stored yet.
+    unsaved: Vec<ClosedGrant>,
+    members: Members,
+    outbox: Outbox,
+    /// Grants of this gate that others have closed.
+    to_end: Vec<GrantId>,
+    ordered: usize,
+    behind: Option<String>,
+    lag: Option<Duration>,
+    /// No time counts as earlier.
+    floor: Timestamp,
+    counters: FleetCounters,
+}
+
+/// A grant of this gate, sealed for the transaction of its claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    made: Timestamp,
+    grant: SharedGrant,
+}
+
+impl Fleet {
+    /// `run` is random and of this process alone.
+    pub fn new(keys: FleetKeys, run: [u8; 16], settings: &Settings) -> Self {
+        Self {
+            sealing: Sealing::new(keys, run),
+            member: String::new(),
+            clearance: Clearance::new(settings),
+            longest: settings.longest_grant(),
+            table: Table::default(),
+            closed: Closed::default(),
+            unsaved: Vec::new(),
+            members: Members::default(),
+            outbox: Outbox::default(),
+            to_end: Vec::new(),
+            ordered: 0,
+            behind: Some("the cluster process has not started yet".to_owned()),
+            lag: None,
+            floor: Timestamp::default(),
+            counters: FleetCounters::default(),
+        }
+    }
+
+    /// What the store kept: grants that were closed, and the clock floor.
+    pub fn recall(&mut self, closed: Vec<ClosedGrant>, floor: Timestamp) {
+        self.floor = floor;
+        for grant in closed {
+            self.closed.insert(grant);
+        }
+    }
+
+    /// There is a new cluster process. This gate has the name `member` among those of its name.
+    pub fn connected(&mut self, now: Timestamp, member: &str) {
+        member.clone_into(&mut self.member);
+        self.outbox.connected(now);
+        self.behind = Some("the watch begins".to_owned());
+    }
+
+    pub fn lost(&mut self, why: &str) {
+        self.outbox.lost();
+        self.behind = Some(why.to_owned());
+    }
+
+    /// The system's clock, or a later time: the end of a closed grant that is forgotten. A clock that was briefly ahead must not
+    /// revive one.
+    fn clock(&mut self, now: Timestamp) -> Timestamp {
+        let forgotten = self.closed.forget_ended(now);
+        self.floor = self.floor.max(forgotten);
+        self.table.forget_ended(now);
+        now.max(self.floor)
+    }
+
+    /// Seals a grant that this gate has admitted, for a knock from there. `None` if it cannot be published.
+    pub fn announce(
+        &mut self,
+        now: Timestamp,
+        request: &OpenRequest,
+        source: IpAddr,
+    ) -> Option<(Announced, Publish)> {
+        let grant = SharedGrant::of(request, source, now);
+        let (id, until) = (grant.id(), grant.until);
+        if !self.table.has_room_for(id) {
+            self.count(Refusal::Full.name());
+            return None;
+        }
+        let after = self
+            .closed
+            .at(id)
+            .map(|at| at.plus(Duration::from_millis(1)));
+        let made = after.map_or(now, |after| after.max(now));
+        let announced = Announced {
+            made,
+            grant: grant.clone(),
+        };
+        let (_, sealed) = self.sealing.seal(&Said {
+            member: self.member.clone(),
+            made,
+            content: Content::Grant(grant),
+        })?;
+        let publish = Publish {
+            kind: PublishKind::Grant,
+            name: hexadecimal(&self.sealing.name(&id.0)),
+            sealed,
+            lasts_ms: millis(until.since(now)),
+        };
+        Some((announced, publish))
+    }
+
+    /// Its claim was won, so the others know it.
+    pub fn published(&mut self, Announced { made, grant }: Announced) -> SharedId {
+        let id = grant.id();
+        let entry = Entry {
+            member: self.member.clone(),
+            made,
+            grant,
+            here: Here::Ordered,
+        };
+        self.table.put(id, entry);
+        self.counters.published = self.counters.published.saturating_add(1);
+        id
+    }
+
+    /// What the cluster process tells. It may be anything, in any order, and again.
+    pub fn told(&mut self, now: Timestamp, told: &Told) -> Result<(), Refused> {
+        match told {
+            Told::Published { sealed } => {
+                let done = self.take(now, sealed);
+                if let Err(refused) = &done {
+                    self.count(refused.refusal.name());
+                }
+                done
+            }
+            Told::Current => {
+                self.behind = None;
+                Ok(())
+            }
+            Told::Behind { why } => {
+                self.behind = Some(crate::core::claims::one_line(why));
+                Ok(())
+            }
+            Told::Claimed { .. } | Told::Back { .. } | Told::Away { .. } => Ok(()),
+        }
+    }
+
+    /// The next grant of another gate that is to be ordered. It is checked again: it may have waited.
+    pub fn next_taken(&mut self, now: Timestamp) -> Option<Taken> {
+        let now = self.clock(now);
+        while self.ordered < ORDERED_MAX {
+            let id = self.table.next_wanted()?;
+            let Some(entry) = self.table.get(id) else {
+                continue;
+            };
+            match self.request_of(now, entry.made, &entry.grant) {
+                Ok(request) => {
+                    self.ordered = self.ordered.saturating_add(1);
+                    return Some(Taken::new(id, request));
+                }
+                Err(rule) => {
+                    self.table.is_now(id, Here::Refused(rule.name()));
+                    self.count(rule.name());
+                }
+            }
+        }
+        None
+    }
+
+    /// Grants that are open here and were closed elsewhere.
+    pub fn take_ended(&mut self) -> Option<Selection> {
+        let ids = std::mem::take(&mut self.to_end);
+        (!ids.is_empty()).then_some(Selection::Ids(ids))
+    }
+
+    /// The order of a taken grant is over.
+    pub fn arrived(&mut self) {
+        self.ordered = self.ordered.saturating_sub(1);
+    }
+
+    /// The firewall opened a shared grant. If it was closed meanwhile, it ends at once.
+    pub fn opened(&mut self, id: SharedId, grant: &Grant, is_taken: bool) {
+        let (local, until) = (grant.id, grant.until);
+        if is_taken {
+            self.counters.taken = self.counters.taken.saturating_add(1);
+        }
+        if !self.table.is_now(id, Here::Open { id: local, until }) {
+            self.to_end.push(local);
+        }
+    }
+
+    /// The monitor refused it.
+    pub fn refused(&mut self, id: SharedId, rule: Rule) {
+        self.table.is_now(id, Here::Refused(rule.name()));
+        self.count(rule.name());
+    }
+
+    /// Closed grants that must be stored.
+    pub fn take_unsaved(&mut self) -> Vec<ClosedGrant> {
+        std::mem::take(&mut self.unsaved)
+    }
+
+    /// What to ask the cluster process next.
+    pub fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
+        match self.outbox.next(now)? {
+            Next::Ask(ask) => Some(ask),
+            Next::Beat => {
+                let (_, sealed) = self.sealing.seal(&Said {
+                    member: self.member.clone(),
+                    made: now,
+                    content: Content::Heartbeat,
+                })?;
+                Some(Ask::Publish(Publish {
+                    kind: PublishKind::Heartbeat,
+                    name: hexadecimal(&self.sealing.name(self.member.as_bytes())),
+                    sealed,
+                    lasts_ms: millis(BEAT_LASTS),
+                }))
+            }
+        }
+    }
+
+    /// How long until there is something to ask.
+    pub fn due(&self, now: Timestamp) -> Option<Duration> {
+        self.outbox.due(now)
+    }
+
+    /// Whether nothing waits that others must know.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.unsaved.is_empty() && self.to_end.is_empty() && self.outbox.is_idle(now)
+    }
+
+    /// The live grants of all gates.
+    pub fn grants(&mut self, now: Timestamp) -> Vec<ClusterGrant> {
+        let now = self.clock(now);
+        self.table.list(now)
+    }
+
+    pub fn status(&mut self, now: Timestamp) -> FleetStatus {
+        self.clock(now);
+        FleetStatus {
+            member: self.member.clone(),
+            behind: self.behind.clone(),
+            lag_ms: self.lag.map(millis),
+            members: self.members.status(now),
+            grants: self.table.len(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    fn count(&mut self, reason: &str) {
+        let counter = match self.counters.refused.get_mut(reason) {
+            Some(counter) => counter,
+            None => self.counters.refused.entry(reason.to_owned()).or_default(),
+        };
+        *counter = counter.saturating_add(1);
+    }
+}

@@ -1,0 +1,138 @@
+//! The live grants of all gates of the name, and which of them are open here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::content::SharedGrant;
+use crate::model::fleet::{ClusterGrant, SharedId};
+use crate::model::grant::GrantId;
+use crate::model::time::Timestamp;
+
+/// The most live grants that a gate knows of.
+const GRANTS_MAX: usize = 16_384;
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: BTreeMap<SharedId, Entry>,
+    ends: BTreeSet<(Timestamp, SharedId)>,
+    /// Those of other gates that are to be ordered.
+    wanted: VecDeque<SharedId>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub member: String,
+    /// When the gate that admitted it made it.
+    pub made: Timestamp,
+    pub grant: SharedGrant,
+    pub here: Here,
+}
+
+/// What became of a shared grant at this gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Here {
+    /// It waits for the monitor.
+    Ordered,
+    Open {
+        id: GrantId,
+        until: Timestamp,
+    },
+    Refused(&'static str),
+}
+
+impl Table {
+    pub(super) fn get(&self, id: SharedId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn has_room_for(&self, id: SharedId) -> bool {
+        self.entries.len() < GRANTS_MAX || self.entries.contains_key(&id)
+    }
+
+    /// Adds it, or its renewal. A grant that is open stays so until its order is carried out.
+    pub(super) fn put(&mut self, id: SharedId, mut entry: Entry) {
+        if let Some(before) = self.remove(id) {
+            entry.grant.until = entry.grant.until.max(before.grant.until);
+            entry.made = entry.made.max(before.made);
+            if let (Here::Ordered, Here::Open { .. }) = (entry.here, before.here) {
+                entry.here = before.here;
+            }
+        }
+        self.ends.insert((entry.grant.until, id));
+        self.entries.insert(id, entry);
+    }
+
+    pub(super) fn remove(&mut self, id: SharedId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        self.ends.remove(&(entry.grant.until, id));
+        Some(entry)
+    }
+
+    pub(super) fn want(&mut self, id: SharedId) {
+        self.wanted.push_back(id);
+    }
+
+    pub(super) fn next_wanted(&mut self) -> Option<SharedId> {
+        self.wanted.pop_front()
+    }
+
+    /// False if it is gone, because it was closed or has ended.
+    pub(super) fn is_now(&mut self, id: SharedId, here: Here) -> bool {
+        let entry = self.entries.get_mut(&id);
+        entry.map(|entry| entry.here = here).is_some()
+    }
+
+    /// Those for which this holds.
+    pub(super) fn ids(&self, test: impl Fn(&Entry) -> bool) -> Vec<SharedId> {
+        let entries = self.entries.iter().filter(|(_, entry)| test(entry));
+        entries.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn forget_ended(&mut self, now: Timestamp) {
+        while let Some((until, id)) = self
+            .ends
+            .first()
+            .copied()
+            .filter(|(until, _)| *until <= now)
+        {
+            self.ends.remove(&(until, id));
+            self.entries.remove(&id);
+        }
+    }
+
+    pub(super) fn list(&self, now: Timestamp) -> Vec<ClusterGrant> {
+        let listed = self.entries.iter().map(|(id, entry)| {
+            let (here, refused) = match entry.here {
+                Here::Open { id, until } if until > now => (Some(id), None),
+                Here::Open { .. } => (None, Some("duration")),
+                Here::Ordered => (None, None),
+                Here::Refused(why) => (None, Some(why)),
+            };
+            ClusterGrant {
+                id: *id,
+                member: entry.member.clone(),
+                user: entry.grant.user.clone(),
+                allow: entry.grant.allow,
+                target: entry.grant.target,
+                services: entry.grant.services.clone(),
+                until: entry.grant.until,
+                here,
+                refused: refused.map(str::to_owned),
+            }
+        });
+        listed.collect()
+    }
+}
+
+impl Entry {
+    /// The grant at this gate.
+    pub(super) fn here(&self) -> Option<GrantId> {
+        match self.here {
+            Here::Open { id, .. } => Some(id),
+            Here::Ordered | Here::Refused(_) => None,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What other gates publish: opened, checked, and kept for an order.
+
+use super::Fleet;
+use super::content::{Closing, Content, Said, SharedGrant};
+use super::refusal::{Refusal, Refused};
+use super::sealing::Opened;
+use super::table::{Entry, Here};
+use crate::model::fleet::ClosedGrant;
+use crate::model::grant::GrantId;
+use crate::model::reason::Rule;
+use crate::model::request::OpenRequest;
+use crate::model::time::Timestamp;
+
+impl Fleet {
+    pub(super) fn take(&mut self, system: Timestamp, sealed: &str) -> Result<(), Refused> {
+        let now = self.clock(system);
+        let of_nobody = |refusal| Refused {
+            refusal,
+            member: None,
+            user: None,
+        };
+        let Opened { run, number, said } = self.sealing.open(sealed).map_err(of_nobody)?;
+        let Said {
+            member,
+            made,
+            content,
+        } = said;
+        if run == *self.sealing.run() {
+            self.outbox.echoed(number);
+            if content == Content::Heartbeat {
+                self.outbox.heard(system);
+                self.lag = Some(system.since(made));
+            }
+            return Ok(());
+        }
+        let (from, mut user) = (member.clone(), None);
+        let done = match content {
+            Content::Grant(grant) => {
+                user = Some(grant.user.clone());
+                self.take_grant(now, member, made, grant)
+            }
+            Content::Close(closing) => {
+                self.take_close(closing);
+                Ok(())
+            }
+            Content::Heartbeat => self.members.beat(system, member, run, number, made),
+            Content::Unknown => Ok(()),
+        };
+        done.map_err(|refusal| Refused {
+            refusal,
+            member: Some(from),
+            user,
+        })
+    }
+
+    fn take_grant(
+        &mut self,
+        now: Timestamp,
+        member: String,
+        made: Timestamp,
+        grant: SharedGrant,
+    ) -> Result<(), Refusal> {
+        let id = grant.id();
+        if grant.until <= now {
+            return Err(Refusal::Ended);
+        }
+        if self.closed.covers(id, made) {
+            return Err(Refusal::Closed);
+        }
+        let known = self.table.get(id).is_some_and(|entry| {
+            let is_refused = matches!(entry.here, Here::Refused(_));
+            !is_refused && entry.grant.until >= grant.until && entry.made >= made
+        });
+        if known {
+            return Ok(());
+        }
+        if self.closed.overflows(now) || !self.table.has_room_for(id) {
+            return Err(Refusal::Full);
+        }
+        let allowed = self.request_of(now, made, &grant);
+        let here = allowed
+            .as_ref()
+            .err()
+            .map_or(Here::Ordered, |rule| Here::Refused(rule.name()));
+        let entry = Entry {
+            member,
+            made,
+            grant,
+            here,
+        };
+        self.table.put(id, entry);
+        allowed.map_err(Refusal::Policy)?;
+        self.table.want(id);
+        Ok(())
+    }
+
+    /// What this gate's policy allows of a grant: it lasts from the time when it was made, at most as long as the policy says.
+    pub(super) fn request_of(
+        &self,
+        now: Timestamp,
+        made: Timestamp,
+        grant: &SharedGrant,
+    ) -> Result<OpenRequest, Rule> {
+        self.clearance
+            .check_source(&grant.user, grant.source, now)?;
+        let latest = self.clearance.latest_end(&grant.user, made.min(now));
+        let request = OpenRequest {
+            user: grant.user.clone(),
+            allow: grant.allow,
+            from: grant.from,
+            target: grant.target,
+            services: grant.services.clone(),
+            duration: grant.until.min(latest).since(now),
+        };
+        self.clearance.open(&request, now)?;
+        Ok(request)
+    }
+
+    fn take_close(&mut self, Closing { ids, at, until }: Closing) {
+        let mut ended = Vec::new();
+        for id in ids {
+            let closed = ClosedGrant { id, at, until };
+            if self.closed.insert(closed) {
+                self.unsaved.push(closed);
+            }
+            if self.table.get(id).is_some_and(|entry| entry.made <= at)
+                && let Some(entry) = self.table.remove(id)
+            {
+                ended.extend(entry.here());
+                self.counters.closed = self.counters.closed.saturating_add(1);
+            }
+        }
+        self.forget_local(&ended);
+        self.to_end.extend(ended);
+    }
+
+    /// Several shared grants may be one grant here, which is closed now.
+    fn forget_local(&mut self, ended: &[GrantId]) {
+        if ended.is_empty() {
+            return;
+        }
+        let is_ended = |entry: &Entry| entry.here().is_some_and(|here| ended.contains(&here));
+        for id in self.table.ids(is_ended) {
+            self.table.remove(id);
+        }
+    }
+}
