@@ -58,7 +58,7 @@ impl Core {
         } = refused;
         let name = refusal.name();
         // Usual when all that is live is told.
-        if matches!(refusal, Refusal::Ended | Refusal::Closed) {
+        if matches!(refusal, Refusal::Ended | Refusal::Closed | Refusal::Stale) {
             return;
         }
         if !self.unheard_lines.may_log(now, name) {

@@ -1,0 +1,206 @@
+//! Grants that the gates of a name share: opened, ended and closed at all of them.
+
+use std::net::IpAddr;
+
+use postern::adapters::files::write_private;
+use postern::model::time::{Timestamp, parse_time};
+use postern_harness::process::signal;
+use postern_harness::world::key;
+use postern_harness::{SERVICE, number, run, say, text, wait_for, wait_until};
+use rustix::process::Signal;
+
+use super::claims::Test;
+use super::fleet::{Fleet, Gate};
+
+pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("knock_opens_all_gates", knock_opens_all_gates),
+    ("close_at_one_gate_closes_all", close_at_one_gate_closes_all),
+    (
+        "revoked_user_is_closed_everywhere",
+        revoked_user_is_closed_everywhere,
+    ),
+    ("fleet_keys_change_by_reload", fleet_keys_change_by_reload),
+    ("all_gates_open_in_time", all_gates_open_in_time),
+];
+
+const SHARED: &str = "fleet_key_file = \"fleet.key\"";
+
+fn start(kind: &'static str, gates: u8) -> Fleet {
+    let fleet = Fleet::start_with(kind, gates, SHARED);
+    fleet
+        .gates
+        .iter()
+        .for_each(|gate| wait_for_members(gate, fleet.gates.len() - 1));
+    fleet
+}
+
+fn wait_for_members(gate: &Gate, others: usize) {
+    wait_until("the gates to hear each other", || {
+        let fleet = &gate.cluster()["fleet"];
+        fleet["behind"].is_null() && fleet["members"].as_array().unwrap().len() == others
+    });
+}
+
+fn open(fleet: &Fleet) -> Vec<usize> {
+    let gates = fleet.gates.iter();
+    gates.map(|gate| gate.daemon.grants().len()).collect()
+}
+
+fn wait_for_grants(fleet: &Fleet, each: usize) {
+    wait_until("all gates to agree", || {
+        open(fleet).iter().all(|count| *count == each)
+    });
+}
+
+/// Whether the gate's firewall has a grant for this host.
+fn is_in_firewall(gate: &Gate, host: u8) -> bool {
+    let listed = text(&run(&gate.space, "nft", &["list", "ruleset"]));
+    listed.contains(&format!("10.99.0.{host} "))
+}
+
+fn knock_opens_all_gates(kind: &'static str) {
+    let mut fleet = start(kind, 2);
+    let host = IpAddr::from([10, 99, 0, 1]);
+    let knock = fleet.knocks.open(host, SERVICE, 20);
+    fleet.deliver_to(&fleet.gates[0], &knock);
+    wait_for_grants(&fleet, 1);
+    // One that joins opens the rest.
+    fleet.gates.push(fleet.gate(3, SHARED));
+    wait_for_grants(&fleet, 1);
+    assert!(fleet.gates.iter().all(|gate| is_in_firewall(gate, 1)));
+    let ends: Vec<u64> = fleet
+        .gates
+        .iter()
+        .map(|gate| gate.daemon.grants()[0].until.as_millis())
+        .collect();
+    let spread = ends.iter().max().unwrap() - ends.iter().min().unwrap();
+    assert!(spread < 1000, "{ends:?}");
+    let listed = text(&fleet.gates[2].daemon.asked(&["grants", "--cluster"]));
+    assert!(
+        listed.contains("gate1") && listed.contains("10.99.0.1/32"),
+        "{listed}"
+    );
+    wait_for_grants(&fleet, 0);
+    assert!(!fleet.gates.iter().any(|gate| is_in_firewall(gate, 1)));
+}
+
+fn close_at_one_gate_closes_all(kind: &'static str) {
+    let fleet = start(kind, 3);
+    for host in 1..=3 {
+        fleet.deliver_to(&fleet.gates[usize::from(host) - 1], &fleet.knock(host));
+    }
+    wait_for_grants(&fleet, 3);
+    let [one, two, three] = &fleet.gates[..] else {
+        unreachable!();
+    };
+    one.daemon.asked(&["close", "--address", "10.99.0.2"]);
+    wait_for_grants(&fleet, 2);
+    let close = fleet.knocks.close([10, 99, 0, 3].into());
+    fleet.deliver_to(two, &close);
+    wait_for_grants(&fleet, 1);
+    // What is told again after a restart opens only what is open.
+    let engine = three.daemon.engine();
+    signal(engine, Signal::KILL);
+    wait_until("another engine", || {
+        three
+            .daemon
+            .engines()
+            .first()
+            .is_some_and(|next| *next != engine)
+    });
+    wait_until("it to be told all", || {
+        let said = three.daemon.ask(&["status", "--json"]);
+        said.status.success() && three.cluster()["fleet"]["behind"].is_null()
+    });
+    wait_until("what is live to be known", || {
+        three.cluster()["fleet"]["grants"] == 1
+    });
+    assert_eq!(open(&fleet), [1, 1, 1]);
+}
+
+fn revoked_user_is_closed_everywhere(kind: &'static str) {
+    let fleet = start(kind, 2);
+    fleet.deliver_to(&fleet.gates[0], &fleet.knock(1));
+    wait_for_grants(&fleet, 1);
+    let config = fleet.gates[1].folder.path().join("posternd.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("\"alice\"", "\"carol\"");
+    write_private(&config, text.as_bytes(), true).unwrap();
+    fleet.gates[1].daemon.asked(&["reload"]);
+    wait_for_grants(&fleet, 0);
+    // The first gate still has the user, the second opens nothing for her.
+    fleet.deliver_to(&fleet.gates[0], &fleet.knock(2));
+    wait_until("the first gate to open", || open(&fleet)[0] == 1);
+    wait_until("the second to refuse", || {
+        let refused = &fleet.gates[1].cluster()["fleet"]["counters"]["refused"];
+        refused["unknown-user"]
+            .as_u64()
+            .is_some_and(|count| count > 0)
+    });
+    assert_eq!(open(&fleet), [1, 0]);
+}
+
+fn fleet_keys_change_by_reload(kind: &'static str) {
+    let fleet = start(kind, 2);
+    let (old, new) = (key("fleet"), key("the next fleet"));
+    let put = |gate: &Gate, keys: &[&str]| {
+        let path = gate.folder.path().join("fleet.key");
+        write_private(&path, (keys.join("\n") + "\n").as_bytes(), true).unwrap();
+        gate.daemon.ask(&["reload"])
+    };
+    let [one, two] = &fleet.gates[..] else {
+        unreachable!();
+    };
+    let mut host = 0;
+    let mut knock = |gate: &Gate| {
+        host += 1;
+        wait_until("the coordinator", || gate.is_back());
+        fleet.deliver_to(gate, &fleet.knock(host));
+        wait_for_grants(&fleet, usize::from(host));
+    };
+    for keys in [[&*old, &new], [&new, &old]] {
+        assert!(put(one, &keys).status.success());
+        knock(one);
+        assert!(put(two, &keys).status.success());
+        knock(two);
+    }
+    assert!(put(one, &[&new]).status.success() && put(two, &[&new]).status.success());
+    knock(one);
+    for wrong in [&["no key"][..], &[], &[&new, &new]] {
+        assert!(!put(two, wrong).status.success());
+    }
+}
+
+/// How long after the first gate the last one opens. POSTERN_GATES and POSTERN_KNOCKS make it larger.
+fn all_gates_open_in_time(kind: &'static str) {
+    let gates = u8::try_from(number("POSTERN_GATES", 3)).unwrap();
+    let knocks = u16::try_from(number("POSTERN_KNOCKS", 20)).unwrap();
+    let fleet = start(kind, gates);
+    let mut spreads = Vec::new();
+    for host in 1..=knocks {
+        fleet.deliver_to(&fleet.gates[0], &fleet.knock(host));
+        let [high, low] = host.to_be_bytes();
+        let address = format!("10.99.{high}.{low}/32");
+        let opened = |gate: &Gate| wait_for("a grant", || opened_at(&gate.daemon.log(), &address));
+        let first = opened(&fleet.gates[0]);
+        let others = fleet.gates.iter().skip(1).map(opened);
+        let last = others.max().unwrap();
+        spreads.push(last.since(first));
+    }
+    spreads.sort_unstable();
+    let at = |percent: usize| spreads[(spreads.len() - 1) * percent / 100];
+    say(&format!(
+        "{kind}: the last of {gates} gates opened after the first, {knocks} knocks: p50 {:.1?}, p99 {:.1?}, most {:.1?}",
+        at(50),
+        at(99),
+        at(100)
+    ));
+    wait_for_grants(&fleet, knocks.into());
+}
+
+/// When the monitor's log says that the grant for this address is open.
+fn opened_at(log: &str, address: &str) -> Option<Timestamp> {
+    let mut lines = log.lines();
+    let line = lines.find(|line| line.contains("open") && line.contains(address))?;
+    parse_time(line.split_whitespace().next()?).ok()
+}
