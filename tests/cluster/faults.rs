@@ -129,7 +129,7 @@ impl Shore {
 }
 
 /// Gates reach the coordinator by a link, and processes alone by 127.0.0.2. etcd itself uses 127.0.0.1.
-fn begin(server: &mut Server, space: &Namespace, fault: Fault) {
+pub(crate) fn begin(server: &mut Server, space: &Namespace, fault: Fault) {
     match fault {
         Fault::Kill => server.kill(),
         Fault::Stop => server.stop(),
@@ -146,7 +146,7 @@ fn begin(server: &mut Server, space: &Namespace, fault: Fault) {
     }
 }
 
-fn end(server: &mut Server, space: &Namespace, fault: Fault) {
+pub(crate) fn end(server: &mut Server, space: &Namespace, fault: Fault) {
     match fault {
         Fault::Kill | Fault::Stop => server.start_again(space),
         Fault::Pause => server.signal(Signal::CONT),

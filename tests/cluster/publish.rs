@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use postern::core::claims::{Answer, Ask, Publish, PublishKind, SEALED_MAX};
-use postern_harness::{number, run, say, text};
+use postern_harness::{Namespace, number, run, say, text};
 
 use super::claims::Test;
 use super::faults::{Fault, Shore};
@@ -145,7 +145,7 @@ pub(crate) fn claim_latency(kind: &'static str) {
         let (half, most) = (took[took.len() / 2], took[took.len() * 99 / 100]);
         let what = if with_grant { " with a grant" } else { "" };
         say(&format!(
-            "{} claims{what}: p50 {half:?}, p99 {most:?}, longest {:?}",
+            "{kind}: {} claims{what}: p50 {half:?}, p99 {most:?}, longest {:?}",
             took.len(),
             took[took.len() - 1]
         ));
@@ -178,4 +178,56 @@ pub(crate) fn two_clusters_of_etcd_are_refused() {
     gate.told_until("a refusal", is_refused);
     let answer = gate.claim(1, None);
     assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
+}
+
+/// Claims go on while one of three nodes is away, and each is won once.
+pub(crate) fn three_nodes_survive_the_loss_of_one() {
+    let (space, folders) = (Namespace::new(), [(); 3].map(|()| fleet::folder()));
+    let peers = (1..=3).map(|node| format!("n{node}=http://127.0.0.1:248{node}"));
+    let peers = peers.collect::<Vec<_>>().join(",");
+    let mut nodes: Vec<Server> = (1..=3)
+        .zip(&folders)
+        .map(|(node, folder)| {
+            let line = format!(
+                "--name n{node} --initial-cluster {peers} --initial-advertise-peer-urls http://127.0.0.1:248{node} \
+                 --listen-peer-urls http://127.0.0.1:248{node} --listen-client-urls http://127.0.0.1:247{node} \
+                 --advertise-client-urls http://127.0.0.1:247{node} --election-timeout 500 --heartbeat-interval 50"
+            );
+            let more: Vec<&str> = line.split_whitespace().collect();
+            Server::start("etcd", &space, folder.path(), &more)
+        })
+        .collect();
+    let ports = [1, 2, 3].map(|node| ("127.0.0.1", 2470 + node));
+    let gates = ["gate1", "gate2"].map(|member| {
+        let gate = Process::start_at(&space, "etcd", member, &ports);
+        gate.wait_until_back();
+        gate.live();
+        gate
+    });
+    let mut mark = 0;
+    for node in &mut nodes {
+        for fault in [Fault::Pause, Fault::Kill] {
+            super::faults::begin(node, &space, fault);
+            let start = Instant::now();
+            for gate in &gates {
+                gate.wait_until_back();
+            }
+            let back = start.elapsed();
+            let mut won = 0;
+            for _ in 0..20 {
+                mark += 1;
+                let answers = gates.each_ref().map(|gate| gate.claim(mark, None));
+                let winners = answers.iter().filter(|one| **one == Answer::Won).count();
+                assert!(winners <= 1, "{answers:?}");
+                won += winners;
+                if winners == 0 {
+                    gates.iter().for_each(Process::wait_until_back);
+                }
+            }
+            assert!(won >= 17, "{won} of 20 with {fault:?}");
+            say(&format!("{fault:?}: back after {back:?}, {won} of 20 won"));
+            super::faults::end(node, &space, fault);
+            gates.iter().for_each(Process::wait_until_back);
+        }
+    }
 }

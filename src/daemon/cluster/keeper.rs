@@ -9,23 +9,41 @@ use super::tell::send;
 use crate::adapters::ipc::Link;
 use crate::core::claims::{Coordinator, Told, one_line};
 
-/// How often it looks while the coordinator is away, and otherwise whether something is due.
+/// How often it looks while the coordinator is away, and otherwise whether something is due with time.
 const PAUSE: Duration = Duration::from_millis(100);
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_secs(1);
 
 const PREPARE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Works until the engine has ended. `probes` are what it asks.
-pub(super) fn keep(coordinator: &dyn Coordinator, probes: &Receiver<u64>, link: &Link) {
+/// Why it looks at once.
+pub(super) enum Look {
+    /// The engine asks.
+    Probe(u64),
+    /// Claims have used up what was got in advance.
+    Due,
+}
+
+/// Works until the engine has ended.
+pub(super) fn keep(coordinator: &dyn Coordinator, looks: &Receiver<Look>, link: &Link) {
     let mut wanted = None;
     let mut failed: Option<String> = None;
     let mut pause = Duration::ZERO;
     loop {
-        match probes.recv_timeout(pause) {
-            Ok(number) => {
-                wanted = probes.try_iter().last().or(Some(number));
-                // The new probe has not heard why.
-                failed = None;
+        match looks.recv_timeout(pause) {
+            Ok(first) => {
+                let all = [first].into_iter().chain(looks.try_iter());
+                let probes = all.filter_map(|look| match look {
+                    Look::Probe(number) => Some(number),
+                    Look::Due => None,
+                });
+                if let Some(number) = probes.last() {
+                    wanted = Some(number);
+                    // The new probe has not heard why.
+                    failed = None;
+                } else if failed.is_some() {
+                    // Not at the rate of claims.
+                    continue;
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

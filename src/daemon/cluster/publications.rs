@@ -1,12 +1,14 @@
 //! Publications that do not belong to a claim. They wait beside the claims, and are tried until they are published or have ended.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::keeper::Look;
 use crate::adapters::clock;
 use crate::core::claims::{Coordinator, Publish, PublishKind, TOGETHER_MAX, one_line};
 
@@ -59,12 +61,16 @@ impl Publications {
         true
     }
 
-    pub(super) fn publish_all(&self, coordinator: &dyn Coordinator) {
+    pub(super) fn publish_all(&self, coordinator: &dyn Coordinator, looks: &Sender<Look>) {
         let mut failed: Option<String> = None;
         loop {
             let batch = self.next_batch();
             let several: Vec<Publish> = batch.iter().map(|(_, one)| one.publish.clone()).collect();
-            match coordinator.publish(&several, WITHIN) {
+            let published = coordinator.publish(&several, WITHIN);
+            if coordinator.is_due() {
+                let _ = looks.send(Look::Due);
+            }
+            match published {
                 Ok(()) => {
                     failed = None;
                     let mut waiting = self.waiting();

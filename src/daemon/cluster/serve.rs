@@ -1,13 +1,14 @@
 //! Takes what the engine asks. A few threads ask the coordinator, each for one claim at a time, and answer.
 
-use std::sync::mpsc::{Receiver, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::keeper::{self, Look};
 use super::publications::Publications;
 use super::tell::send;
-use super::{keeper, watcher};
+use super::watcher;
 use crate::adapters::clock;
 use crate::adapters::ipc::{Link, Received};
 use crate::core::claims::{Answer, Ask, Claim, Coordinator, Publish, Told, WAITING_MAX};
@@ -32,20 +33,21 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
         let clone = link.try_clone();
         clone.map_err(ExitError::system("the link to the engine"))
     };
+    let (looks, looked) = channel();
     for _ in 0..WORKERS {
-        let (waiting, coordinator, link) =
-            (Arc::clone(&waiting), Arc::clone(&coordinator), clone()?);
-        start(move || work(&waiting, coordinator.as_ref(), &link))?;
+        let (waiting, coordinator) = (Arc::clone(&waiting), Arc::clone(&coordinator));
+        let (looks, link) = (looks.clone(), clone()?);
+        start(move || work(&waiting, coordinator.as_ref(), &looks, &link))?;
     }
     let publications = Arc::new(Publications::default());
     let (waiting, by) = (Arc::clone(&publications), Arc::clone(&coordinator));
-    start(move || waiting.publish_all(by.as_ref()))?;
+    let due = looks.clone();
+    start(move || waiting.publish_all(by.as_ref(), &due))?;
     let (watches, asked) = channel();
     let (by, own) = (Arc::clone(&coordinator), clone()?);
     start(move || watcher::watch(by.as_ref(), &asked, &own))?;
-    let (probes, probed) = channel();
     let own = clone()?;
-    start(move || keeper::keep(coordinator.as_ref(), &probed, &own))?;
+    start(move || keeper::keep(coordinator.as_ref(), &looked, &own))?;
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
         let received = link.receive(&mut buffer);
@@ -84,7 +86,7 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
             Ask::Watch => {
                 let _ = watches.send(());
             }
-            Ask::Probe { number } => drop(probes.send(number)),
+            Ask::Probe { number } => drop(looks.send(Look::Probe(number))),
         }
     }
 }
@@ -95,7 +97,12 @@ fn start(work: impl FnOnce() + Send + 'static) -> Result<(), ExitError> {
     Ok(())
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, coordinator: &dyn Coordinator, link: &Link) {
+fn work(
+    waiting: &Mutex<Receiver<Job>>,
+    coordinator: &dyn Coordinator,
+    looks: &Sender<Look>,
+    link: &Link,
+) {
     loop {
         let next = waiting
             .lock()
@@ -118,6 +125,9 @@ fn work(waiting: &Mutex<Receiver<Job>>, coordinator: &dyn Coordinator, link: &Li
             coordinator.claim(&claim, publish.as_ref(), left)
         };
         tell(link, ticket, answer);
+        if coordinator.is_due() {
+            let _ = looks.send(Look::Due);
+        }
     }
 }
 
