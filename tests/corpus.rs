@@ -55,6 +55,7 @@ replay!(
     log_line,
     order,
     packet,
+    publication,
     recording,
     roster,
     sequence,

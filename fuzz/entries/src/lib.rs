@@ -24,6 +24,7 @@ pub mod knock;
 pub mod log_line;
 pub mod order;
 pub mod packet;
+pub mod publication;
 pub mod recording;
 pub mod roster;
 pub mod second;
