@@ -54,6 +54,8 @@ fn main() -> ExitCode {
     trials.push(machine.trial(name, REDIS, access::gate_starts_without_a_cluster_process));
     let name = "redis_that_refuses_writes_is_named";
     trials.push(machine.trial(name, REDIS, access::redis_that_refuses_writes_is_named));
+    let name = "owner_of_the_coordinator_opens_nothing";
+    trials.push(machine.trial(name, ETCD, sharing::owner_of_the_coordinator_opens_nothing));
     let name = "forgetful_redis_is_refused";
     trials.push(machine.trial(name, REDIS, access::forgetful_redis_is_refused));
     let name = "two_clusters_of_etcd_are_refused";

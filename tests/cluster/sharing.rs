@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use postern::adapters::files::write_private;
+use postern::core::claims::gate_hash;
 use postern::model::time::{Timestamp, parse_time};
 use postern_harness::process::signal;
-use postern_harness::world::key;
+use postern_harness::world::{GATE_NAME, key};
 use postern_harness::{SERVICE, number, run, say, text, wait_for, wait_until};
 use rustix::process::Signal;
+use serde_json::json;
 
 use super::claims::Test;
 use super::fleet::{Fleet, Gate};
@@ -116,6 +120,56 @@ fn close_at_one_gate_closes_all(kind: &'static str) {
         three.cluster()["fleet"]["grants"] == 1
     });
     assert_eq!(open(&fleet), [1, 1, 1]);
+}
+
+/// Who owns etcd hides a close, tells the closed grant again, also to another engine, and makes grants up.
+pub(crate) fn owner_of_the_coordinator_opens_nothing() {
+    let fleet = start("etcd", 2);
+    let ask = |call: &str, body: serde_json::Value| -> serde_json::Value {
+        let url = format!("http://127.0.0.1:2379/v3/kv/{call}");
+        let body = body.to_string();
+        let said = run(&fleet.space, "curl", &["-s", &url, "-d", &body]);
+        serde_json::from_str(&text(&said)).unwrap()
+    };
+    let all = |kind: &str| {
+        let prefix = format!("/postern/grants/{}/{kind}/", gate_hash(GATE_NAME));
+        let end = prefix.trim_end_matches('/').to_owned() + "0";
+        json!({ "key": STANDARD.encode(prefix), "range_end": STANDARD.encode(end) })
+    };
+    let wait_for_refusal = |gate: &Gate, reason: &str| {
+        wait_until(reason, || {
+            let said = gate.daemon.ask(&["status", "--json"]);
+            let is_there = said.status.success() && !gate.cluster()["fleet"].is_null();
+            is_there && !gate.cluster()["fleet"]["counters"]["refused"][reason].is_null()
+        });
+        assert_eq!(open(&fleet), [0, 0]);
+    };
+    fleet.deliver_to(&fleet.gates[0], &fleet.knock(1));
+    wait_for_grants(&fleet, 1);
+    let grant = ask("range", all("grant"))["kvs"][0].clone();
+    let put = |value: &serde_json::Value| {
+        ask("put", json!({ "key": grant["key"], "value": value }));
+    };
+    fleet.gates[0].daemon.asked(&["close", "--all"]);
+    wait_for_grants(&fleet, 0);
+    wait_until("the close to be hidden", || {
+        ask("deleterange", all("close"))["deleted"] == "1"
+    });
+    put(&grant["value"]);
+    wait_for_refusal(&fleet.gates[1], "closed");
+    let engine = fleet.gates[1].daemon.engine();
+    signal(engine, Signal::KILL);
+    wait_until("another engine", || {
+        let engines = fleet.gates[1].daemon.engines();
+        engines.first().is_some_and(|next| *next != engine)
+    });
+    wait_for_refusal(&fleet.gates[1], "closed");
+    let mut forged = STANDARD.decode(grant["value"].as_str().unwrap()).unwrap();
+    forged[40] = if forged[40] == b'A' { b'B' } else { b'A' };
+    put(&STANDARD.encode(forged).into());
+    for gate in &fleet.gates {
+        wait_for_refusal(gate, "seal");
+    }
 }
 
 fn revoked_user_is_closed_everywhere(kind: &'static str) {

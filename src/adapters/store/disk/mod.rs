@@ -1,4 +1,5 @@
 //! Marks, clock floor and horizon in a log, `marks.log` in the gate's state folder, and used sequences in `sequences.log`.
+//! `closed.log` has closed grants of gates of one name.
 //!
 //! See `proto/README.md`, section 6, steps 7, 8 and 11.
 
@@ -14,11 +15,13 @@ mod tests;
 pub use store::{DiskStore, FILE, read_times};
 
 /// All files that a store makes in the state folder, and those of earlier releases.
-pub const FILES: [&str; 8] = [
+pub const FILES: [&str; 10] = [
     FILE,
     "marks.log.new",
     store::RUNS,
     "sequences.log.new",
+    store::CLOSED,
+    "closed.log.new",
     old::MARKS_FILE,
     "marks.redb.new",
     old::RUNS_FILE,

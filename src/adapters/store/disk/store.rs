@@ -20,7 +20,7 @@ pub const FILE: &str = "marks.log";
 /// Used sequences never age, so they have a file of their own. It is made with the first one.
 pub(super) const RUNS: &str = "sequences.log";
 /// So do closed grants of a gate that shares them: a release that knows none of them reads the marks all the same.
-const CLOSED: &str = "closed.log";
+pub(super) const CLOSED: &str = "closed.log";
 
 /// The store that survives the engine.
 #[derive(Debug)]

@@ -287,6 +287,25 @@ fn changed_firewall_is_restored() {
 }
 
 #[test]
+fn shared_grant_passes_no_trial() {
+    let mut scene = Scene::new();
+    scene.executor.begin_trial(at(600));
+    let share = |ticket| Order::Share {
+        ticket,
+        request: request("alice", "192.0.2.7/32", &["tcp/22"], 60),
+    };
+    scene.serve(0, vec![share(1), share(2)]);
+    assert_eq!(scene.in_firewall(), one("alice 192.0.2.7", 60));
+    assert!(scene.executor.trial_end().is_some());
+    // The other gates hear of what a reload closes.
+    let bob = settings(&[("bob", &["tcp/22"])]);
+    scene.executor.reload(&bob, at(1)).unwrap();
+    let ids = vec![GrantId(1)];
+    assert_eq!(scene.executor.take_ended(), [Report::Ended { ids }]);
+    assert_eq!(scene.executor.take_ended(), []);
+}
+
+#[test]
 fn clock_step_keeps_the_time_left() {
     let mut scene = Scene::new();
     scene.serve(5000, vec![open(1, "alice", 7, 30), open(2, "bob", 8, 60)]);
