@@ -26,10 +26,18 @@ impl Figures {
 
 /// Prints the rows of a table, the first one as its head.
 pub(crate) fn print_table(rows: &[Vec<String>]) {
-    let line = |row: &[String]| println!("| {} |", row.join(" | "));
-    line(&rows[0]);
-    println!("|{}", "---|".repeat(rows[0].len()));
-    rows[1..].iter().for_each(|row| line(row));
+    print_head(&rows[0]);
+    rows[1..].iter().for_each(|row| print_row(row));
+}
+
+pub(crate) fn print_head(cells: &[impl AsRef<str>]) {
+    print_row(cells);
+    println!("|{}", "---|".repeat(cells.len()));
+}
+
+pub(crate) fn print_row(cells: &[impl AsRef<str>]) {
+    let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+    println!("| {} |", cells.join(" | "));
 }
 
 pub(crate) fn row(cells: &[&str]) -> Vec<String> {

@@ -237,10 +237,16 @@ impl Drop for Subject {
     }
 }
 
-/// A gate on which nothing runs yet, and a client with many addresses.
+/// A gate on which nothing runs yet, and a client with many addresses. One user has keys of fwknop, so that its look-alikes count.
 pub(crate) fn prepare(backend: &str) -> World {
     let config = GateConfig::empty(backend).quiet();
-    let world = World::prepare(&config.member("alice", LIMITS).member("crowd", LIMITS));
+    let config = config.member("alice", LIMITS).member("crowd", LIMITS);
+    let [fwknop, mac] =
+        ["key", "mac"].map(|which| STANDARD.encode(seed(&format!("classic {which}"))));
+    let classic = format!(
+        "fwknop = {{ key = \"{fwknop}\", hmac_key = \"{mac}\" }}\nservices = [\"tcp/{SERVICE}\"]"
+    );
+    let world = World::prepare(&config.user_with("classic", &classic));
     world.first.space.ip("route add local 10.128.0.0/9 dev lo");
     let (client, link) = (world.first.address(Family::V4), world.first.gate_end());
     world
