@@ -46,6 +46,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
         scale::ten_thousand_grants_take_one_run_each,
         executor::grant_keeps_its_length_after_a_clock_change,
         executor::grants_of_the_last_run_are_adopted,
+        grant_after_a_flush_opens_at_once,
         knocks_get_no_answer,
         ping_needs_its_grant,
     ]
@@ -156,6 +157,23 @@ fn grants_are_read_back_from_the_kernel(variant: &'static str) {
         "a rule of others is no grant"
     );
     assert_eq!(world.driver.verify(), Ok(false), "so it is removed");
+}
+
+fn grant_after_a_flush_opens_at_once(variant: &'static str) {
+    let mut world = World::with_live_table(variant);
+    let _listener = world.listen(V4[0]);
+    world.driver.install(&protection(&["tcp/22"]), &[]).unwrap();
+    let other = grant(1, "192.0.2.9/32", &["tcp/22"], HOUR);
+    world.apply(&[Change::Open(other.clone())]);
+    world.gate.sh("nft delete table inet postern_live");
+    let own = grant(2, V4[1], &["tcp/22"], HOUR);
+    world.apply(&[Change::Open(own)]);
+    assert!(world.connects(V4[0]));
+    assert_eq!(world.listed().len(), 2, "the other is back, too");
+    world.gate.sh("nft delete table inet postern_live");
+    world.apply(&[Change::Close(other)]);
+    assert!(world.connects(V4[0]));
+    assert_eq!(world.listed().len(), 1);
 }
 
 fn knocks_get_no_answer(variant: &'static str) {

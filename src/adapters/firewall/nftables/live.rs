@@ -11,6 +11,7 @@
 use rustix::io::Errno;
 
 use super::driver::{not_recorded, table_messages};
+use super::elements::ElementChange;
 use super::grant_sets::{self, ChangeError};
 use super::installed::list_rules;
 use super::kernel::{Kernel, Rules};
@@ -90,15 +91,19 @@ impl LiveTable {
         live: &[&Grant],
     ) -> Result<bool, FirewallError> {
         let chains = chains(protection, nat);
+        let is_same =
+            |one: &Installed| one.chains == chains && one.grants.grants().eq(live.iter().copied());
+        if self.installed.as_ref().is_some_and(is_same) && self.is_intact()? {
+            return Ok(true);
+        }
+        self.put(chains, live)
+    }
+
+    fn put(&mut self, chains: Vec<Chain>, live: &[&Grant]) -> Result<bool, FirewallError> {
         let (mut grants, mut elements) = (OpenGrants::default(), Vec::new());
         for grant in live {
             let open = Change::Open(Grant::clone(grant));
             let _ = grants.change(&open, &mut elements).map_err(not_recorded)?;
-        }
-        let is_same =
-            |one: &Installed| one.chains == chains && one.grants.grants().eq(grants.grants());
-        if self.installed.as_ref().is_some_and(is_same) && self.is_intact()? {
-            return Ok(true);
         }
         let is_absent = self.kernel.is_dormant(LIVE_TABLE);
         let is_absent = is_absent.is_err_and(|error| error.is_all(Errno::NOENT));
@@ -158,6 +163,9 @@ impl LiveTable {
 
     /// Makes all changes here and in the kernel, or none.
     fn commit(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
+        if self.is_doubtful {
+            self.reinstall()?;
+        }
         let Some(installed) = &mut self.installed else {
             let text = format!("table inet {LIVE_TABLE} is not set up yet; nothing was changed");
             return Err(FirewallError::NotInstalled(text));
@@ -173,19 +181,35 @@ impl LiveTable {
             undo.push(done.map_err(not_recorded)?);
             Ok(())
         });
-        let sent = collected.and_then(|()| {
-            let sent = grant_sets::send(&mut self.kernel, LIVE_TABLE, self.now, elements);
-            // What others changed, the next check finds.
-            self.is_doubtful |=
-                matches!(sent, Err(ChangeError::Lost(_) | ChangeError::Diverged(_)));
-            sent.map_err(FirewallError::from)
-        });
-        if sent.is_err() {
+        let sent = collected.and_then(|()| self.send_or_reinstall(elements));
+        if let (Err(_), Some(installed)) = (&sent, &mut self.installed) {
             for undo in undo.into_iter().rev() {
                 installed.grants.undo(undo);
             }
         }
         sent
+    }
+
+    fn send_or_reinstall(&mut self, elements: Vec<ElementChange>) -> Result<(), FirewallError> {
+        match grant_sets::send(&mut self.kernel, LIVE_TABLE, self.now, elements) {
+            Ok(()) => Ok(()),
+            Err(ChangeError::Refused(error)) => Err(error),
+            Err(ChangeError::Diverged(error) | ChangeError::Lost(error)) => {
+                self.is_doubtful = true;
+                tracing::warn!(%error, "table inet {LIVE_TABLE} was changed; installing it again");
+                self.reinstall().map_err(|again| error.and(again))
+            }
+        }
+    }
+
+    fn reinstall(&mut self) -> Result<(), FirewallError> {
+        let Some(installed) = &self.installed else {
+            return Ok(());
+        };
+        let chains = installed.chains.clone();
+        let live: Vec<Grant> = installed.grants.grants().cloned().collect();
+        let live: Vec<&Grant> = live.iter().collect();
+        self.put(chains, &live).map(drop)
     }
 
     /// The grants in the sets.
