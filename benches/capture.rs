@@ -90,7 +90,8 @@ fn measure(gate: &Namespace, peer: &Namespace, with_hints: bool, flood: Duration
         let hints = with_hints.then(|| {
             let filter = HintFilter::load(&[PORT], 16, false).unwrap();
             filter.attach(socket.as_fd()).unwrap();
-            let [map, ..] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
+            let mut maps = filter.maps();
+            let map = maps.next().unwrap().try_clone_to_owned().unwrap();
             let mut hints = Hints::adopt(map).unwrap();
             hints.update(&table).unwrap();
             hints

@@ -20,15 +20,16 @@ pub(super) struct Prefilter {
 
 impl Prefilter {
     pub(super) fn adopt(
-        maps: [OwnedFd; 3],
+        [hints, counters]: [OwnedFd; 2],
+        used: Option<OwnedFd>,
         sockets: &[BorrowedFd<'_>],
         ports: &[u16],
-    ) -> Result<(Self, FilterCounters, UsedPackets), ExitError> {
-        let [hints, counters, used] = maps;
+    ) -> Result<(Self, FilterCounters, Option<UsedPackets>), ExitError> {
         let failed = || ExitError::system("taking over the hint filter");
         let hints = Hints::adopt(hints).map_err(failed())?;
         let drops = FilterCounters::adopt(counters).map_err(failed())?;
-        let used = UsedPackets::adopt(used).map_err(failed())?;
+        let used = used.map(UsedPackets::adopt);
+        let used = used.transpose().map_err(failed())?;
         let sockets = sockets.iter().map(|socket| socket.try_clone_to_owned());
         let sockets = sockets.collect::<Result<_, _>>();
         let prefilter = Self {

@@ -92,20 +92,19 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let metrics = start.metrics.then(|| descriptors.next()).flatten();
     let attempts = start.nflog_group.and_then(|_| descriptors.next());
     let mut map = || descriptors.next();
-    let maps = start
-        .hint_filter
-        .then(|| Some([map()?, map()?, map()?]))
-        .flatten();
+    let maps = start.hint_filter.then(|| Some([map()?, map()?])).flatten();
+    // The last one, if the kernel can do it.
+    let used = descriptors.next();
     let adopted = maps.map(|maps| {
         let knocks = start.captures.iter().zip(&sockets);
         let knocks = knocks.filter(|(spec, _)| matches!(spec, CaptureSpec::Packet { .. }));
         let sockets: Vec<BorrowedFd<'_>> = knocks.map(|(_, socket)| socket.as_fd()).collect();
-        Prefilter::adopt(maps, &sockets, &ports)
+        Prefilter::adopt(maps, used, &sockets, &ports)
     });
     let adopted = adopted.transpose()?;
     let (mut prefilter, drops, used) = adopted
         .map_or((None, None, None), |(prefilter, drops, used)| {
-            (Some(prefilter), Some(drops), Some(used))
+            (Some(prefilter), Some(drops), used)
         });
     let cluster = settings.cluster.clone();
     let (name, state_dir) = (settings.gate.name.clone(), settings.gate.state_dir.clone());

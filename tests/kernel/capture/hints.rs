@@ -37,7 +37,8 @@ fn filtered_for(
         let socket = packet::open(&PORTS).unwrap();
         let filter = HintFilter::load(&PORTS, room, fwknop).unwrap();
         filter.attach(socket.as_fd()).unwrap();
-        let [hints, counters, used] = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
+        let maps = filter.maps().map(|map| map.try_clone_to_owned().unwrap());
+        let [hints, counters, used] = Vec::from_iter(maps).try_into().unwrap();
         let inside = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         let interface = interface.map(|name| named(&inside, name));
         let duplicate = socket.try_clone().unwrap();

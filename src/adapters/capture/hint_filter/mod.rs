@@ -29,7 +29,8 @@ pub struct HintFilter {
     program: OwnedFd,
     hints: Map<Buckets>,
     counters: Map<Counters>,
-    used: Map<LruHash>,
+    /// `None` if the program does not look it up.
+    used: Option<Map<LruHash>>,
 }
 
 impl HintFilter {
@@ -48,7 +49,10 @@ impl HintFilter {
             kernel::load(&program::program(ports, &maps, fwknop))
         };
         // A kernel before 5.8 gives the time only to programs under the GPL.
-        let program = load(Some(used.descriptor())).or_else(|_| load(None))?;
+        let (program, used) = match load(Some(used.descriptor())) {
+            Ok(program) => (program, Some(used)),
+            Err(_) => (load(None)?, None),
+        };
         Ok(Self {
             program,
             hints,
@@ -62,10 +66,12 @@ impl HintFilter {
         kernel::attach(socket, self.program.as_fd())
     }
 
-    /// The maps for the engine: for [`Hints::adopt`], [`FilterCounters::adopt`] and [`UsedPackets::adopt`].
-    pub fn maps(&self) -> [BorrowedFd<'_>; 3] {
-        let (hints, counters) = (self.hints.descriptor(), self.counters.descriptor());
-        [hints, counters, self.used.descriptor()]
+    /// The maps for the engine: for [`Hints::adopt`], [`FilterCounters::adopt`] and, if the kernel can do it,
+    /// [`UsedPackets::adopt`].
+    pub fn maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let both = [self.hints.descriptor(), self.counters.descriptor()];
+        both.into_iter()
+            .chain(self.used.as_ref().map(Map::descriptor))
     }
 }
 
