@@ -308,9 +308,14 @@ impl Report {
     }
 }
 
+/// Most orders are shorter.
+const USUAL: usize = 512;
+
 /// The bytes of a message of at most [`MESSAGE_MAX`] bytes.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
-    let bytes = serde_json::to_vec(message).map_err(|error| NotAMessage(error.to_string()))?;
+    let mut bytes = Vec::with_capacity(USUAL);
+    let written = serde_json::to_writer(&mut bytes, message);
+    written.map_err(|error| NotAMessage(error.to_string()))?;
     if bytes.len() > MESSAGE_MAX {
         Err(NotAMessage(format!("{} bytes are too long", bytes.len())))
     } else {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use allocation_counter::measure;
 use postern::adapters::config::bundle::{Bundle, BundleFile};
 use postern::adapters::store::ReplayStore;
+use postern::adapters::store::disk::DiskStore;
 use postern::adapters::store::memory::MemoryStore;
 use postern::core::gate::{Gate, HintTable, User};
-use postern::core::order::Order;
+use postern::core::order::{self, Order, Report};
 use postern::daemon::engine::commit;
 use postern::daemon::engine::core::Core;
 use postern::model::datagram::Datagram;
@@ -166,6 +167,37 @@ fn a_replay_costs_no_more_than_a_mac() {
             "{reason:?}"
         );
     }
+}
+
+/// From the packet to the bytes of the order, and what follows when the monitor has answered.
+#[test]
+fn admitted_knock_allocates_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::open(folder.path()).unwrap();
+    let mut core = core(StoredMarks::default());
+    let mut knock = |nonce| {
+        let knock = datagram(&knock(nonce));
+        let mut commit = None;
+        let decide = measure(|| commit = core.datagram(NOW, &knock));
+        let mut commit = commit.unwrap();
+        let write = measure(|| commit::write(slice::from_mut(&mut commit), &mut store).unwrap());
+        let mut order = None;
+        let encode =
+            measure(|| order = Some(order::encode(&commit.take_order().unwrap()).unwrap()));
+        let after = measure(|| {
+            core.stored(commit.ticket, Ok(()));
+            let (ticket, count) = (commit.ticket, 1);
+            core.reported(Report::Closed { ticket, count });
+        });
+        assert!(order.unwrap().len() <= 512);
+        [decide, write, encode, after].map(|part| part.count_total)
+    };
+    // Maps and lists grow with the first ones.
+    for nonce in 1..100 {
+        knock(nonce);
+    }
+    // The items of the knock, the services and the user of the request, the mark; the record; the message and a service as text.
+    assert_eq!(knock(100), [4, 1, 2, 0]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::daemon::engine::unheard::UnheardLines;
 use crate::model::datagram::Datagram;
 use crate::model::fleet::SharedId;
 use crate::model::grant::ListedGrant;
+use crate::model::kept_name::UserName;
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::time::{ClockStep, Timestamp, human};
 
@@ -65,7 +66,7 @@ pub struct Core {
 #[derive(Debug)]
 pub(super) enum Waiting {
     Knock {
-        user: String,
+        user: UserName,
         /// What it opens at the other gates of this name.
         shared: Option<SharedId>,
     },
@@ -167,7 +168,7 @@ impl Core {
             }
             Decision::Refuse(refusal) => self.log_refused(now, source, &refusal),
             Decision::Admit(admission) => {
-                let user = user_of(&admission.request).to_owned();
+                let user = UserName::from(user_of(&admission.request));
                 let admitted = Admitted {
                     admission,
                     arrived: now,
@@ -259,7 +260,7 @@ impl Core {
         request: ApprovedRequest,
         shared: Option<SharedId>,
     ) -> Order {
-        let user = user_of(&request).to_owned();
+        let user = UserName::from(user_of(&request));
         self.ordered.insert(ticket, Waiting::Knock { user, shared });
         match request {
             ApprovedRequest::Open(request) => Order::Open { ticket, request },
@@ -315,11 +316,11 @@ impl Core {
                 self.gate.count(rule);
                 self.shared_is_refused(shared, rule);
                 self.arrived(&user);
-                debug!(user, rule = rule.name(), why, "not done");
+                debug!(user = &*user, rule = rule.name(), why, "not done");
             }
             (Some(Waiting::Knock { user, shared }), report) => {
                 self.shared_is_open(shared, &report);
-                debug!(user, ?report, "done");
+                debug!(user = &*user, ?report, "done");
                 self.arrived(&user);
             }
             (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => {

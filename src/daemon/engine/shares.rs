@@ -4,13 +4,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::model::kept_name::UserName;
+
 /// One user's knocks on the way to the firewall. About a batch of the monitor, so that a lone user is as fast as the firewall.
 const ON_THE_WAY: usize = 128;
 
 /// What waits or is on the way, by user.
 #[derive(Debug)]
 pub(super) struct Shares<T> {
-    users: HashMap<String, Share<T>>,
+    users: HashMap<UserName, Share<T>>,
     total: usize,
     most: usize,
 }
@@ -42,13 +44,14 @@ impl<T> Shares<T> {
 
     /// A user gets no more room than he leaves: alone a half, one of two a third. So there is always some for another.
     pub(super) fn enter(&mut self, user: &str, item: T) -> Entry<T> {
+        let user = UserName::from(user);
         let left = self.most.saturating_sub(self.total);
-        let own = self.users.get(user).map_or(0, Share::len);
+        let own = self.users.get(&user).map_or(0, Share::len);
         if own >= left {
             return Entry::Full;
         }
         self.total = self.total.saturating_add(1);
-        let share = self.users.entry(user.to_owned()).or_insert_with(|| Share {
+        let share = self.users.entry(user).or_insert_with(|| Share {
             on_the_way: 0,
             waiting: VecDeque::new(),
         });
@@ -62,14 +65,15 @@ impl<T> Shares<T> {
 
     /// An item of this user has arrived. Returns the one that goes next.
     pub(super) fn leave(&mut self, user: &str) -> Option<T> {
-        let share = self.users.get_mut(user)?;
+        let user = UserName::from(user);
+        let share = self.users.get_mut(&user)?;
         self.total = self.total.saturating_sub(1);
         let next = share.waiting.pop_front();
         if next.is_none() {
             share.on_the_way = share.on_the_way.saturating_sub(1);
         }
         if share.len() == 0 {
-            self.users.remove(user);
+            self.users.remove(&user);
         }
         next
     }

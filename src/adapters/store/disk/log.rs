@@ -105,7 +105,12 @@ pub(super) struct Log<D> {
     /// Records in the half in use.
     used: u32,
     times: StoredTimes,
+    /// Memory of the last change, for the next one.
+    bytes: Vec<u8>,
 }
+
+/// So many records come in one burst.
+const KEPT: usize = 64 * RECORD;
 
 impl<D: Disk> Log<D> {
     /// Makes a log on an empty disk with room for `capacity` records.
@@ -137,6 +142,7 @@ impl<D: Disk> Log<D> {
             copy: 0,
             used: 0,
             times: StoredTimes::default(),
+            bytes: Vec::new(),
         };
         log.fill(header, content)?;
         Ok(log)
@@ -177,6 +183,7 @@ impl<D: Disk> Log<D> {
             copy,
             used: 0,
             times: StoredTimes::default(),
+            bytes: Vec::new(),
         };
         let content = log.read()?;
         log.times = content.times;
@@ -256,7 +263,8 @@ impl<D: Disk> Log<D> {
         if !self.has_room(entries.len()) {
             return Err(StoreFault::System("the log has no room".to_owned()));
         }
-        let mut bytes = Vec::with_capacity(entries.len() * RECORD);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
         let too_large = || StoreFault::System("a change is too large for the log".to_owned());
         let count = u32::try_from(entries.len()).map_err(|_| too_large())?;
         let mut position = self.used;
@@ -272,6 +280,10 @@ impl<D: Disk> Log<D> {
             position = position.saturating_add(1);
         }
         self.disk.write(self.header.place(self.used), &bytes)?;
+        // Rarely many: their memory is not kept.
+        if bytes.len() <= KEPT {
+            self.bytes = bytes;
+        }
         (self.used, self.times) = (position, times);
         Ok(())
     }
