@@ -245,3 +245,20 @@ fn coordinator_without_the_key_opens_nothing() {
     }
     assert_eq!(all.open(), [0, 0]);
 }
+
+#[test]
+fn full_link_loses_no_close() {
+    let mut all = Gates::of(&[ALICE; 2]);
+    all.gates[0].alice_knocks();
+    all.settle();
+    asked(&mut all.gates[0], Question::Close(Selection::All));
+    // The cluster process takes no message for a moment.
+    let one = &mut all.gates[0];
+    while one.core.next_ask(one.now).is_some() {}
+    one.core.cluster_lost("it takes no message");
+    all.settle();
+    assert_eq!(all.open(), [0, 1]);
+    all.pass(5);
+    all.settle();
+    assert_eq!(all.open(), [0, 0]);
+}

@@ -7,6 +7,7 @@ use postern_proto::{FleetKey, Publication};
 use super::content::Said;
 use super::refusal::Refusal;
 use crate::core::claims::SEALED_MAX;
+use crate::core::order;
 
 /// The keys of a gate that shares grants: one seals, all open.
 #[derive(Debug)]
@@ -67,7 +68,8 @@ impl Sealing {
         let keys = [&self.keys.first].into_iter().chain(&self.keys.others);
         let mut opened = keys.filter_map(|key| key.open(&bytes));
         let Publication { run, number, text } = opened.next().ok_or(Refusal::Seal)?;
-        let said = serde_json::from_slice(&text).map_err(|_| Refusal::Unreadable)?;
+        // Its names come into the log.
+        let said = order::decode(&text).map_err(|_| Refusal::Unreadable)?;
         Ok(Opened { run, number, said })
     }
 

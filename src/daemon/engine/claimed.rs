@@ -30,9 +30,6 @@ impl Core {
 
     /// The cluster process takes no message now, or has ended.
     pub fn cluster_lost(&mut self, why: &str) {
-        if let Some(fleet) = self.fleet.as_mut() {
-            fleet.lost(why);
-        }
         if let Some(claiming) = self.claiming.as_mut() {
             claiming.claims.not_taken(why);
         }

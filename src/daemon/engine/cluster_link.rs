@@ -36,6 +36,7 @@ impl Engine {
                 Err(why) => {
                     self.cluster = None;
                     self.core.cluster_lost(&why);
+                    self.core.fleet_lost(&why);
                 }
             }
         }

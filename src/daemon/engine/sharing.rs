@@ -33,6 +33,13 @@ impl Core {
         }
     }
 
+    /// The cluster process has ended.
+    pub fn fleet_lost(&mut self, why: &str) {
+        if let Some(fleet) = self.fleet.as_mut() {
+            fleet.lost(why);
+        }
+    }
+
     /// The claim of a knock was won: what it opens is published with it, what it closes is published now.
     pub(super) fn share(
         &mut self,
