@@ -53,9 +53,21 @@ pub(crate) fn faults_admit_no_knock_twice(kind: &'static str) {
         sleep(BETWEEN);
         host
     };
-    let rounds = [Fault::Kill, Fault::Pause, Fault::Stop, Fault::Cut];
-    let each = (knocks / 8).max(10);
-    for fault in rounds {
+    let nodes = fleet.server().reached.len();
+    let mut rounds = Vec::new();
+    for (number, fault) in [Fault::Kill, Fault::Pause, Fault::Stop, Fault::Cut]
+        .into_iter()
+        .enumerate()
+    {
+        rounds.push((fault, 0..nodes));
+        if nodes > 1 {
+            let one = number % nodes;
+            rounds.push((fault, one..one + 1));
+        }
+    }
+    let each = (knocks / u32::try_from(2 * rounds.len()).unwrap()).max(10);
+    for (fault, reached) in rounds {
+        fleet.server().reached = reached;
         for _ in 0..each {
             give(&fleet, &mut sent, true);
         }
@@ -65,8 +77,12 @@ pub(crate) fn faults_admit_no_knock_twice(kind: &'static str) {
         for _ in 0..each {
             give(&fleet, &mut sent, false);
         }
+        let ports = fleet.server().reached_ports();
         fleet.with_server(|server, space| end(server, space, fault));
-        let answered = wait_for("an answer of the coordinator", || answers(&fleet, kind));
+        let answered = wait_for("an answer of the coordinator", || {
+            let mut answers = ports.iter().map(|port| answers(&fleet, kind, *port));
+            answers.find_map(|answer| answer)
+        });
         let back = wait_for("a knock to open", || {
             let host = give(&fleet, &mut sent, false);
             let at = Instant::now();
@@ -135,12 +151,12 @@ pub(crate) fn begin(server: &mut Server, space: &Namespace, fault: Fault) {
         Fault::Stop => server.stop(),
         Fault::Pause => server.signal(Signal::STOP),
         Fault::Cut => {
-            let port = server.port();
-            let table = format!(
-                "add table inet cut\nadd chain inet cut in {{ type filter hook input priority 0; }}\n\
-                 add rule inet cut in iifname != \"lo\" tcp dport {port} drop\n\
-                 add rule inet cut in ip daddr 127.0.0.2 tcp dport {port} drop\n"
-            );
+            let mut table = "add table inet cut\nadd chain inet cut in { type filter hook input priority 0; }\n".to_owned();
+            for port in server.reached_ports() {
+                for from in ["iifname != \"lo\"", "ip daddr 127.0.0.2"] {
+                    table += &format!("add rule inet cut in {from} tcp dport {port} drop\n");
+                }
+            }
             nft(space, table);
         }
     }
@@ -172,17 +188,16 @@ fn nft(space: &Namespace, commands: String) {
 }
 
 /// When the coordinator first carried out a request of its own host.
-fn answers(fleet: &Fleet, kind: &'static str) -> Option<Instant> {
-    let port = if kind == "etcd" { 2379 } else { 6379 };
-    let (request, good) = if kind == "etcd" {
+fn answers(fleet: &Fleet, kind: &'static str, port: u16) -> Option<Instant> {
+    let (request, good) = if kind == "redis" {
+        ("PING\r\n".to_owned(), "+PONG")
+    } else {
         let body = "{\"key\":\"YQ==\"}";
         let request = format!(
             "POST /v3/kv/range HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         (request, "200 OK")
-    } else {
-        ("PING\r\n".to_owned(), "+PONG")
     };
     fleet.space.run(move || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;

@@ -99,7 +99,7 @@ fn write(folder: &Path, section: &str) {
     let config = GateConfig::empty("nftables")
         .member(
             "alice",
-            "quota = \"1000/s\"\nmax_grants = 30000\nduration = \"5m\"",
+            "quota = \"1000/s\"\nmax_grants = 30000\nduration = \"1h\"",
         )
         .member("emergency", "break_glass = true")
         .section(section);
@@ -157,22 +157,28 @@ impl Fleet {
 
     /// `[cluster]` of a gate, with these lines more.
     pub(crate) fn section(&self, number: u8, lines: &str) -> String {
-        let kind = self.kind;
         let is_secure = lines.contains("ca_file");
-        let (scheme, port) = match (kind, is_secure) {
-            ("etcd", false) => ("http", 2379),
-            ("etcd", true) => ("https", 2379),
-            (_, false) => ("redis", 6379),
-            (_, true) => ("rediss", 6379),
+        let (kind, scheme, default) = match (self.kind, is_secure) {
+            ("redis", false) => ("redis", "redis", 6379),
+            ("redis", true) => ("redis", "rediss", 6379),
+            (_, false) => ("etcd", "http", 2379),
+            (_, true) => ("etcd", "https", 2379),
         };
         // A busy machine takes longer than the default.
         let is_set = lines.contains("deadline");
         let deadline = if is_set { "" } else { "deadline = \"2s\"" };
         // All reach it at an address that its certificate names.
         let host = if is_secure { 1 } else { number };
+        let ports: Vec<u16> = match &self.server {
+            Some(server) => server.ports().collect(),
+            None => vec![default],
+        };
+        let endpoint = |port| format!("\"{scheme}://10.78.{host}.1:{port}\"");
+        let endpoints: Vec<String> = ports.into_iter().map(endpoint).collect();
         format!(
-            "[cluster]\ncoordinator = \"{kind}\"\nendpoints = [\"{scheme}://10.78.{host}.1:{port}\"]\n\
-             member = \"gate{number}\"\n{deadline}\n{lines}\n"
+            "[cluster]\ncoordinator = \"{kind}\"\nendpoints = [{}]\n\
+             member = \"gate{number}\"\n{deadline}\n{lines}\n",
+            endpoints.join(", ")
         )
     }
 
@@ -193,7 +199,7 @@ impl Fleet {
     /// A knock made now, which opens for this host of 192.0.2.0/24 or, above 255, of the networks behind it.
     pub(crate) fn knock(&self, host: u16) -> Vec<u8> {
         let [high, low] = host.to_be_bytes();
-        self.knocks.open([10, 99, high, low].into(), SERVICE, 300)
+        self.knocks.open([10, 99, high, low].into(), SERVICE, 3600)
     }
 
     /// The same datagram to every gate at once.

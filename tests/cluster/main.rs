@@ -56,6 +56,10 @@ fn main() -> ExitCode {
     trials.push(machine.trial(name, REDIS, access::redis_that_refuses_writes_is_named));
     let name = "owner_of_the_coordinator_opens_nothing";
     trials.push(machine.trial(name, ETCD, sharing::owner_of_the_coordinator_opens_nothing));
+    let of_three = machine.module(servers::THREE);
+    for (name, test) in faults::TESTS {
+        alone.push(of_three.trial(*name, ETCD, move || test(servers::THREE)));
+    }
     let name = "forgetful_redis_is_refused";
     trials.push(machine.trial(name, REDIS, access::forgetful_redis_is_refused));
     let name = "two_clusters_of_etcd_are_refused";
