@@ -215,7 +215,7 @@ fn claim(mark: u64) -> Claim {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A grant of one minute.
+/// A grant of ten minutes.
 pub(crate) fn grant(name: u64, sealed: &str) -> Publish {
     Publish {
         kind: PublishKind::Grant,

@@ -303,6 +303,8 @@ impl GateHost {
 
     /// Its orders are lost; grants stay in the firewall.
     fn monitor_dies(&mut self) {
+        // The engine has ended: no answer comes to it any more.
+        self.facts.links += 1;
         self.executor = None;
         self.orders.clear();
         self.commits.clear();

@@ -34,6 +34,10 @@ impl Identity {
     pub(super) fn see(&self, endpoint: &str, found: &str) -> Result<(), String> {
         let mut state = self.state();
         match &*state {
+            // Otherwise the first value that is stored would look like another coordinator's.
+            State::Unknown if found.is_empty() => {
+                return Err(format!("{endpoint} has not stored an identity"));
+            }
             State::Unknown => *state = State::One(found.to_owned()),
             State::One(known) if known == found => {}
             State::One(_) => {

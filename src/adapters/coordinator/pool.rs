@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
@@ -15,6 +15,9 @@ use crate::adapters::clock;
 use crate::model::cluster::CoordinatorEndpoint;
 
 const IDLE_MAX: usize = 16;
+
+/// Firewalls on the way forget connections that are idle for long, without a word.
+const IDLE_FOR: Duration = Duration::from_secs(60);
 
 pub(super) struct Pool {
     endpoints: Vec<CoordinatorEndpoint>,
@@ -29,7 +32,8 @@ pub(super) struct Pool {
 struct Idle {
     /// Connections of an earlier epoch are not kept.
     epoch: u64,
-    connections: Vec<Connection>,
+    /// And when each was used last.
+    connections: Vec<(Instant, Connection)>,
 }
 
 pub(super) struct Connection {
@@ -95,8 +99,9 @@ impl Pool {
     pub(super) fn take(&self, until: Instant) -> Option<Connection> {
         let current = self.current();
         loop {
-            let mut found = self.idle().connections.pop()?;
-            if found.endpoint == current && found.stream.is_quiet() {
+            let (used, mut found) = self.idle().connections.pop()?;
+            let is_young = clock::elapsed(used) < IDLE_FOR;
+            if is_young && found.endpoint == current && found.stream.is_quiet() {
                 found.stream.set_deadline(until);
                 return Some(found);
             }
@@ -108,11 +113,8 @@ impl Pool {
         let (first, mut failed) = (self.current(), "there is no endpoint".to_owned());
         for turn in 0..self.endpoints.len() {
             let number = first.wrapping_add(turn) % self.len();
-            let left = until.saturating_duration_since(clock::instant());
-            // One that does not answer leaves time for the others.
             let is_last = turn.saturating_add(1) == self.endpoints.len();
-            let share = clock::instant() + if is_last { left } else { left / 2 };
-            match self.connect_to(number, share) {
+            match self.connect_to(number, share(until, is_last)) {
                 Ok(mut connection) => {
                     self.current.store(number, Ordering::Relaxed);
                     connection.stream.set_deadline(until);
@@ -130,12 +132,15 @@ impl Pool {
         };
         let epoch = self.idle().epoch;
         let addresses = self.names.known().addresses.get(number).cloned();
+        let addresses = addresses.unwrap_or_default();
         let mut failed = format!("{endpoint}: its name has no address");
-        for address in addresses.unwrap_or_default() {
+        for (turn, address) in addresses.iter().enumerate() {
             let host = endpoint.host.as_str();
             let tls = endpoint.secure.then_some((&self.tls, host));
-            match Stream::connect(address, tls, until) {
-                Ok(stream) => {
+            let is_last = turn.saturating_add(1) == addresses.len();
+            match Stream::connect(*address, tls, share(until, is_last)) {
+                Ok(mut stream) => {
+                    stream.set_deadline(until);
                     return Ok(Connection {
                         stream,
                         endpoint: number,
@@ -151,7 +156,7 @@ impl Pool {
     pub(super) fn give_back(&self, connection: Connection) {
         let mut idle = self.idle();
         if idle.epoch == connection.epoch && idle.connections.len() < IDLE_MAX {
-            idle.connections.push(connection);
+            idle.connections.push((clock::instant(), connection));
         }
     }
 
@@ -162,7 +167,7 @@ impl Pool {
         idle.connections.clear();
     }
 
-    /// Looks the names of the endpoints up again. Waits until then only if one has no address yet.
+    /// Looks the names of the endpoints up again. Waits until then only if none has an address yet.
     pub(super) fn look_up(&self, until: Instant) {
         if self.endpoints.iter().all(is_literal) {
             return;
@@ -174,7 +179,7 @@ impl Pool {
             let started = thread::Builder::new().spawn(move || names.look_up(&endpoints));
             known.is_asking = started.is_ok();
         }
-        while known.is_asking && known.addresses.iter().any(Vec::is_empty) {
+        while known.is_asking && known.addresses.iter().all(Vec::is_empty) {
             let left = until.saturating_duration_since(clock::instant());
             if left.is_zero() {
                 return;
@@ -207,10 +212,18 @@ impl Names {
             {
                 *known = found;
             }
+            self.have_answered.notify_all();
         }
         self.known().is_asking = false;
         self.have_answered.notify_all();
     }
+}
+
+/// One that does not answer leaves time for the others.
+fn share(until: Instant, is_last: bool) -> Instant {
+    let now = clock::instant();
+    let left = until.saturating_duration_since(now);
+    now + if is_last { left } else { left / 2 }
 }
 
 fn is_literal(endpoint: &CoordinatorEndpoint) -> bool {

@@ -15,6 +15,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::adapters::clock;
 use crate::model::cluster::Credentials;
 
+/// The first attempt to connect. The next ones have twice as long as the one before.
+const DIAL_WITHIN: Duration = Duration::from_millis(250);
+
 pub(super) enum Stream {
     Plain(Wire),
     Secure(Box<StreamOwned<ClientConnection, Wire>>),
@@ -32,7 +35,7 @@ impl Stream {
         tls: Option<(&Arc<ClientConfig>, &str)>,
         until: Instant,
     ) -> io::Result<Self> {
-        let socket = TcpStream::connect_timeout(&address, left(until)?)?;
+        let socket = dial(&address, until)?;
         socket.set_nodelay(true)?;
         let wire = Wire { socket, until };
         let Some((config, host)) = tls else {
@@ -60,6 +63,20 @@ impl Stream {
         match self {
             Self::Plain(wire) => wire.until = until,
             Self::Secure(stream) => stream.sock.until = until,
+        }
+    }
+}
+
+/// Tries again soon: the kernel waits a whole second before it sends a lost SYN again.
+fn dial(address: &SocketAddr, until: Instant) -> io::Result<TcpStream> {
+    let mut within = DIAL_WITHIN;
+    loop {
+        let rest = left(until)?;
+        match TcpStream::connect_timeout(address, rest.min(within)) {
+            Err(error) if error.kind() == ErrorKind::TimedOut && within < rest => {
+                within = within.saturating_mul(2);
+            }
+            dialled => return dialled,
         }
     }
 }

@@ -14,8 +14,9 @@ pub trait Coordinator: Send + Sync {
     /// Publishes all or nothing, at most [`TOGETHER_MAX`].
     fn publish(&self, several: &[Publish], within: Duration) -> Result<(), String>;
 
-    /// Tells all that is live, then [`Heard::Current`], then what comes. Calls at least once a second. Returns when `hear` returns
-    /// false, and with the reason when something may have been missed: also when nothing came for some seconds.
+    /// Tells all that is live, then [`Heard::Current`], then what comes. Calls about twice a second, except
+    /// for up to 8 s while it connects. Returns when `hear` returns false, and with the reason when something may have been missed:
+    /// also when nothing came for some seconds.
     fn watch(&self, hear: &mut dyn FnMut(Heard<'_>) -> bool) -> Result<(), String>;
 
     /// Checks what claims need, and gets in advance what would slow them down. Fails with the cause and the cure.

@@ -99,7 +99,8 @@ pub const SEALED_MAX: usize = 4096;
 #[serde(deny_unknown_fields)]
 pub struct Publish {
     pub kind: PublishKind,
-    /// Hexadecimal digits, 1 to [`NAME_MAX`]. A second publication of the same kind and name replaces the first.
+    /// Hexadecimal digits, 1 to [`NAME_MAX`]. A second publication of the same kind and name replaces the first at etcd. Redis tells
+    /// both.
     pub name: String,
     /// Base64, at most [`SEALED_MAX`] bytes. Only engines can read it.
     pub sealed: String,

@@ -36,6 +36,12 @@ struct Waiting {
 impl Publications {
     /// A second publication of the same kind and name replaces the first. Returns false if too many wait.
     pub(super) fn add(&self, publish: Publish) -> bool {
+        // The coordinator would refuse all that are published together with it.
+        if !publish.is_sound() {
+            let kind = publish.kind.name();
+            warn!("a {kind} is too long to be published, or has no name");
+            return true;
+        }
         let until = clock::instant() + Duration::from_millis(publish.lasts_ms);
         let order = match publish.kind {
             PublishKind::Close => 0,

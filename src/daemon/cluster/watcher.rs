@@ -58,8 +58,12 @@ pub(super) fn watch(coordinator: &dyn Coordinator, asked: &Receiver<()>, link: &
             was_current: false,
             end: None,
         };
+        // This start answers all that were asked until now.
+        while asked.try_recv().is_ok() {}
+        let start = clock::instant();
         let watched = coordinator.watch(&mut |heard| teller.hear(heard));
-        if teller.was_current {
+        // A watch that ends at once is not repeated, and not logged, ten times a second.
+        if teller.was_current && clock::elapsed(start) > PAUSE_MAX {
             pause = PAUSE_MIN;
             failed = None;
         }

@@ -16,7 +16,7 @@ use crate::adapters::clock;
 pub(super) enum Failure {
     /// No endpoint took the request.
     NotSent(String),
-    /// The server says no, with this status of HTTP: it has done nothing.
+    /// The server says no, with this status of HTTP. After 503 or 504 it may still do it.
     Refused(u16, String),
     /// Whether it was carried out nobody can tell.
     Unknown(String),

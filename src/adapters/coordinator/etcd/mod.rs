@@ -172,8 +172,8 @@ impl Etcd {
         encode(format!("{}{name}", self.cluster.prefix))
     }
 
-    /// What puts a publication.
-    fn put(&self, publish: &Publish) -> Result<Value, String> {
+    /// What puts a publication. `in_haste`: rather with a lease that is too short than later.
+    fn put(&self, publish: &Publish, in_haste: bool) -> Result<Value, String> {
         self.has_fleet.store(true, Ordering::Relaxed);
         if !publish.is_sound() {
             return Err("what is to be published is too long, or has no name".to_owned());
@@ -182,8 +182,10 @@ impl Etcd {
         let mut state = self.state();
         let is_long = lasts > state.claims.longest;
         let long = is_long.then(|| state.grants.take(1)).flatten();
-        // Until the first long one is granted, a gate that joins late may miss it. The knock does not wait for that.
-        let lease = long.or_else(|| state.claims.take(1));
+        // Without a long one a gate that joins late may miss it.
+        let may_be_short = in_haste || !is_long;
+        let short = || may_be_short.then(|| state.claims.take(1)).flatten();
+        let lease = long.or_else(short);
         drop(state);
         let lease = lease.ok_or("no lease for publications was granted in time")?;
         let (kind, name) = (publish.kind.name(), &publish.name);
@@ -194,7 +196,7 @@ impl Etcd {
     /// Fails before anything was sent.
     fn transaction(&self, claim: &Claim, publish: Option<&Publish>) -> Result<Value, String> {
         let identity = self.identity.known()?;
-        let more = publish.map(|publish| self.put(publish)).transpose()?;
+        let more = publish.map(|publish| self.put(publish, true)).transpose()?;
         let lease = match claim.lasts_ms.map(Duration::from_millis) {
             None => "0".to_owned(),
             Some(lasts) => {
@@ -240,7 +242,7 @@ impl Coordinator for Etcd {
 
     fn publish(&self, several: &[Publish], within: Duration) -> Result<(), String> {
         let identity = self.identity.known()?;
-        let puts = several.iter().map(|publish| self.put(publish));
+        let puts = several.iter().map(|publish| self.put(publish, false));
         let puts = puts.collect::<Result<Vec<_>, _>>()?;
         let own = self.key(identity::KEY);
         let request = wire::transaction((&own, &identity), &[], &puts);

@@ -145,7 +145,7 @@ impl Etcd {
             Line {
                 error: Some(error), ..
             } => {
-                let why = text::short(&error.to_string());
+                let why = text::short(&error.message);
                 return Err(self.cured(Failure::Refused(0, why)));
             }
             Line { result, .. } => result.ok_or("its event is not etcd's")?,

@@ -67,7 +67,14 @@ pub(super) struct Pair {
 #[derive(Deserialize)]
 pub(super) struct Line {
     pub(super) result: Option<Watched>,
-    pub(super) error: Option<Value>,
+    pub(super) error: Option<Fault>,
+}
+
+/// Not a [`Value`], which needs up to 16 times the memory of its text.
+#[derive(Deserialize)]
+pub(super) struct Fault {
+    #[serde(default)]
+    pub(super) message: String,
 }
 
 #[derive(Deserialize)]

@@ -147,9 +147,9 @@ impl Redis {
         resp::command(&["SET", &key, &fresh, "NX"], &mut command);
         resp::command(&["GET", &key], &mut command);
         let found = exchange(&mut connection.stream, &command, REPLIES_MAX);
-        let found = found.and_then(|[_, found]| match refusal(&found) {
-            Some(why) => Err(why),
-            None => Ok(found),
+        let found = found.and_then(|[set, found]| {
+            let refused = refusal(&set).or_else(|| refusal(&found));
+            refused.map_or(Ok(found), Err)
         });
         let found = found.map_err(|why| self.at(connection, &why))?;
         self.see(connection.endpoint, &found)
