@@ -27,9 +27,13 @@ impl Fleet {
         } = said;
         if run == *self.sealing.run() {
             self.outbox.echoed(number);
-            if content == Content::Heartbeat {
-                self.outbox.heard(system);
-                self.lag = Some(system.since(made));
+            match content {
+                Content::Heartbeat => {
+                    self.outbox.heard(system);
+                    self.lag = Some(system.since(made));
+                }
+                Content::Grant(grant) => self.note_own(now, member, made, grant),
+                Content::Close(_) | Content::Unknown => {}
             }
             return Ok(());
         }
@@ -51,6 +55,23 @@ impl Fleet {
             member: Some(from),
             user,
         })
+    }
+
+    /// A claim whose answer never came was carried out late, and other gates open its grant. This gate has refused the knock, but a
+    /// close must cover the grant.
+    fn note_own(&mut self, now: Timestamp, member: String, made: Timestamp, grant: SharedGrant) {
+        let id = grant.id();
+        let is_live = grant.until > now && !self.closed.covers(id, made);
+        if is_live && self.table.get(id).is_none() && self.table.has_room_for(id) {
+            let here = Here::Refused(Rule::Coordinator.name());
+            let entry = Entry {
+                member,
+                made,
+                grant,
+                here,
+            };
+            self.table.put(id, entry);
+        }
     }
 
     fn take_grant(

@@ -119,6 +119,24 @@ fn grant_of_one_gate_opens_at_another() {
 }
 
 #[test]
+fn close_covers_a_grant_whose_claim_was_unknown() {
+    let (mut one, mut two) = pair();
+    let source = "203.0.113.9".parse().unwrap();
+    // The coordinator carries the claim out after its deadline.
+    let (_, late) = one.announce(NOW, &open("alice", 300), source).unwrap();
+    let late = told(late);
+    one.told(NOW, &late).unwrap();
+    two.told(NOW, &late).unwrap();
+    assert_eq!(orders(&mut one, NOW, 4), [], "it has refused the knock");
+    assert_eq!(orders(&mut two, NOW, 4).len(), 1);
+    one.end(NOW, &Selection::All);
+    for told in said(&mut one, NOW) {
+        two.told(NOW, &told).unwrap();
+    }
+    assert!(two.take_ended().is_some());
+}
+
+#[test]
 fn nothing_opens_that_was_not_sealed_for_it() {
     let (mut one, mut two) = pair();
     let request = open("alice", 30);
