@@ -51,7 +51,7 @@ struct Own {
 
 impl Routes {
     pub(crate) fn open() -> io::Result<Self> {
-        Netlink::open(NETLINK_ROUTE).map(Self)
+        Netlink::for_questions(NETLINK_ROUTE).map(Self)
     }
 
     /// The addresses of all interfaces.

@@ -18,8 +18,9 @@ use super::attributes::{self, Attributes};
 
 /// An answer takes microseconds; this is for a kernel that does not answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// The kernel puts at most 32 KiB of a dump into a datagram.
-const BUFFER: usize = 128 * 1024;
+/// The kernel puts at most 32 KiB of a dump into a datagram. An answer can repeat what was sent.
+const DUMP: usize = 32 * 1024;
+const BUFFER: usize = 4 * DUMP;
 /// Messages in one datagram that are answered one by one: the socket must have room for the answers.
 const AT_ONCE: usize = 64;
 /// A dump that changes of others interrupt is repeated this often.
@@ -109,18 +110,30 @@ pub(crate) struct Netlink {
 
 impl Netlink {
     pub(crate) fn open(protocol: isize) -> io::Result<Self> {
-        let mut socket = Socket::new(protocol)?;
-        let address = socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
+        let mut netlink = Self::for_questions(protocol)?;
+        let socket = &mut netlink.socket;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
+        let mut address = SocketAddr::new(0, 0);
+        socket.get_address(&mut address)?;
+        netlink.port = address.port_number();
+        netlink.send_buffer = sockopt::socket_send_buffer_size(&netlink.socket)?;
+        netlink.answer = Vec::with_capacity(BUFFER);
+        Ok(netlink)
+    }
+
+    /// A socket that only asks. It has no number of its own, and a refusal has no text. Half of the system calls suffice.
+    pub(crate) fn for_questions(protocol: isize) -> io::Result<Self> {
+        let socket = Socket::new(protocol)?;
+        // The kernel binds it as well.
+        socket.connect(&SocketAddr::new(0, 0))?;
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_WITHIN))?;
         Ok(Self {
-            send_buffer: sockopt::socket_send_buffer_size(&socket)?,
-            port: address.port_number(),
             socket,
+            port: 0,
             sequence: 0,
-            answer: Vec::with_capacity(BUFFER),
+            send_buffer: 0,
+            answer: Vec::with_capacity(DUMP),
         })
     }
 
