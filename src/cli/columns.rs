@@ -1,20 +1,24 @@
 //! Tables for people.
 
+/// Makes the rows twice, for their widths and for the text: those of a million users are not all in memory.
 pub(super) fn columns<const N: usize>(
     head: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
+    rows: impl Iterator<Item = [String; N]> + Clone,
 ) -> String {
-    let rows: Vec<_> = [head.map(str::to_owned)].into_iter().chain(rows).collect();
+    let rows = [head.map(str::to_owned)].into_iter().chain(rows);
     let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+    for row in rows.clone() {
+        for (width, cell) in widths.iter_mut().zip(&row) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths);
-        let padded = cells.map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    let mut text = String::new();
+    for row in rows {
+        for (cell, width) in row.iter().zip(widths) {
+            text += &format!("{cell:width$}  ");
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
 }

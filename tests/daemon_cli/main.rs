@@ -98,6 +98,7 @@ fn main() -> ExitCode {
         users::local_pair_leaves_only_public_key,
         users::code_secret_is_not_in_the_token,
         users::user_list_shows_no_secret,
+        users::user_list_needs_little_memory,
         users::concurrent_adds_lose_no_user,
         users::addresses_use_gate_port_and_are_limited,
     ];

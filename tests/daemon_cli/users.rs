@@ -339,6 +339,27 @@ pub(crate) fn user_list_shows_no_secret() {
     }
 }
 
+/// A million users must not take gigabytes.
+pub(crate) fn user_list_needs_little_memory() {
+    let gate = gate();
+    let user = |n: u32| {
+        let mut key = [1; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        let key = SharedKey::from_bytes(key).to_base64();
+        format!(
+            "[[user]]\nname = \"user{n}\"\nkey = \"{}\"\nservices = [\"tcp/22\"]\n",
+            &*key
+        )
+    };
+    gate.write_user("many", &(0..20_000).map(user).collect::<String>());
+    for command in ["user list", "user list --json"] {
+        let listed = gate
+            .run_through("ulimit -d 100000; exec \"$@\"", command)
+            .ok();
+        says(&listed, "…user19999…");
+    }
+}
+
 pub(crate) fn concurrent_adds_lose_no_user() {
     let gate = gate();
     let names: Vec<String> = (0..8).map(|n| format!("user-{n}")).collect();

@@ -1,6 +1,6 @@
 //! Standard output and standard error.
 
-use std::io::{ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::shared_arguments::Report;
 use crate::adapters::control;
 use crate::model::exit::{ExitError, FAILED};
+
+const BUFFER: usize = 64 << 10;
 
 pub(super) fn print(text: &str) -> Result<ExitCode, ExitError> {
     let done = write(text).map(|()| ExitCode::SUCCESS);
@@ -34,10 +36,16 @@ pub(super) fn print_while_read(text: &str) -> Result<bool, ExitError> {
     }
 }
 
+/// Writes while it makes the text, which can be long.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<ExitCode, ExitError> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|error| ExitError::new(FAILED, error))?;
-    print(&format!("{text}\n"))
+    let failed = ExitError::system("writing to standard output");
+    let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
+    written
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
+        .map(|()| ExitCode::SUCCESS)
+        .map_err(failed)
 }
 
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, ExitError> {

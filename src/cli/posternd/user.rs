@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::handout::{self, Presentation};
-use super::output::answer;
+use super::output::{answer, print, print_json};
 use super::shared_arguments::config_option;
 use super::user_arguments::{Add, KeyPair, Named, Remove, Rotate, UserCommand};
 use super::user_text;
@@ -26,9 +26,10 @@ pub(super) fn carry_out(command: UserCommand) -> Result<ExitCode, ExitError> {
         UserCommand::Add(arguments) => added(&arguments),
         UserCommand::List(report) => {
             let users = admin::config_files::users(&report.config.config)?;
-            let listed = users.iter().map(|user| user_text::json(user, now));
-            let json = json!({ "users": listed.collect::<Vec<_>>() });
-            answer(&report, json, &user_text::table(&users, now))
+            if report.json {
+                return print_json(&user_text::JsonList::of(&users, now));
+            }
+            print(&user_text::table(&users, now))
         }
         UserCommand::Show(Named { name, report }) => {
             let user = admin::config_files::user(&report.config.config, &name)?;

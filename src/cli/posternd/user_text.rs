@@ -1,6 +1,9 @@
 //! Users as text and as JSON, without secrets.
 
+use serde::{Serialize, Serializer};
+
 use crate::adapters::config::{KeyKind, Listed, SequenceName};
+use crate::adapters::control;
 use crate::cli::columns::columns;
 use crate::model::service;
 use crate::model::time::{Timestamp, human};
@@ -90,6 +93,27 @@ pub(super) fn details(user: &Listed, now: Timestamp) -> String {
         format!("posternd user rotate {name}, or disable, or remove")
     };
     format!("{text}next: {next}\n")
+}
+
+/// All users as JSON, made one by one while they are written.
+#[derive(Serialize)]
+pub(super) struct JsonList<'u> {
+    #[serde(serialize_with = "each")]
+    users: (&'u [Listed], Timestamp),
+    version: u32,
+}
+
+impl<'u> JsonList<'u> {
+    pub(super) fn of(users: &'u [Listed], now: Timestamp) -> Self {
+        Self {
+            users: (users, now),
+            version: control::VERSION,
+        }
+    }
+}
+
+fn each<S: Serializer>((users, now): &(&[Listed], Timestamp), to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(users.iter().map(|user| json(user, *now)))
 }
 
 pub(super) fn json(user: &Listed, now: Timestamp) -> serde_json::Value {
