@@ -18,8 +18,7 @@ const MAKE_CONFIG: &str = "make it with posternd init, or name the right one";
 /// Fails with exit code 78 and all problems, or with 77 if a file may not be read.
 pub fn load(path: &Path) -> Result<(Bundle, Settings), ExitError> {
     let mut bundle = read_bundle(path).map_err(unreadable)?;
-    // The loaded keys are dropped, and so wiped, here.
-    let settings = complete(&mut bundle, super::load)?.settings;
+    let settings = complete(&mut bundle, super::settings)?;
     Ok((bundle, settings))
 }
 

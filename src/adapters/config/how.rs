@@ -11,6 +11,8 @@ const USERS_MAX: usize = 2_000_000;
 #[derive(Clone, Copy)]
 pub(super) struct How {
     pub(super) listing: bool,
+    /// Whether the keys are returned. The monitor only checks them.
+    pub(super) keeps_keys: bool,
     /// Whether names and keys are compared with those of all others.
     pub(super) compares: bool,
     /// Bytes of a part of a long file.
@@ -21,6 +23,7 @@ pub(super) struct How {
 impl How {
     pub(super) const DEFAULT: Self = Self {
         listing: false,
+        keeps_keys: true,
         compares: true,
         part: PART,
         most_users: USERS_MAX,

@@ -30,8 +30,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// For the engine only: those of the first of `settings.policies`, in their order. Users of other kinds follow.
     pub keys: Vec<KeyMaterial>,
-    /// For the engine only, in the same order: the secrets for one-time codes.
-    pub codes: Vec<Option<CodeKey>>,
+    /// For the engine only: the secrets for one-time codes, each with its user's place in `settings.policies`.
+    pub codes: Vec<(usize, CodeKey)>,
     /// For the engine only: previous keys that are still valid for a time.
     pub old_keys: Vec<OldKey>,
     /// For the engine only: the keys of users who knock with fwknop's clients.
@@ -51,6 +51,15 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, Problems> {
     read_and_wipe(bundle, How::DEFAULT).map(|(loaded, _)| loaded)
 }
 
+/// The settings of a config. Its keys are checked and not kept, which takes less memory.
+pub(crate) fn settings(bundle: &Bundle) -> Result<Settings, Problems> {
+    let how = How {
+        keeps_keys: false,
+        ..How::DEFAULT
+    };
+    read_and_wipe(bundle, how).map(|(loaded, _)| loaded.settings)
+}
+
 /// Reads a config that was loaded before, by the monitor: names and keys differ.
 pub(crate) fn load_again(bundle: &Bundle) -> Result<Loaded, Problems> {
     let how = How {
@@ -64,6 +73,7 @@ pub(crate) fn load_again(bundle: &Bundle) -> Result<Loaded, Problems> {
 pub(crate) fn settings_and_users(bundle: &Bundle) -> Result<(Settings, Vec<Listed>), Problems> {
     let how = How {
         listing: true,
+        keeps_keys: false,
         ..How::DEFAULT
     };
     read_and_wipe(bundle, how).map(|(loaded, listed)| (loaded.settings, listed))

@@ -48,7 +48,7 @@ pub(crate) use key_files::gate_key_file;
 pub use key_files::key_files;
 pub(crate) use listed::{KeyKind, Listed, SequenceName};
 pub use load::{Loaded, load};
-pub(crate) use load::{control_socket, load_again, settings_and_users};
+pub(crate) use load::{control_socket, load_again, settings, settings_and_users};
 pub use problem::Problems;
 pub(crate) use roster::{RosterPlace, gate_part, roster_place};
 pub use user_table::OldKey;

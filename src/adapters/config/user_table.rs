@@ -84,7 +84,7 @@ impl Hasher for Random {
 pub(super) struct Users<'a> {
     pub(super) policies: Vec<Policy>,
     pub(super) keys: Vec<KeyMaterial>,
-    pub(super) codes: Vec<Option<CodeKey>>,
+    pub(super) codes: Vec<(usize, CodeKey)>,
     pub(super) old_keys: Vec<OldKey>,
     /// Users of fwknop's clients: their policies, to follow the others, and their keys.
     fwknop_policies: Vec<Policy>,
@@ -208,8 +208,10 @@ impl<'a, 'm> UserTable<'a, 'm> {
             self.count_fwknop(number, place);
             Some(self.group(number, place, fingerprint, keys))
         });
-        let material = entry.key.and_then(|key| self.material(number, key));
-        let old_material = entry.old_key.and_then(|key| self.material(number, key));
+        let keeps_keys = self.how.keeps_keys;
+        let mut material = |key| self.material(number, key).filter(|_| keeps_keys);
+        let key = entry.key.and_then(&mut material);
+        let old_key = entry.old_key.and_then(material);
         let Some(mut user) = entry.user else {
             return;
         };
@@ -220,7 +222,8 @@ impl<'a, 'm> UserTable<'a, 'm> {
         if let Some(listed) = &mut self.users.listed {
             listed.extend(entry.listed);
         }
-        self.add(entry.sequence, user, material, old_material);
+        user.code = user.code.filter(|_| keeps_keys);
+        self.add(entry.sequence, user, key, old_key);
     }
 
     /// The key of a disabled user is kept apart, so that `explain` can name the user of a dropped knock.
@@ -289,11 +292,13 @@ impl<'a, 'm> UserTable<'a, 'm> {
         });
         old.into_iter()
             .for_each(|old| push(&mut users.old_keys, old));
+        let code = user.code.map(|code| (users.policies.len(), code));
+        code.into_iter()
+            .for_each(|code| push(&mut users.codes, code));
         push(&mut users.policies, user.policy);
         material
             .into_iter()
             .for_each(|key| push(&mut users.keys, key));
-        push(&mut users.codes, user.code);
     }
 
     fn count_fwknop(&mut self, number: usize, place: Place<'a>) {

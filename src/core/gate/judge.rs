@@ -95,10 +95,10 @@ impl Gate {
         }
     }
 
-    /// Adds the secrets of one-time codes, in the order of the users. Policies do not hold them: the monitor reads
+    /// Adds the secrets of one-time codes, each with its user's place among the policies. Policies do not hold them: the monitor reads
     /// policies, too.
     #[must_use]
-    pub fn with_codes(mut self, codes: impl IntoIterator<Item = Option<CodeKey>>) -> Self {
+    pub fn with_codes(mut self, codes: impl IntoIterator<Item = (usize, CodeKey)>) -> Self {
         self.users.add_codes(codes);
         self
     }

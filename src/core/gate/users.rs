@@ -122,10 +122,10 @@ impl Users {
         }
     }
 
-    pub(super) fn add_codes(&mut self, codes: impl IntoIterator<Item = Option<CodeKey>>) {
-        let codes = codes.into_iter().enumerate().take(self.policies.len());
+    pub(super) fn add_codes(&mut self, codes: impl IntoIterator<Item = (usize, CodeKey)>) {
+        let codes = codes.into_iter();
         self.codes = codes
-            .filter_map(|(number, code)| Some((number, Codes::new(code?))))
+            .map(|(number, code)| (number, Codes::new(code)))
             .collect();
     }
 
