@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize, Zeroizing};
 
+/// Bytes of a block that glibc does not map on its own.
+const SHORT: usize = 64 << 10;
+
 /// One file as it was read.
 pub struct BundleFile {
     /// Its path.
@@ -39,6 +42,14 @@ impl BundleFile {
             path: path.into(),
             text: Zeroizing::new(text.into()),
         }
+    }
+}
+
+impl Drop for BundleFile {
+    /// glibc keeps as much free memory as twice the longest block that was freed. So a long text is made short first.
+    fn drop(&mut self) {
+        self.text.zeroize();
+        self.text.shrink_to(SHORT);
     }
 }
 

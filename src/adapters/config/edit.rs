@@ -22,7 +22,7 @@ pub(crate) fn edited(file: &BundleFile, edits: &[Edit<'_>]) -> Option<Zeroizing<
     for edit in edits {
         file.text = once(&file, *edit)?;
     }
-    Some(file.text)
+    Some(std::mem::take(&mut file.text))
 }
 pub(crate) fn text_of(file: &BundleFile, key: &str) -> Option<Zeroizing<String>> {
     let values = ConfigText::of(file).values()?;

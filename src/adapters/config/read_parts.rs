@@ -11,6 +11,9 @@ use super::user_entry::{Entry, EntryReader};
 /// More threads do not help, because one puts the results together.
 const THREADS_MAX: usize = 8;
 
+/// A thread with less than so many groups, 2 MB, saves less time than its memory is worth.
+const GROUPS_MIN: usize = 64;
+
 /// What was read of a source.
 pub(super) struct ReadSource<'a> {
     pub(super) file: usize,
@@ -28,7 +31,8 @@ pub(super) fn read<'a>(
 ) {
     let groups = groups(sources);
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let threads = processors.min(THREADS_MAX).min(groups.len());
+    let most = groups.len() / GROUPS_MIN;
+    let threads = processors.min(THREADS_MAX).min(most);
     if threads < 2 {
         let read = groups
             .into_iter()

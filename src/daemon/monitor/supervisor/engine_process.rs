@@ -30,6 +30,9 @@ use crate::model::settings::{INTERFACES_MAX, PORTS_MAX, Settings};
 
 const ENGINE_ARGUMENTS: [&str; 1] = ["engine"];
 
+/// So that glibc gives long blocks back as soon as they are free. By itself it stops after the first of a length.
+const MALLOC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072");
+
 /// An engine must be loaded, and serve after it was told to, within this time. A million users take a few seconds.
 pub(in crate::daemon::monitor) const READY_WITHIN: Duration = Duration::from_secs(120);
 
@@ -104,7 +107,8 @@ impl EngineProcess {
     ) -> Result<Self, ExitError> {
         let (ours, theirs) =
             ipc::pair().map_err(ExitError::system("making the link to the engine"))?;
-        let env = log::inherited();
+        let mut env = log::inherited();
+        env.push((MALLOC.0, MALLOC.1.to_owned()));
         let options = StartOptions {
             stdin: theirs.into_socket().into(),
             stdout: Stdio::inherit(),
