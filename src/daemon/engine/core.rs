@@ -235,6 +235,13 @@ impl Core {
         Some(Commit::new(ticket, change, None))
     }
 
+    /// How long until the marks of refused knocks must be stored.
+    pub(super) fn refusals_due(&self, now: Timestamp) -> Option<Duration> {
+        let waits = self.refusals.is_none() && self.gate.has_unsaved();
+        let left = || self.next_refusals.since(now).min(REFUSALS_EVERY);
+        waits.then(left)
+    }
+
     /// The next knock that waited for its turn, after others have been stored or opened.
     pub fn next_commit(&mut self) -> Option<Commit> {
         let admitted = self.ready.pop_front()?;

@@ -58,6 +58,8 @@ pub(super) struct Engine {
     /// `None` if nobody knocks with a client of fwknop.
     pub(super) fwknop: Option<FwknopThread>,
     pub(super) steady: clock::Steady,
+    /// `None` if the kernel does not tell of a clock that is set.
+    pub(super) clock_events: Option<clock::ClockEvents>,
 }
 
 pub(super) struct OpenCapture {
@@ -94,6 +96,9 @@ impl Engine {
             }
             if ready.has_told() {
                 self.take_told();
+            }
+            if ready.has_clock() {
+                self.clock_events.iter().for_each(clock::ClockEvents::take);
             }
             if let Some(step) = self.steady.follow() {
                 self.core.clock_was_set(step);

@@ -115,6 +115,7 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
         cluster: None,
         fwknop,
         steady: clock::Steady::new(),
+        clock_events: parts.clock_events,
     };
     let ready = engine.orders.send(&Order::Ready);
     ready.map_err(|why| ExitError::new(FAILED, why))?;

@@ -9,12 +9,16 @@ use tracing::{info, warn};
 
 use super::event_loop::{Engine, OpenCapture};
 use crate::adapters::capture::Caught;
+use crate::adapters::clock;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::core::order::{self, Report};
 use crate::model::datagram::Datagram;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::time::Timestamp;
 
+/// The longest wait while nothing is due.
+const IDLE: Duration = Duration::from_secs(5);
+/// The wait while something may change without a word: a lost interface, or the clock where nothing tells of it.
 const TICK: Duration = Duration::from_millis(250);
 const LAST_TICK: Duration = Duration::from_millis(10);
 
@@ -25,7 +29,8 @@ const REPORTS: usize = 64;
 const EVENTS: usize = 0;
 const LINK: usize = 1;
 const CLUSTER: usize = 2;
-const CAPTURES: usize = 3;
+const CLOCK: usize = 3;
+const CAPTURES: usize = 4;
 /// No engine is handed more descriptors.
 const DESCRIPTORS: usize = CAPTURES + ipc::DESCRIPTORS_MAX;
 
@@ -50,6 +55,10 @@ impl Ready {
         self.has(CLUSTER)
     }
 
+    pub(super) fn has_clock(self) -> bool {
+        self.has(CLOCK)
+    }
+
     pub(super) fn is_nothing(self) -> bool {
         self.0 == 0
     }
@@ -65,6 +74,10 @@ impl Engine {
                 Some(cluster) => PollFd::new(cluster, PollFlags::IN),
                 None => PollFd::new(events, PollFlags::empty()),
             },
+            CLOCK => match &self.clock_events {
+                Some(clock) => PollFd::new(clock, PollFlags::IN),
+                None => PollFd::new(events, PollFlags::empty()),
+            },
             number => {
                 let open = self.captures.get(number.saturating_sub(CAPTURES));
                 let socket = open.and_then(|open| open.capture.descriptor());
@@ -76,14 +89,7 @@ impl Engine {
         let mut all: [PollFd<'_>; DESCRIPTORS] = std::array::from_fn(read);
         let count = CAPTURES.saturating_add(self.captures.len());
         let used = all.get_mut(..count).unwrap_or_default();
-        let time = if self.finish.load(Ordering::Relaxed) {
-            LAST_TICK
-        } else {
-            TICK
-        };
-        let due = self.core.next_cluster_due();
-        let time = due.map_or(time, |due| due.min(time));
-        match poll(used, Timespec::try_from(time).ok().as_ref()) {
+        match poll(used, Timespec::try_from(self.patience()).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(ExitError::system("waiting for packets")(error)),
         }
@@ -91,6 +97,23 @@ impl Engine {
             ready << 1 | u128::from(!descriptor.revents().is_empty())
         });
         Ok(Ready(ready))
+    }
+
+    fn patience(&self) -> Duration {
+        let mut captures = self.captures.iter();
+        let is_blind = captures.any(|open| open.capture.descriptor().is_none());
+        let longest = if self.finish.load(Ordering::Relaxed) {
+            LAST_TICK
+        } else if is_blind || self.clock_events.is_none() || self.cluster.is_some() {
+            TICK
+        } else {
+            IDLE
+        };
+        let due = [
+            self.core.next_cluster_due(),
+            self.core.refusals_due(clock::wall()),
+        ];
+        due.into_iter().flatten().fold(longest, Duration::min)
     }
 
     /// Takes packets that have come. Returns the number of the busiest capture, or 0 if that may have more.

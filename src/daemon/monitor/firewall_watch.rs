@@ -12,7 +12,7 @@ use crate::adapters::netlink::RulesetEvents;
 use crate::daemon::monitor::executor::Executor;
 use crate::model::time::Timestamp;
 
-/// The pause before the first check, and after one that costs next to nothing.
+/// The pause before the first check, and after one that costs next to nothing where the kernel does not tell of changes.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
 /// The pause after a check that runs programs or reads all rules, or twice its time if that is longer.
@@ -104,7 +104,7 @@ impl FirewallWatch {
         let counted = Some(self.took).filter(|_| !self.has_repaired && !had_repaired);
         self.spent = left.saturating_add(counted.unwrap_or_default());
         self.pause = match self.took {
-            took if took < EXPENSIVE => PAUSE_MIN,
+            took if took < EXPENSIVE && self.events.is_none() => PAUSE_MIN,
             took => took.saturating_mul(2).max(EXPENSIVE_PAUSE),
         };
     }

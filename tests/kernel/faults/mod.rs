@@ -12,6 +12,7 @@ mod hops;
 #[cfg(target_arch = "x86_64")]
 mod hostile_calls;
 mod hostile_engine;
+mod idle;
 mod inject;
 mod kills;
 mod memory;
@@ -49,6 +50,7 @@ const EVERY: &[Test] = table![
     STRACE: memory::monitor_without_memory_leaves_protection,
     ROOT: hostile_engine::forbidden_orders_are_refused_by_rule,
     ROOT: hostile_engine::flood_of_orders_delays_no_close,
+    ROOT: idle::gate_without_knocks_rarely_wakes,
 ];
 
 const ONCE: &[Test] = table![
