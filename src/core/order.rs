@@ -3,6 +3,7 @@
 //! The engine may be hostile. So an order can ask only for what a user may ask for, the monitor checks it again
 //! (invariant 5), and a message that is too long or not exactly of its type is an error. JSON is readable in a trace.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -97,7 +98,7 @@ pub enum Selection {
     /// Those that allow this address.
     Address(std::net::IpAddr),
     Id(GrantId),
-    Ids(Vec<GrantId>),
+    Ids(BTreeSet<GrantId>),
 }
 
 impl Selection {

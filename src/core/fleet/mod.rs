@@ -22,6 +22,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ pub struct Fleet {
     members: Members,
     outbox: Outbox,
     /// Grants of this gate that others have closed.
-    to_end: Vec<GrantId>,
+    to_end: BTreeSet<GrantId>,
     ordered: usize,
     behind: Option<String>,
     lag: Option<Duration>,
@@ -103,7 +104,7 @@ impl Fleet {
             unsaved: Vec::new(),
             members: Members::default(),
             outbox: Outbox::default(),
-            to_end: Vec::new(),
+            to_end: BTreeSet::new(),
             ordered: 0,
             behind: Some("the cluster process has not started yet".to_owned()),
             lag: None,
@@ -253,7 +254,7 @@ impl Fleet {
             self.counters.taken = self.counters.taken.saturating_add(1);
         }
         if !self.table.is_now(id, Here::Open { id: local, until }) {
-            self.to_end.push(local);
+            self.to_end.insert(local);
         }
     }
 

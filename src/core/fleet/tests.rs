@@ -215,7 +215,7 @@ fn closed_grants_open_nothing_when_told_again() {
     for told in &closes {
         one.told(later(1), told).unwrap();
     }
-    assert_eq!(one.take_ended(), Some(Selection::Ids(vec![GrantId(1)])));
+    assert_eq!(one.take_ended(), Some(Selection::Ids([GrantId(1)].into())));
     assert_eq!(one.take_ended(), None);
     assert_eq!(one.take_unsaved(), stored);
     let mut again = returned(2, keys("gate", &[1]), stored);
@@ -258,7 +258,7 @@ fn close_before_its_grant_opens_nothing() {
     assert_eq!(two.take_ended(), None);
     let grant = fixture::grant(8, "bob", HOME, &["tcp/22"]);
     two.opened(taken.id(), &grant, true);
-    assert_eq!(two.take_ended(), Some(Selection::Ids(vec![GrantId(8)])));
+    assert_eq!(two.take_ended(), Some(Selection::Ids([GrantId(8)].into())));
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Core {
 
     /// The monitor has closed these grants, so they are closed at every gate.
     pub(super) fn grants_ended(&mut self, now: Timestamp, ids: Vec<GrantId>) {
-        self.close_shared(now, &Selection::Ids(ids));
+        self.close_shared(now, &Selection::Ids(ids.into_iter().collect()));
     }
 
     /// Closed grants are stored, so that none opens after a restart. Their orders do not wait for the disk.

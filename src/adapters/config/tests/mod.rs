@@ -10,6 +10,8 @@ use super::load::read_and_wipe;
 use super::*;
 use crate::model::settings::Settings;
 
+#[cfg(feature = "etcd")]
+mod fleet_keys;
 mod loaded;
 mod refused;
 
