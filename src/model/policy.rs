@@ -20,6 +20,22 @@ use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::time::{self, Timestamp};
 
+/// What a policy may say, in a user's table of a config and in a roster.
+pub const KEYS: [&str; 12] = [
+    "services",
+    "targets",
+    "from",
+    "grant_to",
+    "networks",
+    "max_prefix",
+    "duration",
+    "max_duration",
+    "quota",
+    "max_grants",
+    "end_connections",
+    "expires",
+];
+
 /// The widest network of one grant: the shortest prefix length of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaxPrefix {

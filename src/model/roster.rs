@@ -23,6 +23,8 @@ pub struct RosterSettings {
     pub signatures: usize,
     /// Where `posternd roster pull` gets it.
     pub url: Option<String>,
+    /// Whether the coordinator of `[cluster]` has it as well.
+    pub from_coordinator: bool,
     /// Certificates of authorities for the server of `url`; `None`: the system's.
     pub ca_file: Option<PathBuf>,
     pub freshness: Freshness,
@@ -45,6 +47,14 @@ impl Freshness {
         match self {
             Self::Any => None,
             Self::BestEffort(age) | Self::Strict(age) => Some(confirmed.plus(age)),
+        }
+    }
+
+    /// How often it is confirmed, so that it does not get stale.
+    pub fn refresh(self) -> Option<Duration> {
+        match self {
+            Self::Any => None,
+            Self::BestEffort(age) | Self::Strict(age) => Some(age / 4),
         }
     }
 

@@ -5,11 +5,13 @@
 //! ```
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use postern::adapters::files::write_private;
-use postern_harness::world::{Daemon, key};
+use postern_harness::world::{Daemon, key, seed};
 use postern_harness::{GateConfig, KNOCK, KnockMaker, Namespace, SERVICE, text, wait_until};
+use postern_proto::SharedKey;
 use tempfile::TempDir;
 
 use super::servers::Server;
@@ -77,6 +79,19 @@ impl Gate {
         text(&self.daemon.at_gate(&self.space, &["check"]))
     }
 
+    /// Runs a command with this gate's config, in its namespace.
+    pub(crate) fn at_gate(&self, arguments: &[&str]) -> Output {
+        self.daemon.at_gate(&self.space, arguments)
+    }
+
+    pub(crate) fn posternd(&self, arguments: &[&str]) -> Output {
+        postern_harness::run(&self.space, postern_harness::posternd(), arguments)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("posternd.toml")
+    }
+
     fn knock_port(&self) -> SocketAddr {
         SocketAddr::from(([10, 78, self.number, 2], KNOCK))
     }
@@ -95,6 +110,9 @@ impl Gate {
     }
 }
 
+/// The words that the private key of each gate is made of.
+pub(crate) const GATE_KEY: &str = "the gate";
+
 fn write(folder: &Path, section: &str) {
     let config = GateConfig::empty("nftables")
         .member(
@@ -102,9 +120,13 @@ fn write(folder: &Path, section: &str) {
             "quota = \"1000/s\"\nmax_grants = 30000\nduration = \"1h\"",
         )
         .member("emergency", "break_glass = true")
+        .gate("private_key = \"gate.key\"")
         .section(section);
     config.write(folder);
-    write_private(&folder.join("fleet.key"), key("fleet").as_bytes(), true).unwrap();
+    let own = SharedKey::from_bytes(seed(GATE_KEY)).to_base64();
+    for (name, key) in [("fleet.key", &*key("fleet")), ("gate.key", &*own)] {
+        write_private(&folder.join(name), key.as_bytes(), true).unwrap();
+    }
 }
 
 impl Fleet {

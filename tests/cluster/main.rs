@@ -22,6 +22,7 @@ mod liars;
 mod lying;
 mod process;
 mod publish;
+mod roster;
 mod servers;
 mod sharing;
 
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
     for (needs, kind) in [(ETCD, "etcd"), (REDIS, "redis")] {
         let machine = machine.module(kind);
         let tests = claims::TESTS.iter().chain(access::TESTS);
-        for (name, test) in tests.chain(publish::TESTS).chain(sharing::TESTS) {
+        let tests = tests.chain(publish::TESTS).chain(sharing::TESTS);
+        for (name, test) in tests.chain(roster::TESTS) {
             trials.push(machine.trial(*name, needs, move || test(kind)));
         }
         for (name, test) in faults::TESTS {

@@ -73,6 +73,7 @@ impl Process {
                 name_hash: gate_hash("gate"),
                 window_ms: 30_000,
                 longest_grant_ms: 3_600_000,
+                roster: None,
             },
         };
         let ((monitor, stdin), (engine, theirs)) = (pair(), pair());

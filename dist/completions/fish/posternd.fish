@@ -112,15 +112,16 @@ complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "enable" -d 'Enable a disabled user'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "rotate" -d 'Give a user a new key; accept the old key for a while'
 complete -c posternd -n "__fish_posternd_using_subcommand user; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -s h -l help -d 'Print help'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "init" -d 'Make a roster, and the signing key if its file is missing'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "add" -d 'Add a user to a roster'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "remove" -d 'Remove a user from a roster; gates then end the user\'s grants'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "sign" -d 'Sign a roster, beside the signatures of others if nothing was changed since'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "verify" -d 'Check the signatures, the end and the content of a roster'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "apply" -d 'Take a roster at this gate, and reload the running gate'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "pull" -d 'Fetch the roster from the url in the config, and take it'
-complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply pull help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -s h -l help -d 'Print help'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "init" -d 'Make a roster, and the signing key if its file is missing'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "add" -d 'Add a user to a roster'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "remove" -d 'Remove a user from a roster; gates then end the user\'s grants'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "sign" -d 'Sign a roster, beside the signatures of others if nothing was changed since'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "verify" -d 'Check the signatures, the end and the content of a roster'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "apply" -d 'Take a roster at this gate, and reload the running gate'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "publish" -d 'Put a roster at the coordinator, from where gates with from = "coordinator" take it'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "pull" -d 'Fetch the roster from the url in the config, and take it'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and not __fish_seen_subcommand_from init add remove sign verify apply publish pull help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from init" -l roster -d 'Use this roster; its signatures are in FILE.minisig' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from init" -l signing-key -d 'Sign with the key in this file, which minisign -G -W or `posternd roster init` made' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from init" -l until -d 'Let the roster end after this time, or at this day or time, such as 30d or 2027-01-31' -r
@@ -156,6 +157,9 @@ complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_see
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from apply" -l unprotect -d 'Keep services closed for the users of this roster only; those of former users may then be open to everyone'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from apply" -l json -d 'Print JSON, for programs'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from apply" -s h -l help -d 'Print help'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from publish" -l config -d 'Use this config file' -r -F
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from publish" -l json -d 'Print JSON, for programs'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from publish" -s h -l help -d 'Print help'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from pull" -l config -d 'Use this config file' -r -F
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from pull" -l unprotect -d 'Keep services closed for the users of this roster only; those of former users may then be open to everyone'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from pull" -l json -d 'Print JSON, for programs'
@@ -166,6 +170,7 @@ complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_see
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "sign" -d 'Sign a roster, beside the signatures of others if nothing was changed since'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Check the signatures, the end and the content of a roster'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "apply" -d 'Take a roster at this gate, and reload the running gate'
+complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "publish" -d 'Put a roster at the coordinator, from where gates with from = "coordinator" take it'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "pull" -d 'Fetch the roster from the url in the config, and take it'
 complete -c posternd -n "__fish_posternd_using_subcommand roster; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c posternd -n "__fish_posternd_using_subcommand import" -l config -d 'Use this config file' -r -F
@@ -261,4 +266,5 @@ complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "sign" -d 'Sign a roster, beside the signatures of others if nothing was changed since'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "verify" -d 'Check the signatures, the end and the content of a roster'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "apply" -d 'Take a roster at this gate, and reload the running gate'
+complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "publish" -d 'Put a roster at the coordinator, from where gates with from = "coordinator" take it'
 complete -c posternd -n "__fish_posternd_using_subcommand help; and __fish_seen_subcommand_from roster" -f -a "pull" -d 'Fetch the roster from the url in the config, and take it'

@@ -72,9 +72,13 @@ impl MainFile {
             gate,
             firewall,
             metrics: metrics.map_or_else(Metrics::default, |fields| metrics_of(&fields)),
-            roster: top
-                .table("roster", "[roster]")
-                .and_then(|fields| roster_section::read(&fields)),
+            roster: top.table("roster", "[roster]").and_then(|fields| {
+                if fields.has("from") && !top.has("cluster") {
+                    let what = "from needs a coordinator, and there is no [cluster]";
+                    fields.refuse("from", what, "add [cluster], or remove from");
+                }
+                roster_section::read(&fields)
+            }),
             cluster,
             fleet_keys,
             services,

@@ -10,7 +10,15 @@ use crate::model::roster::{Freshness, RosterSettings};
 const AGES: (u64, u64) = (60, 366 * 86_400);
 
 pub(super) fn read(fields: &Fields<'_>) -> Option<RosterSettings> {
-    fields.only(&["trust", "signatures", "url", "ca_file", "stale", "max_age"]);
+    fields.only(&[
+        "trust",
+        "signatures",
+        "url",
+        "ca_file",
+        "from",
+        "stale",
+        "max_age",
+    ]);
     fields.require("trust", "[\"…\"], the public keys of those who sign it");
     let trust = fields.texts("trust", |text| {
         let key = PublicKey::parse(text).ok().map(|key| key.line());
@@ -36,6 +44,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<RosterSettings> {
         trust,
         signatures: signatures.map_or(1, usize::from),
         url: fields.text("url", url).map(str::to_owned),
+        from_coordinator: fields
+            .word("from", &[("coordinator", true)])
+            .unwrap_or_default(),
         ca_file: fields.text("ca_file", values::absolute),
         freshness: freshness(fields),
     })

@@ -6,34 +6,20 @@ use super::problem::{quoted, refusal};
 use super::sequence_user;
 use super::user_keys;
 use super::values;
-use crate::model::policy::{GrantTo, MaxPrefix, Policy};
+use crate::model::policy::{self, GrantTo, MaxPrefix, Policy};
 use crate::model::service::Wanted;
 use crate::model::time;
 
-const KEYS: [&str; 15] = [
-    "name",
-    "services",
-    "targets",
-    "from",
-    "grant_to",
-    "networks",
-    "max_prefix",
-    "duration",
-    "max_duration",
-    "quota",
-    "max_grants",
-    "end_connections",
-    "expires",
-    "disabled",
-    "break_glass",
-];
+/// Beside those of a policy.
+const OWN_KEYS: [&str; 3] = ["name", "disabled", "break_glass"];
 
 /// More do not fit into the firewall, see `PORTS_MAX` of the ledger.
 const MAX_GRANTS: u16 = 32_768;
 
 /// A user's policy; `None` if it is wrong. `main` is `None` if `posternd.toml` is not TOML.
 pub(super) fn policy(fields: &Fields<'_>, main: Option<&MainFile>) -> Option<Policy> {
-    fields.only(&[&KEYS[..], &user_keys::KEYS, &sequence_user::KEYS].concat());
+    let keys = [&OWN_KEYS[..], &policy::KEYS, &user_keys::KEYS];
+    fields.only(&[&keys.concat()[..], &sequence_user::KEYS].concat());
     fields.require("name", "\"alice\"");
     fields.require("services", "[\"tcp/22\"]");
     let name = fields.text("name", values::user_name);

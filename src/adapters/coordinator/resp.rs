@@ -25,12 +25,12 @@ impl Reply {
 }
 
 /// A command and its arguments as bytes.
-pub(super) fn command(parts: &[&str], bytes: &mut Vec<u8>) {
+pub(super) fn command(parts: &[impl AsRef<[u8]>], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes());
-    for part in parts {
+    for part in parts.iter().map(AsRef::as_ref) {
         // Not in one text: a part may be a password, and `bytes` is wiped.
         bytes.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
-        bytes.extend_from_slice(part.as_bytes());
+        bytes.extend_from_slice(part);
         bytes.extend_from_slice(b"\r\n");
     }
 }

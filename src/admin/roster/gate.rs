@@ -32,6 +32,12 @@ pub(crate) enum NotApplied {
     Failed(ExitError),
 }
 
+impl From<RosterRefusal> for NotApplied {
+    fn from(refusal: RosterRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 impl From<ExitError> for NotApplied {
     fn from(error: ExitError) -> Self {
         Self::Failed(error)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 pub(crate) mod author;
 pub(crate) mod gate;
+pub(crate) mod publish;
 mod signed_file;
 
 pub(crate) use signed_file::SignedFile;

@@ -72,6 +72,9 @@ pub(super) enum Command {
     /// Run the process that talks to the coordinator; only `run` starts it
     #[command(hide = true)]
     Cluster,
+    /// Take one roster of the coordinator; only `run` starts it
+    #[command(hide = true)]
+    TakeRoster(Deferred<Config>),
     /// Run the client of the demo, with the arguments of `postern`
     #[command(hide = true, disable_help_flag = true)]
     AsClient {

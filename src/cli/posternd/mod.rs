@@ -37,6 +37,7 @@ use crate::cli::deferred::{Deferred, whole};
 use crate::daemon::cluster;
 use crate::daemon::engine;
 use crate::daemon::monitor;
+use crate::daemon::roster::taker;
 use crate::model::exit::{ExitError, USAGE};
 use arguments::{Arguments, Command};
 
@@ -86,6 +87,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         }
         Command::Protect => protect(),
         Command::Cluster => cluster::run().map(|()| ExitCode::SUCCESS),
+        Command::TakeRoster(Deferred(config)) => taker::run(&config.config),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(Deferred(check)) => check::carry_out(&check),
         Command::Flush(Deferred(report)) => flush::carry_out(&report),

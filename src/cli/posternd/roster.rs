@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use super::handout;
 use super::output::{answer, print, print_json};
-use super::roster_arguments::{Add, Apply, Change, Init, Pull, Remove, RosterCommand, Verify};
+use super::roster_arguments::{
+    Add, Apply, Change, Init, Publish, Pull, Remove, RosterCommand, Verify,
+};
 use super::shared_arguments::Report;
 use crate::adapters::control;
 use crate::admin::roster::author::{self, NewKey, NewUser, Signing, State};
 use crate::admin::roster::gate::{self, Applied, NotApplied};
-use crate::admin::roster::{SignedFile, trust};
+use crate::admin::roster::{SignedFile, publish, trust};
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::roster::RosterRefusal;
 use crate::model::time::count;
@@ -42,6 +44,7 @@ pub(super) fn carry_out(command: RosterCommand) -> Result<ExitCode, ExitError> {
             );
             taken(&pull.report, applied)
         }
+        RosterCommand::Publish(arguments) => published(&arguments),
         RosterCommand::Pull(Pull { unprotect, report }) => {
             taken(&report, gate::pull(&report.config.config, unprotect))
         }
@@ -186,6 +189,26 @@ fn taken(report: &Report, applied: Result<Applied, NotApplied>) -> Result<ExitCo
     }
     let done = answer(report, json, &text)?;
     reload.map_or(Ok(done), |reload| handout::exit_code(&reload))
+}
+
+fn published(arguments: &Publish) -> Result<ExitCode, ExitError> {
+    let report = &arguments.report;
+    let file = SignedFile::new(&arguments.file);
+    let published = match publish::publish(&report.config.config, &file) {
+        Ok(published) => published,
+        Err(NotApplied::Refused(refusal)) => return refused(report, &refusal),
+        Err(NotApplied::Failed(error)) => return Err(error),
+    };
+    let (version, users, until) = (published.version, published.users, published.until);
+    let json = json!({
+        "roster": { "number": version, "until": until, "users": users, "signers": published.signers },
+    });
+    let text = format!(
+        "roster version {version} is at the coordinator: {}, until {until}; signed by {}\n",
+        count(users, "user"),
+        published.signers.join(", ")
+    );
+    answer(report, json, &text)
 }
 
 /// Exit code 1, with the reason.

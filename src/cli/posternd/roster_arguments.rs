@@ -30,6 +30,8 @@ pub(super) enum RosterCommand {
     Verify(Verify),
     /// Take a roster at this gate, and reload the running gate
     Apply(Apply),
+    /// Put a roster at the coordinator, from where gates with from = "coordinator" take it
+    Publish(Publish),
     /// Fetch the roster from the url in the config, and take it
     Pull(Pull),
 }
@@ -113,6 +115,15 @@ pub(super) struct Apply {
     pub(super) file: PathBuf,
     #[command(flatten)]
     pub(super) pull: Pull,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Publish {
+    /// The roster; its signatures are in FILE.minisig
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) report: Report,
 }
 
 #[derive(Debug, Args)]

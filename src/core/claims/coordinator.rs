@@ -24,6 +24,15 @@ pub trait Coordinator: Send + Sync {
 
     /// Whether it is time to prepare again, although nothing failed.
     fn is_due(&self) -> bool;
+
+    /// The value under this name, which gates of other names see as well; `None` if there is none. Fails if it is longer than so
+    /// many bytes.
+    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Option<Vec<u8>>, String>;
+
+    /// Sets the value under this name, for good.
+    fn write(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String>;
+
+    fn remove(&self, name: &str, within: Duration) -> Result<(), String>;
 }
 
 /// The most publications in one transaction.

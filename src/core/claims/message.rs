@@ -30,6 +30,18 @@ pub struct GateFacts {
     pub window_ms: u64,
     /// The longest grant that a policy allows.
     pub longest_grant_ms: u64,
+    /// What it looks for, if it takes rosters from the coordinator.
+    pub roster: Option<RosterSought>,
+}
+
+/// Which roster a cluster process hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterSought {
+    /// The version in force. Only a higher one is new.
+    pub version: u64,
+    /// After this time the same one is handed on again, to confirm it.
+    pub refresh_ms: Option<u64>,
 }
 
 impl GateFacts {
@@ -38,6 +50,7 @@ impl GateFacts {
             name_hash: gate_hash(settings.gate.name.as_str()),
             window_ms: millis(settings.longest_window()),
             longest_grant_ms: millis(settings.longest_grant()),
+            roster: None,
         }
     }
 }

@@ -7,6 +7,7 @@ mod edit;
 mod installed;
 pub mod minisign;
 mod part;
+pub mod published;
 #[cfg(test)]
 mod tests;
 mod text;

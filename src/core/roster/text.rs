@@ -8,24 +8,9 @@ use toml::value::Datetime;
 
 use super::division::{Malformed, divided};
 use super::minisign::SIGNATURES_MAX;
+use crate::model::policy::KEYS;
 use crate::model::time::{self, Timestamp};
 use crate::model::user_name::is_user_name;
-
-/// What a policy may say, as the table of a user in a config.
-const POLICY_KEYS: [&str; 12] = [
-    "services",
-    "targets",
-    "from",
-    "grant_to",
-    "networks",
-    "max_prefix",
-    "duration",
-    "max_duration",
-    "quota",
-    "max_grants",
-    "end_connections",
-    "expires",
-];
 
 /// The longest sealed secret, as text.
 const SEALED_MAX: usize = 1024;
@@ -174,11 +159,9 @@ impl Roster {
         }
         self.check_gates()?;
         for (name, policy) in &self.policy {
-            let unknown = policy
-                .keys()
-                .find(|key| !POLICY_KEYS.contains(&key.as_str()));
+            let unknown = policy.keys().find(|key| !KEYS.contains(&key.as_str()));
             if let Some(key) = unknown {
-                let known = POLICY_KEYS.join(", ");
+                let known = KEYS.join(", ");
                 let what = format!("policy {name} has the key {key}; a policy has {known}");
                 return Err(malformed(what));
             }

@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread;
 
 use tracing::{debug, info};
 use zeroize::Zeroizing;
@@ -13,14 +14,17 @@ use crate::adapters::config::bundle::Bundle;
 use crate::adapters::coordinator;
 use crate::adapters::ipc::{Link, Received};
 use crate::adapters::sandbox;
-use crate::core::claims::ClusterStart;
+use crate::core::claims::{ClusterStart, Coordinator, GateFacts};
 use crate::core::order::{self, MESSAGE_MAX};
 use crate::daemon::engine::privileges;
+use crate::daemon::monitor::cluster_files;
 use crate::model::cluster::{Cluster, Credentials};
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
+use crate::model::settings::Settings;
 
 mod keeper;
 mod publications;
+mod roster;
 mod serve;
 mod tell;
 mod watcher;
@@ -28,7 +32,7 @@ mod watcher;
 /// Serves one engine until it ends.
 pub fn run() -> Result<(), ExitError> {
     let link = Link::from_stdin().map_err(ExitError::system("the link to the monitor"))?;
-    let (start, [files, engine]) = receive(&link)?;
+    let (start, files, engine, takers) = receive(&link)?;
     let _ = rustix::thread::set_name(c"posternd");
     let locked = privileges::lock_memory().is_none();
     privileges::give_up(start.run_as)?;
@@ -40,14 +44,27 @@ pub fn run() -> Result<(), ExitError> {
         );
     }
     debug!(locked, "the cluster process has given up all rights");
-    let credentials = credentials(&start.cluster, files)?;
+    let failed = |error: std::io::Error| {
+        let what = format!("reading the files that the monitor handed over: {error}");
+        ExitError::new(IO, what)
+    };
+    let files = Bundle::take(std::fs::File::from(files)).map_err(failed)?;
+    let credentials = credentials(&start.cluster, &files);
+    let sought = start.gate.roster;
     let coordinator = coordinator::open(start.cluster, credentials, &start.gate);
     let coordinator =
         coordinator.map_err(|why| ExitError::new(CONFIG, format!("cluster: {why}")))?;
-    serve::serve(Link::from_socket(engine), Arc::from(coordinator))
+    let coordinator: Arc<dyn Coordinator> = Arc::from(coordinator);
+    if let Some((sought, takers)) = sought.zip(takers) {
+        let (by, link) = (Arc::clone(&coordinator), Link::from_socket(takers));
+        let started =
+            thread::Builder::new().spawn(move || roster::follow(by.as_ref(), sought, &link));
+        started.map_err(ExitError::system("starting a thread"))?;
+    }
+    serve::serve(Link::from_socket(engine), coordinator)
 }
 
-fn receive(link: &Link) -> Result<(ClusterStart, [OwnedFd; 2]), ExitError> {
+fn receive(link: &Link) -> Result<(ClusterStart, OwnedFd, OwnedFd, Option<OwnedFd>), ExitError> {
     let mut buffer = vec![0; MESSAGE_MAX];
     let waiting =
         "waiting for the monitor (the cluster process is started by `posternd run`, not by hand)";
@@ -59,31 +76,37 @@ fn receive(link: &Link) -> Result<(ClusterStart, [OwnedFd; 2]), ExitError> {
     };
     let start = order::decode(buffer.get(..len).unwrap_or_default())
         .map_err(|error| ExitError::new(SYSTEM, error))?;
-    let descriptors = <[OwnedFd; 2]>::try_from(descriptors);
-    let what = "the monitor did not hand over two descriptors";
-    Ok((
-        start,
-        descriptors.map_err(|_| ExitError::new(SYSTEM, what))?,
-    ))
+    let mut descriptors = descriptors.into_iter();
+    let (Some(files), Some(engine)) = (descriptors.next(), descriptors.next()) else {
+        let what = "the monitor did not hand over two descriptors";
+        return Err(ExitError::new(SYSTEM, what));
+    };
+    Ok((start, files, engine, descriptors.next()))
 }
 
-/// What the files of the section contain. The hand-over is wiped.
-fn credentials(cluster: &Cluster, descriptor: OwnedFd) -> Result<Credentials, ExitError> {
-    let failed = |error: std::io::Error| {
-        let what = format!("reading the files that the monitor handed over: {error}");
-        ExitError::new(IO, what)
-    };
-    let bundle = Bundle::take(std::fs::File::from(descriptor)).map_err(failed)?;
+/// The coordinator of these settings, for a command.
+pub(crate) fn open_here(
+    cluster: &Cluster,
+    settings: &Settings,
+) -> Result<Box<dyn Coordinator>, ExitError> {
+    let files = cluster_files(cluster)?;
+    let credentials = credentials(cluster, &files);
+    let opened = coordinator::open(cluster.clone(), credentials, &GateFacts::of(settings));
+    opened.map_err(|why| ExitError::new(CONFIG, format!("cluster: {why}")))
+}
+
+/// What the files of the section contain.
+fn credentials(cluster: &Cluster, files: &Bundle) -> Credentials {
     let text = |path: &Option<std::path::PathBuf>| {
-        let text = bundle.key_file(path.as_deref()?)?;
+        let text = files.key_file(path.as_deref()?)?;
         Some(Zeroizing::new(text.to_owned()))
     };
     let password = text(&cluster.password_file);
-    Ok(Credentials {
+    Credentials {
         ca: text(&cluster.ca_file),
         cert: text(&cluster.cert_file),
         cert_key: text(&cluster.cert_key_file),
         password: password
             .map(|text| Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())),
-    })
+    }
 }

@@ -37,4 +37,4 @@ pub(crate) use flush::flush;
 pub(crate) use protect::protect;
 pub(crate) use reset_clock::reset_clock;
 pub(crate) use run::run;
-pub(crate) use supervisor::cluster_process::probe_cluster;
+pub(crate) use supervisor::cluster_process::{files_of as cluster_files, probe_cluster};

@@ -3,7 +3,9 @@
 //! All ways end here, so that none skips a check: a file, https, and later the coordinator. The last good roster stays until a
 //! better one is stored in one step.
 
+pub(crate) mod offer;
 mod refusals;
+pub(crate) mod taker;
 mod watch;
 
 pub(crate) use refusals::Refusals;

@@ -286,6 +286,31 @@ impl Coordinator for Etcd {
         prepared
     }
 
+    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Option<Vec<u8>>, String> {
+        let request = json!({ "key": self.key(name) });
+        // Base64, and what is around it.
+        let longest = most.saturating_mul(4) / 3 + ANSWER_MAX;
+        let page: wire::Page = self
+            .ask("kv/range", &request, longest, within)
+            .map_err(|failure| self.cured(failure))?;
+        match page.kvs.first().map(wire::Pair::value) {
+            Some(value) if value.len() > most => Err(format!("{name} is too long")),
+            value => Ok(value),
+        }
+    }
+
+    fn write(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String> {
+        let request = json!({ "key": self.key(name), "value": encode(value) });
+        let written: Result<Value, _> = self.ask("kv/put", &request, ANSWER_MAX, within);
+        written.map(drop).map_err(|failure| self.cured(failure))
+    }
+
+    fn remove(&self, name: &str, within: Duration) -> Result<(), String> {
+        let request = json!({ "key": self.key(name) });
+        let removed: Result<Value, _> = self.ask("kv/deleterange", &request, ANSWER_MAX, within);
+        removed.map(drop).map_err(|failure| self.cured(failure))
+    }
+
     fn is_due(&self) -> bool {
         let state = self.state();
         let has_fleet = self.has_fleet.load(Ordering::Relaxed);

@@ -222,6 +222,32 @@ impl Redis {
         }
     }
 
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.cluster.prefix)
+    }
+
+    /// Runs one command.
+    fn one(
+        &self,
+        words: &[&str],
+        values: &[&[u8]],
+        most: usize,
+        within: Duration,
+    ) -> Result<Reply, String> {
+        let parts = words.iter().map(|word| word.as_bytes());
+        let parts: Vec<&[u8]> = parts.chain(values.iter().copied()).collect();
+        let mut command = Vec::new();
+        resp::command(&parts, &mut command);
+        let mut connection = self.connection(clock::instant() + within)?;
+        let reply = exchange(&mut connection.stream, &command, most);
+        let [reply] = reply.map_err(|why| self.at(&connection, &why))?;
+        if let Some(why) = refusal(&reply) {
+            return Err(self.at(&connection, &why));
+        }
+        self.pool.give_back(connection);
+        Ok(reply)
+    }
+
     /// Runs the script.
     fn ask(&self, command: &[u8], until: Instant) -> Result<Vec<Reply>, String> {
         let mut connection = self.connection(until)?;
@@ -329,6 +355,29 @@ impl Coordinator for Redis {
             self.pool.turn();
         }
         prepared
+    }
+
+    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Option<Vec<u8>>, String> {
+        let most = most.saturating_add(REPLIES_MAX);
+        match self.one(&["GET", &self.key(name)], &[], most, within)? {
+            Reply::Nil => Ok(None),
+            Reply::Text(value) => Ok(Some(value)),
+            _ => Err("its answer is no value".to_owned()),
+        }
+    }
+
+    fn write(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String> {
+        let set = self.one(&["SET", &self.key(name)], &[value], REPLIES_MAX, within)?;
+        match set.text() {
+            Some("OK") => Ok(()),
+            _ => Err("it did not say that the value is set".to_owned()),
+        }
+    }
+
+    fn remove(&self, name: &str, within: Duration) -> Result<(), String> {
+        // Without another command that the user must have.
+        let words = ["SET", &self.key(name), "", "PX", "1"];
+        self.one(&words, &[], REPLIES_MAX, within).map(drop)
     }
 
     fn is_due(&self) -> bool {

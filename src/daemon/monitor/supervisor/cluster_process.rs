@@ -42,6 +42,8 @@ pub(super) struct ClusterProcess {
     child: Option<Child>,
     /// The engine's end of the link, until the engine gets it.
     engine_end: Option<OwnedFd>,
+    /// Rosters come from it.
+    rosters: Option<Link>,
     started: Instant,
     has_ended: bool,
     pause: Duration,
@@ -64,6 +66,7 @@ impl ClusterProcess {
             },
             child: None,
             engine_end: None,
+            rosters: None,
             started: clock::instant(),
             has_ended: true,
             pause: PAUSE_MIN,
@@ -73,8 +76,9 @@ impl ClusterProcess {
     /// If it fails, [`Self::step`] tries again.
     pub(super) fn start(&mut self) -> Result<(), ExitError> {
         self.started = clock::instant();
-        let (child, engine_end) = spawn(&self.start)?;
+        let (child, engine_end, rosters) = spawn(&self.start)?;
         (self.child, self.engine_end) = (Some(child), Some(engine_end));
+        self.rosters = rosters;
         self.has_ended = false;
         Ok(())
     }
@@ -92,6 +96,11 @@ impl ClusterProcess {
         self.engine_end.take()
     }
 
+    /// Rosters that it found at the coordinator come from here.
+    pub(super) fn rosters(&self) -> Option<&Link> {
+        self.rosters.as_ref()
+    }
+
     /// Starts it again if it ended, after a pause.
     pub(super) fn step(&mut self) {
         if let Some(child) = self.child.as_mut().filter(|_| !self.has_ended) {
@@ -101,6 +110,7 @@ impl ClusterProcess {
                 Err(error) => warn!("the cluster process can't be watched: {error}"),
             }
             self.has_ended = true;
+            self.rosters = None;
             let has_run_well = clock::elapsed(self.started) > RAN_WELL;
             let longer = self.pause.saturating_mul(2).min(PAUSE_MAX);
             self.pause = if has_run_well { PAUSE_MIN } else { longer };
@@ -165,7 +175,7 @@ pub(crate) fn probe_cluster(
 }
 
 /// The files that the section names, as they are now.
-fn files_of(cluster: &Cluster) -> Result<Bundle, ExitError> {
+pub(crate) fn files_of(cluster: &Cluster) -> Result<Bundle, ExitError> {
     let read = cluster.files().map(|(path, is_secret)| {
         let read = if is_secret {
             files::read_private(path)
@@ -184,7 +194,7 @@ fn files_of(cluster: &Cluster) -> Result<Bundle, ExitError> {
     })
 }
 
-fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd), ExitError> {
+fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd, Option<Link>), ExitError> {
     let files = files_of(&start.cluster)?;
     let pair = || ipc::pair().map_err(ExitError::system("making a link to the cluster process"));
     let ((ours, theirs), (engine_end, cluster_end)) = (pair()?, pair()?);
@@ -197,12 +207,13 @@ fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd), ExitError> {
     };
     let mut child = process::start_self(&CLUSTER_ARGUMENTS.map(OsStr::new), options)
         .map_err(ExitError::system("starting the cluster process"))?;
-    let handed = hand_over(&ours, start, &files, &cluster_end);
+    let (rosters, takers) = start.gate.roster.map(|_| pair()).transpose()?.unzip();
+    let handed = hand_over(&ours, start, &files, &cluster_end, takers.as_ref());
     if let Err(stop) = handed {
         let _ = process::end(&mut child, END_WITHIN);
         return Err(stop);
     }
-    Ok((child, engine_end.into_socket()))
+    Ok((child, engine_end.into_socket(), rosters))
 }
 
 fn hand_over(
@@ -210,6 +221,7 @@ fn hand_over(
     start: &ClusterStart,
     files: &Bundle,
     cluster_end: &Link,
+    takers: Option<&Link>,
 ) -> Result<(), ExitError> {
     let failed = ExitError::system("handing over to the cluster process");
     let files = match in_memory(files) {
@@ -217,6 +229,8 @@ fn hand_over(
         Err(error) => return Err(failed(error)),
     };
     let message = order::encode(start).map_err(|error| ExitError::new(FAILED, error))?;
-    link.send_descriptors(&message, &[files.as_fd(), cluster_end.as_fd()])
+    let mut descriptors = vec![files.as_fd(), cluster_end.as_fd()];
+    descriptors.extend(takers.map(AsFd::as_fd));
+    link.send_descriptors(&message, &descriptors)
         .map_err(ExitError::system("handing over to the cluster process"))
 }

@@ -12,7 +12,8 @@ use super::fixed_settings;
 use super::prefilter::{self, NoPrefilter};
 use crate::adapters::capture::hint_filter::HintFilter;
 use crate::adapters::clock::Steady;
-use crate::core::claims::GateFacts;
+use crate::adapters::config::RosterPlace;
+use crate::core::claims::{GateFacts, RosterSought};
 use crate::core::order::{CaptureSpec, Start};
 use crate::daemon::monitor::attempts::AttemptSocket;
 use crate::daemon::monitor::confinement;
@@ -116,7 +117,7 @@ impl Launcher {
         let mut cluster = settings
             .cluster
             .clone()
-            .map(|cluster| ClusterProcess::new(cluster, GateFacts::of(&settings), &self.run_as));
+            .map(|cluster| ClusterProcess::new(cluster, gate_facts(&settings), &self.run_as));
         if let Some(Err(stop)) = cluster.as_mut().map(ClusterProcess::start) {
             if is_reload {
                 return Err(stop);
@@ -162,5 +163,18 @@ impl Launcher {
             _ => debug!("{line}"),
         }
         self.prefilter_line = Some(line);
+    }
+}
+
+/// What a cluster process knows, with the roster that it looks for.
+fn gate_facts(settings: &Settings) -> GateFacts {
+    let place = RosterPlace::of(settings);
+    let place = place.filter(|place| place.settings.from_coordinator);
+    GateFacts {
+        roster: place.map(|place| RosterSought {
+            version: place.notes().map_or(0, |notes| notes.in_force.version),
+            refresh_ms: place.settings.freshness.refresh().map(millis),
+        }),
+        ..GateFacts::of(settings)
     }
 }

@@ -25,11 +25,13 @@ mod fixed_settings;
 pub(super) mod launcher;
 mod prefilter;
 pub(super) mod reload_requests;
+mod roster_taker;
 
 use cluster_process::ClusterProcess;
 use engine_process::{EngineFailure, EngineProcess, READY_WITHIN};
 use launcher::{BoundSockets, Launcher};
 use reload_requests::ReloadRequests;
+use roster_taker::RosterTaker;
 
 /// The old engine must end within this time after it was told to. A log sensor takes up to a second.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -48,6 +50,7 @@ pub(super) struct Supervisor {
     engine: Option<EngineProcess>,
     /// The one that serves this engine.
     cluster: Option<ClusterProcess>,
+    taker: RosterTaker,
     successor: Option<Successor>,
     /// Killed engines whose files the kernel still closes.
     ending: Vec<Child>,
@@ -82,6 +85,7 @@ impl Supervisor {
             settings,
             engine: None,
             cluster: None,
+            taker: RosterTaker::default(),
             successor: None,
             ending: Vec::new(),
             started: clock::instant(),
@@ -130,7 +134,8 @@ impl Supervisor {
     }
 
     pub(super) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
-        self.processes().map(EngineProcess::poll_fd)
+        let engines = self.processes().map(EngineProcess::poll_fd);
+        engines.chain(self.taker.poll_fd(self.cluster.as_ref()))
     }
 
     pub(super) fn process_ids(&self) -> Vec<u32> {
@@ -145,6 +150,7 @@ impl Supervisor {
         self.processes()
             .map(EngineProcess::id)
             .chain(clusters.filter_map(ClusterProcess::id))
+            .chain(self.taker.id())
             .chain(ending)
             .chain(programs)
             .collect()
@@ -220,6 +226,8 @@ impl Supervisor {
         self.send_interfaces(moved);
         self.follow_log();
         self.follow_cluster();
+        let config = &self.launcher.config;
+        self.taker.step(self.cluster.as_ref(), config, reloads);
         if self.engine.is_some() {
             self.check_engine(reloads)?;
         } else {

@@ -50,6 +50,7 @@ pub(crate) const CASES: &[Case] = &[
             "posternd roster sign",
             "posternd roster verify",
             "posternd roster apply",
+            "posternd roster publish",
             "posternd roster pull",
         ],
         servers: &[],
