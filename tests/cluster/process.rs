@@ -64,7 +64,7 @@ impl Process {
                 cert_key_file: None,
                 user: None,
                 password_file: None,
-                fleet_key_file: None,
+                fleet_key_file: Some("fleet.key".into()),
                 prefix: "/postern/".to_owned(),
                 deadline: Duration::from_secs(1),
                 member: member.to_owned(),

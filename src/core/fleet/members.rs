@@ -13,6 +13,8 @@ const MEMBERS_MAX: usize = 64;
 /// A member that was not heard for so long is gone.
 const GONE: Duration = Duration::from_secs(600);
 
+const GAP: Duration = Duration::from_secs(10);
+
 /// A heartbeat from a clock that differs by more is taken for an old one.
 const OLD: Duration = Duration::from_secs(30).saturating_add(MARGIN);
 
@@ -25,10 +27,12 @@ struct Member {
     number: u64,
     made: Timestamp,
     heard: Timestamp,
+    /// How many came without a gap.
+    beats: u32,
 }
 
 impl Members {
-    /// A heartbeat. Old ones, told again, keep no member alive.
+    /// A heartbeat. Old ones, told again, keep no member alive. Returns how many came without a gap, from any of its engines.
     pub(super) fn beat(
         &mut self,
         now: Timestamp,
@@ -36,16 +40,20 @@ impl Members {
         run: [u8; 16],
         number: u64,
         made: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u32, Refusal> {
         if now.since(made).max(made.since(now)) > OLD {
             return Err(Refusal::Stale);
         }
+        let mut beats = 1;
         if let Some(known) = self.0.get(&name) {
             let is_next = known.run == run && known.number < number;
             // The gate has another engine, which started later.
             let is_after = known.run != run && known.made < made;
             if !is_next && !is_after {
                 return Err(Refusal::Stale);
+            }
+            if now.since(known.heard) < GAP {
+                beats = known.beats.saturating_add(1);
             }
         }
         self.0.retain(|_, member| now.since(member.heard) < GONE);
@@ -58,9 +66,10 @@ impl Members {
             number,
             made,
             heard,
+            beats,
         };
         self.0.insert(name, member);
-        Ok(())
+        Ok(beats)
     }
 
     pub(super) fn status(&self, now: Timestamp) -> Vec<MemberStatus> {

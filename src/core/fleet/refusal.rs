@@ -10,6 +10,8 @@ pub enum Refusal {
     Unreadable,
     /// A heartbeat that is old, or older than one that came before.
     Stale,
+    /// Another gate sends heartbeats in this gate's name.
+    Twin,
     /// The grant has ended, by this gate's clock.
     Ended,
     /// The grant was closed after it was made.
@@ -26,6 +28,7 @@ impl Refusal {
             Self::Seal => "seal",
             Self::Unreadable => "unreadable",
             Self::Stale => "stale",
+            Self::Twin => "member",
             Self::Ended => "ended",
             Self::Closed => "closed",
             Self::Full => "full",
@@ -38,6 +41,7 @@ impl Refusal {
             Self::Seal => "no fleet key of this gate opens it",
             Self::Unreadable => "it is sealed with the fleet key and cannot be read",
             Self::Stale => "the heartbeat is old",
+            Self::Twin => "another gate has this gate's cluster.member; give each its own",
             Self::Ended => "the grant has ended, by this gate's clock",
             Self::Closed => "the grant was closed",
             Self::Full => "there is no room for more grants of other gates",

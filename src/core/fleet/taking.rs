@@ -11,6 +11,9 @@ use crate::model::reason::Rule;
 use crate::model::request::OpenRequest;
 use crate::model::time::Timestamp;
 
+/// After a reload the old engine of this gate may send so many more heartbeats.
+const LAST_BEATS: u32 = 5;
+
 impl Fleet {
     pub(super) fn take(&mut self, system: Timestamp, sealed: &str) -> Result<(), Refused> {
         let now = self.clock(system);
@@ -47,7 +50,14 @@ impl Fleet {
                 self.take_close(closing);
                 Ok(())
             }
-            Content::Heartbeat => self.members.beat(system, member, run, number, made),
+            Content::Heartbeat => {
+                let is_own = member == self.member;
+                let beats = self.members.beat(system, member, run, number, made);
+                match beats {
+                    Ok(beats) if is_own && beats > LAST_BEATS => Err(Refusal::Twin),
+                    beats => beats.map(drop),
+                }
+            }
             Content::Unknown => Ok(()),
         };
         done.map_err(|refusal| Refused {

@@ -331,6 +331,23 @@ fn heartbeats_show_members_lag_and_a_dead_watch() {
 }
 
 #[test]
+fn two_gates_of_one_member_are_told() {
+    let (mut one, mut twin) = (gate(1, keys("gate", &[1])), gate(2, keys("gate", &[1])));
+    twin.connected(NOW, "gate1");
+    let mut refusals = Vec::new();
+    for beat in 0..7 {
+        let now = later(2 * beat);
+        while let Some(ask) = twin.next_ask(now) {
+            if let Ask::Publish(publish) = ask {
+                refusals.push(refusal(&mut one, now, &told(publish)));
+            }
+        }
+    }
+    assert_eq!(refusals[..5], [None; 5], "the old engine after a reload");
+    assert_eq!(refusals[5..], [Some("member"); 2]);
+}
+
+#[test]
 fn keys_rotate_and_versions_differ() {
     let mut old = gate(1, keys("gate", &[1]));
     let mut both = gate(2, keys("gate", &[1, 2]));

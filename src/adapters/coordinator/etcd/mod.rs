@@ -1,6 +1,6 @@
 //! etcd: a claim is one transaction that writes its keys if none of them exists, and what is to be published with it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,8 @@ pub(super) struct Etcd {
     password: Option<Zeroizing<String>>,
     /// What the keys of publications start with.
     published: String,
-    /// This gate publishes, or watches.
-    has_fleet: AtomicBool,
+    /// This gate publishes and watches.
+    has_fleet: bool,
     /// How far from the current endpoint the next watch begins.
     watch_from: AtomicUsize,
     identity: Identity,
@@ -65,8 +65,8 @@ impl Etcd {
             pool: Pool::new(cluster.endpoints.clone(), stream::tls(&credentials)?),
             password: credentials.password,
             published: format!("{}grants/{}/", cluster.prefix, gate.name_hash),
+            has_fleet: cluster.fleet_key_file.is_some(),
             cluster,
-            has_fleet: AtomicBool::new(false),
             watch_from: AtomicUsize::new(0),
             identity: Identity::default(),
             state: Mutex::new(State {
@@ -174,7 +174,6 @@ impl Etcd {
 
     /// What puts a publication. `in_haste`: rather with a lease that is too short than later.
     fn put(&self, publish: &Publish, in_haste: bool) -> Result<Value, String> {
-        self.has_fleet.store(true, Ordering::Relaxed);
         if !publish.is_sound() {
             return Err("what is to be published is too long, or has no name".to_owned());
         }
@@ -257,7 +256,6 @@ impl Coordinator for Etcd {
     }
 
     fn watch(&self, hear: &mut dyn FnMut(Heard<'_>) -> bool) -> Result<(), String> {
-        self.has_fleet.store(true, Ordering::Relaxed);
         if self.state().grants.is_due() {
             self.grant(|state| &mut state.grants, GRANT_WITHIN)?;
         }
@@ -273,7 +271,7 @@ impl Coordinator for Etcd {
             .and_then(|()| self.look(left().min(self.cluster.deadline.saturating_mul(2))))
             .and_then(|()| self.grant(|state| &mut state.claims, left()))
             .and_then(|()| {
-                let is_due = self.has_fleet.load(Ordering::Relaxed) && self.state().grants.is_due();
+                let is_due = self.has_fleet && self.state().grants.is_due();
                 if is_due {
                     self.grant(|state| &mut state.grants, left())?;
                 }
@@ -313,7 +311,6 @@ impl Coordinator for Etcd {
 
     fn is_due(&self) -> bool {
         let state = self.state();
-        let has_fleet = self.has_fleet.load(Ordering::Relaxed);
-        state.claims.is_due() || (has_fleet && state.grants.is_due())
+        state.claims.is_due() || (self.has_fleet && state.grants.is_due())
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! A server that may forget claims is refused: with other settings it forgets them when it is killed, or when memory is short.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,8 +44,8 @@ pub(super) struct Redis {
     password: Option<Zeroizing<String>>,
     /// The streams of grants, closes and notices, and of heartbeats, which end soon. Each with how long it keeps an entry.
     streams: [(String, Duration); 2],
-    /// This gate publishes, or watches.
-    has_fleet: AtomicBool,
+    /// This gate publishes and watches.
+    has_fleet: bool,
     identity: Identity,
     checked: Mutex<Option<Instant>>,
 }
@@ -63,9 +62,9 @@ impl Redis {
         Ok(Self {
             pool: Pool::new(cluster.endpoints.clone(), stream::tls(&credentials)?),
             password: credentials.password,
+            has_fleet: cluster.fleet_key_file.is_some(),
             cluster,
             streams: [(grants, longest.saturating_add(MARGIN)), heartbeats],
-            has_fleet: AtomicBool::new(false),
             identity: Identity::default(),
             checked: Mutex::default(),
         })
@@ -172,8 +171,7 @@ impl Redis {
         // It has ended, and is told to nobody.
         let [_, (heartbeats, keeps)] = &self.streams;
         let publication = (heartbeats.as_str(), *keeps, "0 -".to_owned());
-        let has_fleet = self.has_fleet.load(Ordering::Relaxed);
-        let publications: Vec<_> = has_fleet.then_some(publication).into_iter().collect();
+        let publications: Vec<_> = self.has_fleet.then_some(publication).into_iter().collect();
         let command = self.script(&[key], &self.cluster.member, Some(1), &publications)?;
         let [reply] = exchange(stream, &command, REPLIES_MAX)?;
         match refusal(&reply) {
@@ -184,7 +182,6 @@ impl Redis {
     }
 
     fn publication(&self, publish: &Publish) -> Result<(&str, Duration, String), String> {
-        self.has_fleet.store(true, Ordering::Relaxed);
         if !publish.is_sound() {
             return Err("what is to be published is too long, or has no name".to_owned());
         }
@@ -324,7 +321,6 @@ impl Coordinator for Redis {
     }
 
     fn watch(&self, hear: &mut dyn FnMut(Heard<'_>) -> bool) -> Result<(), String> {
-        self.has_fleet.store(true, Ordering::Relaxed);
         self.watch_until_told(hear)
     }
 
