@@ -209,7 +209,7 @@ pub struct Start {
     pub daemon_uptime_ms: u64,
     /// The engine's own directory, the only one that it may use.
     pub state_dir: PathBuf,
-    /// Whether the two maps of the captures' hint filter come last.
+    /// Whether the maps of the captures' hint filter come last: two, or three.
     pub hint_filter: bool,
     /// Whether a listener for metrics follows the captures.
     pub metrics: bool,
