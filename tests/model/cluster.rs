@@ -1,10 +1,11 @@
 //! The model of a cluster: the order of steps from a knock to its grant, and what can go wrong between any two of them.
 //!
-//! Each gate runs the daemon's own code (`gate_host.rs`): gate, engine core, store, claims, orders, clearance, executor and ledger.
+//! Each gate runs the daemon's own code (`gate_host.rs`): gate, engine core, claims, fleet, orders, clearance, executor and
+//! ledger.
 //! The model decides what happens next, and tries every choice. Its names of events:
 //!
 //! ```text
-//!  knock ─ Arrives ─► gate admits ─ Stored ─► mark is durable ─ Asks ─► claim is under way ─ CarriesOut ─► coordinator reserves
+//!  knock ─ Arrives ─► gate admits ─ Stored ─► mark is durable, claim is asked ─ CarriesOut ─► coordinator reserves
 //!                                                                                                                │
 //!  grant ends ◄─ Passes ─ grant is open ◄─ Ordered ─ monitor checks ◄─ order ─ engine ◄─ Comes ─ won, or lost ◄──┘
 //! ```
@@ -14,6 +15,7 @@
 //! - The coordinator may carry out a claim at any time: after its deadline, and after the engine that asked has died.
 //! - Engines, cluster processes and monitors die at any time. What they had not written or sent is lost.
 //! - Clocks of gates differ by as much as claims allow for.
+//! - Gates that share grants: the coordinator tells what was published late, again or never, and a grant that its owner made up.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use postern::model::time::Timestamp;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::gate_host::{Asked, Event, Facts, PERIOD, Reply, Setup};
+use super::inputs::made_up;
 use super::remembered::{GateState, Gates};
 
 /// Time in the model. After it the knock is fresh at no gate.
@@ -37,11 +40,15 @@ const TWICE: &str = "no mark admitted twice";
 const EARLY: &str = "no grant without a durable mark";
 const LATE: &str = "no order after the deadline of its claim";
 const ENDS: &str = "every grant ends";
+const REOPENS: &str = "a closed grant does not open again";
+const MADE_UP: &str = "a made-up grant opens nothing";
 
 struct ClusterModel {
     gates: Gates,
     /// How many processes may die.
     crashes: u8,
+    /// The gates share their grants, and one of them is closed once.
+    shares: bool,
     left_out: Option<LeftOut>,
 }
 
@@ -60,6 +67,10 @@ pub(crate) enum LeftOut {
     Mark,
     /// A new engine does not read the disk.
     Recall,
+    /// A new engine does not know what was closed.
+    Closed,
+    /// A gate takes what others than its fleet have sealed.
+    Seal,
     /// Neither monitor nor kernel ends a grant.
     End,
 }
@@ -75,6 +86,9 @@ struct Moment {
     answered: BTreeSet<(usize, u8, Reply)>,
     /// The claim that the coordinator holds, and how long.
     reserved: Option<Reserved>,
+    /// What gates have published, and what the owner of the coordinator has made up.
+    published: BTreeSet<usize>,
+    closes: u8,
     crashes: u8,
 }
 
@@ -101,7 +115,7 @@ impl Model for ClusterModel {
     type Action = Choice;
 
     fn init_states(&self) -> Vec<Moment> {
-        vec![Moment {
+        let start = Moment {
             passed: 0,
             gates: (0..self.gates.count())
                 .map(|nth| self.gates.first(nth))
@@ -109,7 +123,14 @@ impl Model for ClusterModel {
             asked: BTreeSet::new(),
             answered: BTreeSet::new(),
             reserved: None,
+            published: self.shares.then(made_up).into_iter().collect(),
+            closes: 0,
             crashes: 0,
+        };
+        vec![if self.shares {
+            self.published(start)
+        } else {
+            start
         }]
     }
 
@@ -117,7 +138,6 @@ impl Model for ClusterModel {
         let own = [
             Event::Arrives,
             Event::Stored,
-            Event::Asks,
             Event::Ordered,
             Event::MonitorStarts,
         ];
@@ -128,12 +148,19 @@ impl Model for ClusterModel {
                 .chain(deaths)
                 .filter(|event| state.facts.may(**event));
             choices.extend(may.map(|event| Choice::At(nth, *event)));
+            if now.closes == 0 && state.facts.may(Event::Closes) {
+                choices.push(Choice::At(nth, Event::Closes));
+            }
+            if state.facts.is_monitor_alive {
+                let told = now.published.iter().map(|number| Event::Hears(*number));
+                choices.extend(told.map(|event| Choice::At(nth, event)));
+            }
         }
         let asked = now.asked.iter();
         choices.extend(asked.map(|(nth, link, asked)| Choice::CarriesOut(*nth, *link, *asked)));
         let answered = now.answered.iter();
         choices.extend(answered.map(|(nth, link, reply)| Choice::Comes(*nth, *link, *reply)));
-        if now.passed < PERIODS {
+        if now.passed < if self.shares { 2 } else { PERIODS } {
             choices.push(Choice::Passes);
         }
     }
@@ -147,12 +174,13 @@ impl Model for ClusterModel {
                     // Nobody reads the answers any more.
                     now.answered.retain(|(to, ..)| *to != nth);
                 }
+                now.closes += u8::from(event == Event::Closes);
                 self.plays(&mut now, nth, event);
             }
             Choice::CarriesOut(nth, link, asked) => {
                 now.asked.remove(&(nth, link, asked));
                 let reply = self.carries_out(&mut now, asked);
-                if now.gates[nth].facts.links == link {
+                if let Some(reply) = reply.filter(|_| now.gates[nth].facts.links == link) {
                     now.answered.insert((nth, link, reply));
                 }
             }
@@ -177,6 +205,8 @@ impl Model for ClusterModel {
             Property::always(EARLY, |_, now| all(now).all(|facts| !facts.was_early)),
             Property::always(LATE, |_, now| all(now).all(|facts| !facts.was_late)),
             Property::always(ENDS, |_, now| all(now).all(|facts| !facts.is_overdue)),
+            Property::always(REOPENS, |_, now| all(now).all(|facts| !facts.is_reopened)),
+            Property::always(MADE_UP, |_, now| all(now).all(|facts| !facts.is_made_up)),
             // Otherwise the others would hold because nothing happens.
             Property::sometimes("a knock opens the last gate", |_, now| {
                 all(now).last().is_some_and(|facts| facts.is_open)
@@ -186,28 +216,43 @@ impl Model for ClusterModel {
 }
 
 impl ClusterModel {
+    /// The first gate has admitted the knock, and its grant is published. It does not know yet that it has won.
+    fn published(&self, mut now: Moment) -> Moment {
+        self.plays(&mut now, 0, Event::Arrives);
+        self.plays(&mut now, 0, Event::Stored);
+        let (nth, link, asked) = now.asked.first().copied().expect("a claim");
+        let claim = Choice::CarriesOut(nth, link, asked);
+        self.next_state(&now, claim).expect("it is carried out")
+    }
+
     fn plays(&self, now: &mut Moment, nth: usize, event: Event) {
         let (state, asked) = self.gates.play(now.gates[nth], event);
         now.gates[nth] = state;
         let link = now.gates[nth].facts.links;
+        let asked = asked.into_iter();
         now.asked.extend(asked.map(|asked| (nth, link, asked)));
     }
 
     /// The first claim wins, until it ends by the coordinator's clock.
-    fn carries_out(&self, now: &mut Moment, asked: Asked) -> Reply {
+    fn carries_out(&self, now: &mut Moment, asked: Asked) -> Option<Reply> {
         let time_ms = u64::from(now.passed) * PERIOD.as_millis() as u64;
         match asked {
-            Asked::Probe { number } => Reply::Back { number },
+            Asked::Probe { number } => Some(Reply::Back { number }),
+            Asked::Publish(number) => {
+                now.published.insert(number);
+                None
+            }
             Asked::Claim {
                 ticket,
                 made,
                 lasts_ms,
+                publishes,
             } => {
                 let held = now.reserved.filter(|held| held.until_ms > time_ms);
                 if let (Some(Reserved { made, .. }), false) =
                     (held, self.left_out == Some(LeftOut::Claim))
                 {
-                    return Reply::Lost { ticket, made };
+                    return Some(Reply::Lost { ticket, made });
                 }
                 let margin_ms = match self.left_out {
                     Some(LeftOut::Margin) => MARGIN.as_millis() as u64,
@@ -217,7 +262,8 @@ impl ClusterModel {
                     made,
                     until_ms: time_ms + lasts_ms - margin_ms,
                 });
-                Reply::Won { ticket }
+                now.published.extend(publishes);
+                Some(Reply::Won { ticket })
             }
         }
     }
@@ -227,10 +273,21 @@ fn all(now: &Moment) -> impl DoubleEndedIterator<Item = Facts> {
     now.gates.iter().map(|state| state.facts)
 }
 
+/// So many gates that share their grants.
+fn fleet(count: usize) -> Vec<Setup> {
+    let shares = |setup| Setup {
+        shares: true,
+        ..setup
+    };
+    cluster(&vec![0; count]).into_iter().map(shares).collect()
+}
+
 /// Gates in a cluster whose clocks are behind by so many seconds. The kernel ends grants at every other one.
 fn cluster(behind: &[u64]) -> Vec<Setup> {
     let setup = |(nth, behind): (usize, &u64)| Setup {
         has_cluster: true,
+        shares: false,
+        number: u8::try_from(nth).expect("few gates"),
         kernel_ends: nth % 2 == 0,
         behind: Duration::from_secs(*behind),
     };
@@ -241,6 +298,8 @@ fn cluster(behind: &[u64]) -> Vec<Setup> {
 fn single() -> Vec<Setup> {
     vec![Setup {
         has_cluster: false,
+        shares: false,
+        number: 0,
         kernel_ends: false,
         behind: Duration::ZERO,
     }]
@@ -248,6 +307,7 @@ fn single() -> Vec<Setup> {
 
 fn model(setups: Vec<Setup>, crashes: u8, left_out: Option<LeftOut>) -> ClusterModel {
     ClusterModel {
+        shares: setups.iter().any(|setup| setup.shares),
         gates: Gates::new(setups, left_out),
         crashes,
         left_out,
@@ -258,20 +318,23 @@ fn model(setups: Vec<Setup>, crashes: u8, left_out: Option<LeftOut>) -> ClusterM
 fn holds(setups: Vec<Setup>, crashes: u8, events: usize) {
     let mut checker = model(setups, crashes, None).checker().threads(2);
     if std::env::var_os("POSTERN_MODEL_DEEPER").is_none() {
-        checker = checker.target_max_depth(events.saturating_add(1));
+        checker = checker.target_max_depth(events.saturating_add(2));
     }
     let checked = checker.spawn_bfs().join();
     println!(
         "{} moments, {} states of gates, {} events at most",
         checked.unique_state_count(),
         checked.model().gates.states(),
-        checked.max_depth() - 1,
+        (checked.max_depth() - 1).min(events),
     );
     checked.assert_properties();
 }
 
 /// Events one after the other. With `POSTERN_MODEL_DEEPER` there is no limit: no list has more than 26.
 const EVENTS_MAX: usize = 13;
+
+/// The same for gates that share grants, after one of them has admitted a knock.
+const SHARED_MAX: usize = 7;
 
 #[test]
 fn single_gate_admits_a_knock_once() {
@@ -293,6 +356,13 @@ fn three_gates_admit_a_knock_once() {
     holds(cluster(&[0, APART_S, 0]), 1, EVENTS_MAX - 3);
 }
 
+#[test]
+fn shared_grants_open_and_close_once() {
+    holds(fleet(2), 1, SHARED_MAX);
+    // A grant of its own comes back to a gate as well.
+    holds(fleet(1), 1, SHARED_MAX + 3);
+}
+
 /// Each part is needed: without it, a property fails.
 #[test]
 fn each_part_left_out_fails_its_property() {
@@ -306,6 +376,8 @@ fn each_part_left_out_fails_its_property() {
         (LeftOut::Mark, single(), EARLY),
         (LeftOut::Recall, single(), TWICE),
         (LeftOut::End, cluster(&[0]), ENDS),
+        (LeftOut::Seal, fleet(1), MADE_UP),
+        (LeftOut::Closed, fleet(1), REOPENS),
     ] {
         let checker = model(setups, 1, Some(left_out)).checker().threads(2);
         let checker = checker.finish_when(HasDiscoveries::AnyFailures);

@@ -1,36 +1,29 @@
 //! One gate of the cluster: engine, disk, monitor and firewall. Each step calls the code that runs in the daemon.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use postern::adapters::config::bundle::{Bundle, BundleFile};
-use postern::adapters::config::{Loaded, load};
+use postern::adapters::control::{Client, Question};
 use postern::adapters::firewall::memory::MemoryDriver;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::memory::MemoryStore;
-use postern::core::claims::{Answer, Ask, Told};
-use postern::core::gate::{Gate, HintTable, User};
-use postern::core::order::{Order, decode, encode};
+use postern::core::claims::{Answer, Ask, Publish, PublishKind, Told};
+use postern::core::order::{Order, Report, Selection, decode, encode};
 use postern::daemon::engine::commit::{self, Commit};
 use postern::daemon::engine::core::Core;
 use postern::daemon::monitor::executor::Executor;
-use postern::model::cluster::{Cluster, CoordinatorEndpoint, CoordinatorKind};
 use postern::model::datagram::Datagram;
 use postern::model::time::Timestamp;
-use postern_proto::{
-    Action, Allow, Item, Mark, Protocol, Request, RootKey, Service, SharedKey, Step, seal,
-};
+use postern_proto::Mark;
 
 use super::cluster::LeftOut;
+use super::inputs::{
+    DEADLINE, GRANTED, KNOCK, LOADED, NAME, START, STRANGER, cluster, fleet, gate, number_of,
+    publication,
+};
 
-const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
-/// What passes at once. Longer than the deadline of a claim, which is 50 ms.
+/// What passes at once. Longer than the deadline of a claim.
 pub(crate) const PERIOD: Duration = Duration::from_secs(30);
-/// The sender's clock is ahead, so that the knock stays fresh for long.
-const AHEAD: Duration = Duration::from_secs(28);
-const GRANTED: Duration = Duration::from_secs(40);
-const DEADLINE: Duration = Duration::from_millis(50);
 /// How often the network delivers one knock to one gate.
 const COPIES: u8 = 2;
 
@@ -41,12 +34,14 @@ pub(crate) enum Event {
     Arrives,
     /// The disk has written the oldest mark.
     Stored,
-    /// The engine sends its next message to the cluster process.
-    Asks,
     /// A message of the cluster process comes.
     Told(Reply),
+    /// The coordinator tells what a gate has published: late, again, or never.
+    Hears(usize),
     /// The monitor carries out the oldest order.
     Ordered,
+    /// The administrator closes all grants.
+    Closes,
     /// The engine dies, and the monitor starts another.
     EngineDies,
     /// The cluster process dies, and the monitor starts another.
@@ -72,7 +67,10 @@ pub(crate) enum Asked {
         ticket: u64,
         made: Timestamp,
         lasts_ms: u64,
+        /// What is published if it is won.
+        publishes: Option<usize>,
     },
+    Publish(usize),
     Probe {
         number: u64,
     },
@@ -93,6 +91,14 @@ pub(crate) struct Facts {
     pub(crate) is_open: bool,
     /// A grant is open past its end, though somebody could end it.
     pub(crate) is_overdue: bool,
+    /// A grant is open that opened after this gate knew that it is closed.
+    pub(crate) is_reopened: bool,
+    /// A grant is open that no gate has admitted.
+    pub(crate) is_made_up: bool,
+    /// The living engine knows that the grant is closed.
+    knows_close: bool,
+    opened_late: bool,
+    shares: bool,
     has_cluster: bool,
     copies: u8,
     waits_for_disk: bool,
@@ -102,12 +108,13 @@ pub(crate) struct Facts {
 impl Facts {
     pub(crate) fn may(&self, event: Event) -> bool {
         match event {
-            Event::Arrives => self.is_monitor_alive && self.copies < COPIES,
+            Event::Arrives => self.is_monitor_alive && !self.shares && self.copies < COPIES,
             Event::Stored => self.waits_for_disk,
             Event::Ordered => self.has_orders,
             Event::MonitorStarts => !self.is_monitor_alive,
             Event::Passes => true,
-            Event::ClusterDies => self.is_monitor_alive && self.has_cluster,
+            Event::Closes => self.is_open && self.shares && self.is_monitor_alive,
+            Event::ClusterDies => self.is_monitor_alive && self.has_cluster && !self.shares,
             _ => self.is_monitor_alive,
         }
     }
@@ -117,6 +124,10 @@ impl Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Setup {
     pub(crate) has_cluster: bool,
+    /// Gates share their grants.
+    pub(crate) shares: bool,
+    /// The number of the gate.
+    pub(crate) number: u8,
     /// The kernel ends grants. Otherwise only the monitor does.
     pub(crate) kernel_ends: bool,
     /// How far the engine's clock is behind.
@@ -144,7 +155,7 @@ impl GateHost {
             setup,
             left_out,
             passed: 0,
-            core: Core::new(gate(), "gate.example.org", START),
+            core: Core::new(gate(), NAME, START),
             commits: VecDeque::new(),
             disk: MemoryStore::default(),
             orders: VecDeque::new(),
@@ -155,8 +166,10 @@ impl GateHost {
         };
         host.monitor_starts();
         // The coordinator answers from the beginning.
-        if let Some(Asked::Probe { number }) = host.asks() {
-            host.told(Reply::Back { number });
+        for asked in host.asks() {
+            if let Asked::Probe { number } = asked {
+                host.told(Reply::Back { number });
+            }
         }
         host
     }
@@ -170,20 +183,33 @@ impl GateHost {
         START.plus(PERIOD * self.passed)
     }
 
-    pub(crate) fn play(&mut self, event: Event) -> Option<Asked> {
+    /// What happens, and what the engine does after each event: orders for what other gates have said, commits of what was closed,
+    /// and claims of what is durable. Returns what it asks.
+    pub(crate) fn play(&mut self, event: Event) -> Vec<Asked> {
         match event {
             Event::Arrives => self.arrives(),
             Event::Stored => self.stored(),
-            Event::Asks => return self.asks(),
             Event::Told(reply) => self.told(reply),
+            Event::Hears(number) => self.hears(number),
             Event::Ordered => self.ordered(),
+            Event::Closes => self.closes(),
             Event::EngineDies => self.engine_starts(),
             Event::ClusterDies => self.cluster_dies(),
             Event::MonitorDies => self.monitor_dies(),
             Event::MonitorStarts => self.monitor_starts(),
             Event::Passes => self.passes(),
         }
-        None
+        if self.executor.is_none() {
+            return Vec::new();
+        }
+        while let Some(order) = self.core.next_shared(self.clock()) {
+            self.orders.push_back(encode(&order).expect("short"));
+        }
+        if let Some(commit) = self.core.closed_grants() {
+            self.facts.knows_close = true;
+            self.commits.push_back(commit);
+        }
+        self.asks()
     }
 
     /// Steps 1 to 10 of `proto/README.md`, section 6: the gate decides. An admitted knock becomes a commit.
@@ -219,17 +245,49 @@ impl GateHost {
         }
     }
 
-    /// With a cluster: the claim is asked after the mark is durable.
-    fn asks(&mut self) -> Option<Asked> {
-        Some(match self.core.next_ask(self.clock())? {
-            Ask::Probe { number } => Asked::Probe { number },
-            Ask::Claim { ticket, claim, .. } => Asked::Claim {
-                ticket,
-                made: claim.made,
-                lasts_ms: claim.lasts_ms.expect("not for good"),
-            },
-            other => panic!("nothing is published: {other:?}"),
-        })
+    /// With a cluster: a claim is asked after its mark is durable.
+    fn asks(&mut self) -> Vec<Asked> {
+        let (gate, start, period) = (self.setup.number, self.facts.links, self.passed);
+        let number = |publish: Publish| number_of((publish.kind, gate, start, period), publish);
+        let mut asked = Vec::new();
+        while let Some(ask) = self.core.next_ask(self.clock()) {
+            asked.push(match ask {
+                Ask::Probe { number } => Asked::Probe { number },
+                Ask::Claim {
+                    ticket,
+                    claim,
+                    publish,
+                    ..
+                } => Asked::Claim {
+                    ticket,
+                    made: claim.made,
+                    lasts_ms: claim.lasts_ms.expect("not for good"),
+                    publishes: publish.map(number),
+                },
+                Ask::Publish(publish) if publish.kind == PublishKind::Close => {
+                    Asked::Publish(number(publish))
+                }
+                // Heartbeats are lost. The coordinator tells what it wants, watched or not.
+                Ask::Publish(_) | Ask::Watch => continue,
+            });
+        }
+        asked
+    }
+
+    /// Whatever it is, an order comes only after all checks.
+    fn hears(&mut self, number: usize) {
+        let sealed = publication(number).sealed;
+        let order = self.core.told(self.clock(), Told::Published { sealed });
+        assert_eq!(order, None, "it is checked before");
+    }
+
+    /// The grant ends here, and the other gates are to hear of it.
+    fn closes(&mut self) {
+        let (client, _) = Client::detached().expect("a socket");
+        let close = Question::Close(Selection::All);
+        let order = self.core.question(self.clock(), close, client);
+        self.orders
+            .extend(order.map(|order| encode(&order).expect("short")));
     }
 
     /// Only a claim that was won, and told before its deadline, becomes an order.
@@ -271,7 +329,10 @@ impl GateHost {
         let now = self.now();
         if let (Some(order), Some(executor)) = (self.orders.pop_front(), self.executor.as_mut()) {
             let order = decode(&order).expect("an order");
+            let was_open = self.firewall.with(|state| !state.open.is_empty());
             for report in executor.serve(now, vec![order]) {
+                let opens = matches!(report, Report::Opened { .. });
+                self.facts.opened_late |= opens && !was_open && self.facts.knows_close;
                 self.core.reported(report);
             }
         }
@@ -279,26 +340,40 @@ impl GateHost {
 
     /// What the engine had under way is lost. The next engine remembers what the disk holds.
     fn engine_starts(&mut self) {
-        let kept = match self.left_out {
-            Some(LeftOut::Recall) => Default::default(),
-            _ => self.disk.load().expect("a disk that works"),
-        };
+        let mut kept = self.disk.load().expect("a disk that works");
+        self.facts.knows_close = !kept.closed.is_empty();
+        match self.left_out {
+            Some(LeftOut::Recall) => kept = Default::default(),
+            Some(LeftOut::Closed) => kept.closed.clear(),
+            _ => {}
+        }
         self.commits.clear();
         self.arrived.clear();
         self.facts.links += 1;
-        self.core = Core::new(gate(), "gate.example.org", START);
-        self.core.gate().recall(kept);
+        self.core = Core::new(gate(), NAME, START);
         if self.setup.has_cluster {
-            self.core.join_cluster("gate.example.org", &cluster());
-            self.core.cluster_connected();
+            self.core.join_cluster(NAME, &cluster());
         }
+        if self.setup.shares {
+            let run = [self.setup.number * 16 + self.facts.links; 16];
+            let takes_any_key = self.left_out == Some(LeftOut::Seal);
+            self.core.join_fleet(fleet(run, &kept, takes_any_key));
+        }
+        self.core.gate().recall(kept);
+        self.cluster_starts();
+    }
+
+    fn cluster_starts(&mut self) {
+        self.core.cluster_connected();
+        let member = format!("gate{}", self.setup.number);
+        self.core.fleet_connected(self.clock(), &member);
     }
 
     /// Nobody reads the answers to its claims, and the next one knows nothing of them.
     fn cluster_dies(&mut self) {
         self.facts.links += 1;
         self.core.cluster_lost("it has ended");
-        self.core.cluster_connected();
+        self.cluster_starts();
     }
 
     /// Its orders are lost; grants stay in the firewall.
@@ -308,6 +383,7 @@ impl GateHost {
         self.executor = None;
         self.orders.clear();
         self.commits.clear();
+        self.facts.opened_late = false;
     }
 
     /// It keeps the grants that it finds open, if they are allowed and not over.
@@ -340,6 +416,9 @@ impl GateHost {
             has_cluster: self.setup.has_cluster,
             is_monitor_alive: self.executor.is_some(),
             is_open: !open.is_empty(),
+            is_reopened: self.facts.opened_late && !open.is_empty() && self.orders.is_empty(),
+            is_made_up: open.iter().any(|grant| grant.allow.to_string() == STRANGER),
+            shares: self.setup.shares,
             is_overdue: open
                 .iter()
                 .any(|grant| (ends && grant.until <= now) || grant.until > now.plus(GRANTED)),
@@ -356,7 +435,7 @@ impl GateHost {
         let open = self.firewall.with(|state| state.open.clone());
         let core = self.executor.as_ref().map(|_| &self.core);
         let kept = self.disk.with(|disk| disk.kept.clone());
-        format!(
+        let text = format!(
             "{:?}",
             (
                 self.passed,
@@ -369,85 +448,26 @@ impl GateHost {
                 &self.arrived,
                 self.facts
             )
-        )
+        );
+        // What only counts, limits log lines or numbers publications decides nothing here. Nor does what is asked again: what was
+        // asked stays asked. Sockets differ each time.
+        ["Counters {", "Client {"]
+            .iter()
+            .fold(text, |text, name| without(&text, name))
     }
 }
 
-/// The gate with a hint table for every period.
-fn gate() -> Gate {
-    static TABLE: LazyLock<HintTable> = LazyLock::new(|| {
-        let Step(start) = Step::of(START.as_millis());
-        HintTable::build(&bare().hint_keys(), start - 10..=start + 20)
-    });
-    let mut gate = bare();
-    gate.install(TABLE.clone());
-    gate
-}
-
-fn bare() -> Gate {
-    let settings = &LOADED.settings;
-    let user = User {
-        keys: KEYS.clone(),
-        policy: settings.policies[0].clone(),
-    };
-    let (catalog, window) = (settings.catalog.clone(), settings.gate.window);
-    Gate::new(vec![user], Vec::new(), catalog, window, Default::default())
-}
-
-static KEYS: LazyLock<RootKey> =
-    LazyLock::new(|| RootKey::extract(&LOADED.settings.gate.name, &LOADED.keys[0]));
-
-static LOADED: LazyLock<Loaded> = LazyLock::new(|| {
-    let key = SharedKey::from_bytes([1; 32]).to_base64();
-    let user = format!("[[user]]\nname = 'alice'\nkey = '{}'\n", &*key);
-    let text = format!("[gate]\nname = 'gate.example.org'\n{user}services = ['tcp/22']\n");
-    let main = BundleFile {
-        path: "/etc/postern/posternd.toml".into(),
-        text: text.into(),
-    };
-    let bundle = Bundle {
-        main: Some(main),
-        ..Bundle::default()
-    };
-    load(&bundle).unwrap_or_else(|problems| panic!("{problems}"))
-});
-
-/// The one knock, of which copies come to all gates.
-static KNOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let address = std::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped();
-    let request = Request {
-        action: Action::Open,
-        allow: Allow::Network {
-            address,
-            prefix: 128,
-        },
-        timestamp_ms: START.plus(AHEAD).as_millis(),
-        duration_s: u32::try_from(GRANTED.as_secs()).expect("short"),
-        target: None,
-        items: vec![Item::Service(
-            Service::new(Protocol::Tcp, 22, 22).expect("a port"),
-        )],
-    };
-    let knock = seal(&KEYS.keys(), &request, [1; 12], 64).expect("a knock");
-    knock.as_bytes().to_vec()
-});
-
-fn cluster() -> Cluster {
-    Cluster {
-        coordinator: CoordinatorKind::Etcd,
-        endpoints: vec![CoordinatorEndpoint {
-            secure: false,
-            host: "192.0.2.1".to_owned(),
-            port: 2379,
-        }],
-        ca_file: None,
-        cert_file: None,
-        cert_key_file: None,
-        user: None,
-        password_file: None,
-        fleet_key_file: None,
-        prefix: "/postern/".to_owned(),
-        deadline: DEADLINE,
-        member: "gate1".to_owned(),
+/// The text without each group that begins so.
+fn without(mut text: &str, name: &str) -> String {
+    let mut kept = String::new();
+    while let Some((before, group)) = text.split_once(name) {
+        let mut depth = 1;
+        let end = group.find(|c| {
+            depth += i32::from(matches!(c, '{' | '(')) - i32::from(matches!(c, '}' | ')'));
+            depth == 0
+        });
+        kept.push_str(before);
+        text = &group[end.expect("its end")..];
     }
+    kept + text
 }

@@ -15,6 +15,7 @@
 
 mod cluster;
 mod gate_host;
+mod inputs;
 mod remembered;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -34,7 +34,7 @@ struct Known {
     /// Which gate, and the events that led to the state.
     states: Vec<(usize, Vec<Event>)>,
     numbers: HashMap<(usize, String), usize>,
-    steps: HashMap<(usize, Event), (GateState, Option<Asked>)>,
+    steps: HashMap<(usize, Event), (GateState, Vec<Asked>)>,
 }
 
 impl Gates {
@@ -58,10 +58,10 @@ impl Gates {
     }
 
     /// The state after the event, and what the engine asks.
-    pub(crate) fn play(&self, state: GateState, event: Event) -> (GateState, Option<Asked>) {
+    pub(crate) fn play(&self, state: GateState, event: Event) -> (GateState, Vec<Asked>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(step) = known.steps.get(&(state.number, event)) {
-            return *step;
+            return step.clone();
         }
         let (nth, mut events) = known.states[state.number].clone();
         let mut host = self.host(nth);
@@ -71,7 +71,7 @@ impl Gates {
         let asked = host.play(event);
         events.push(event);
         let step = (known.state(nth, events, &host), asked);
-        known.steps.insert((state.number, event), step);
+        known.steps.insert((state.number, event), step.clone());
         step
     }
 

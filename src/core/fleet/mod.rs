@@ -187,7 +187,10 @@ impl Fleet {
             grant,
             here: Here::Ordered,
         };
-        self.table.put(id, entry);
+        // If its close came before the answer to the claim, what opens here is not in the table, so it ends at once.
+        if !self.closed.covers(id, made) {
+            self.table.put(id, entry);
+        }
         self.counters.published = self.counters.published.saturating_add(1);
         id
     }
