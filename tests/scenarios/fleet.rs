@@ -185,6 +185,7 @@ fn close_at_one_gate_closes_all_for_good() {
         let kept = all.published.clone();
         for gate in &mut all.gates {
             kept.iter().for_each(|told| tell(gate, told));
+            tell(gate, &Told::Current);
             carry_out(gate);
         }
         assert_eq!(all.open(), [0, 0, 0]);

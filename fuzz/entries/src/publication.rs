@@ -37,6 +37,7 @@ pub fn run(data: &[u8]) {
     let keys = FleetKeys::new([key()]).expect("a key");
     let mut fleet = Fleet::new(keys, [1; 16], &settings);
     fleet.connected(NOW, "gate1");
+    let _ = (fleet.next_ask(NOW), fleet.told(NOW, &Told::Current));
     if first % 2 == 0 {
         let text = String::from_utf8_lossy(rest).into_owned();
         for sealed in [text, STANDARD.encode(rest)] {

@@ -16,23 +16,23 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// Remembers it, for a later time if it was closed before. False if that is known.
-    pub(super) fn insert(&mut self, grant: ClosedGrant) -> bool {
+    /// Remembers it, for a later time if it was closed before. Returns what must be stored; `None` if that is known.
+    pub(super) fn insert(&mut self, grant: ClosedGrant) -> Option<ClosedGrant> {
         let ClosedGrant { id, at, until } = grant;
         let known = self.grants.get(&id).copied();
         if known.is_some_and(|(known, end)| known >= at && end >= until) {
-            return false;
+            return None;
         }
         if known.is_none() && self.grants.len() >= CLOSED_MAX {
             self.overflow = self.overflow.max(until);
-            return false;
+            return None;
         }
         let (before, end) = known.unwrap_or_default();
         self.ends.remove(&(end, id));
         let (at, until) = (at.max(before), until.max(end));
         self.ends.insert((until, id));
         self.grants.insert(id, (at, until));
-        true
+        Some(ClosedGrant { id, at, until })
     }
 
     /// Whether a publication of the grant that was made then is closed.

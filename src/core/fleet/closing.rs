@@ -1,5 +1,7 @@
 //! What this gate closes: remembered, and published until it comes back.
 
+use std::time::Duration;
+
 use super::content::{Closing, Content, Said};
 use super::table::Entry;
 use super::{CLOSES, Fleet};
@@ -8,6 +10,9 @@ use crate::core::order::Selection;
 use crate::model::fleet::{ClosedGrant, SharedId, hexadecimal};
 use crate::model::request::CloseRequest;
 use crate::model::time::{Timestamp, millis};
+
+/// No config allows a longer grant than 30 days. The clocks of the gates may differ.
+const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 
 impl Fleet {
     /// A user closes grants.
@@ -30,6 +35,7 @@ impl Fleet {
 
     /// The administrator closes grants.
     pub fn end(&mut self, now: Timestamp, which: &Selection) {
+        self.note_unheard(now, which);
         let ids = self.table.ids(|entry| {
             let (here, grant) = (entry.here(), &entry.grant);
             which.selects(here, &grant.user, &grant.allow)
@@ -37,8 +43,23 @@ impl Fleet {
         self.close_all(now, ids);
     }
 
+    /// A grant that is told only now must not open again what was closed here. Of an id alone nobody knows what it was.
+    fn note_unheard(&mut self, now: Timestamp, which: &Selection) {
+        let at = self.clock(now);
+        let longest = self.longest;
+        self.ended_unheard
+            .retain(|(_, ended)| at < ended.plus(longest));
+        let has_name = !matches!(which, Selection::Id(_) | Selection::Ids(_));
+        if self.behind.is_some() && has_name {
+            if self.ended_unheard.len() >= super::UNHEARD_MAX {
+                self.ended_unheard.pop_front();
+            }
+            self.ended_unheard.push_back((which.clone(), at));
+        }
+    }
+
     /// Remembers and publishes that these are closed.
-    fn close_all(&mut self, now: Timestamp, ids: Vec<SharedId>) {
+    pub(super) fn close_all(&mut self, now: Timestamp, ids: Vec<SharedId>) {
         let now = self.clock(now);
         for ids in ids.chunks(CLOSES) {
             let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.remove(*id)).collect();
@@ -49,14 +70,19 @@ impl Fleet {
                 .fold(now.plus(self.longest), Timestamp::max)
                 .plus(MARGIN);
             for &id in ids {
-                let closed = ClosedGrant { id, at, until };
-                if self.closed.insert(closed) {
-                    self.unsaved.push(closed);
-                }
+                self.remember(now, ClosedGrant { id, at, until });
             }
             let ids = ids.to_vec();
             self.publish_close(now, Closing { ids, at, until });
         }
+    }
+
+    /// As long as a publication of it could open something here. The gate that closed it may have shorter policies, or lie.
+    pub(super) fn remember(&mut self, now: Timestamp, closed: ClosedGrant) {
+        let ends = closed.until.max(closed.at.plus(self.longest));
+        let until = ends.min(now.plus(LONGEST));
+        let closed = ClosedGrant { until, ..closed };
+        self.unsaved.extend(self.closed.insert(closed));
     }
 
     fn publish_close(&mut self, now: Timestamp, closing: Closing) {

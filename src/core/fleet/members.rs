@@ -10,6 +10,9 @@ use crate::model::time::{Timestamp, millis};
 
 const MEMBERS_MAX: usize = 64;
 
+/// The longest name of a member or a user, in bytes. The names of all members must fit into a message to the monitor.
+pub(super) const NAME_MAX: usize = 255;
+
 /// A member that was not heard for so long is gone.
 const GONE: Duration = Duration::from_secs(600);
 

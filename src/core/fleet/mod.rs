@@ -22,7 +22,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -57,6 +57,9 @@ const ORDERED_MAX: usize = 64;
 /// Ids in one close: they fit into one publication.
 const CLOSES: usize = 48;
 
+/// Closes that are remembered because their grants may be told later.
+const UNHEARD_MAX: usize = 256;
+
 /// The coordinator keeps a heartbeat so long.
 const BEAT_LASTS: Duration = Duration::from_secs(10);
 
@@ -72,6 +75,8 @@ pub struct Fleet {
     closed: Closed,
     /// Closed grants that are not stored yet.
     unsaved: Vec<ClosedGrant>,
+    /// What the administrator closed before all that is live was known, and when.
+    ended_unheard: VecDeque<(Selection, Timestamp)>,
     members: Members,
     outbox: Outbox,
     /// Grants of this gate that others have closed.
@@ -102,6 +107,7 @@ impl Fleet {
             table: Table::default(),
             closed: Closed::default(),
             unsaved: Vec::new(),
+            ended_unheard: VecDeque::new(),
             members: Members::default(),
             outbox: Outbox::default(),
             to_end: BTreeSet::new(),
@@ -217,8 +223,12 @@ impl Fleet {
         }
     }
 
-    /// The next grant of another gate that is to be ordered. It is checked again: it may have waited.
+    /// The next grant of another gate that is to be ordered. It is checked again: it may have waited. Until all that is live has
+    /// been told, its close may follow.
     pub fn next_taken(&mut self, now: Timestamp) -> Option<Taken> {
+        if self.behind.is_some() {
+            return None;
+        }
         let now = self.clock(now);
         while self.ordered < ORDERED_MAX {
             let id = self.table.next_wanted()?;
@@ -231,7 +241,7 @@ impl Fleet {
                     return Some(Taken::new(id, request));
                 }
                 Err(rule) => {
-                    self.table.is_now(id, Here::Refused(rule.name()));
+                    self.table.refuse(id, rule.name());
                     self.count(rule.name());
                 }
             }
@@ -263,7 +273,7 @@ impl Fleet {
 
     /// The monitor refused it.
     pub fn refused(&mut self, id: SharedId, rule: Rule) {
-        self.table.is_now(id, Here::Refused(rule.name()));
+        self.table.refuse(id, rule.name());
         self.count(rule.name());
     }
 
@@ -275,7 +285,12 @@ impl Fleet {
     /// What to ask the cluster process next.
     pub fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
         match self.outbox.next(now)? {
-            Next::Ask(ask) => Some(ask),
+            Next::Ask(ask) => {
+                if ask == Ask::Watch {
+                    self.behind = Some("the watch begins".to_owned());
+                }
+                Some(ask)
+            }
             Next::Beat => {
                 let (_, sealed) = self.sealing.seal(&Said {
                     member: self.member.clone(),
@@ -310,11 +325,14 @@ impl Fleet {
 
     pub fn status(&mut self, now: Timestamp) -> FleetStatus {
         self.clock(now);
+        let mut members = self.members.status(now);
+        // Its last engine.
+        members.retain(|one| one.member != self.member);
         FleetStatus {
             member: self.member.clone(),
             behind: self.behind.clone(),
             lag_ms: self.lag.map(millis),
-            members: self.members.status(now),
+            members,
             grants: self.table.len(),
             counters: self.counters.clone(),
         }

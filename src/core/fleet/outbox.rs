@@ -20,6 +20,9 @@ const LAST: Duration = Duration::from_secs(2);
 
 const CLOSES_MAX: usize = 2048;
 
+/// Closes that have not come back. More would fill the link to the cluster process, which refuses knocks then.
+const ON_THE_WAY: usize = 16;
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     is_connected: bool,
@@ -95,9 +98,11 @@ impl Outbox {
             return Some(Next::Ask(Ask::Watch));
         }
         self.closes.retain(|_, close| now < close.until);
-        let mut closes = self.closes.values_mut();
-        let is_due = |close: &&mut Close| close.sent.is_none_or(|sent| is_over(sent, now, AGAIN));
-        if let Some(close) = closes.find(is_due) {
+        let is_due = |close: &Close| close.sent.is_none_or(|sent| is_over(sent, now, AGAIN));
+        let closes = self.closes.values();
+        let has_room = closes.filter(|close| !is_due(close)).count() < ON_THE_WAY;
+        let mut closes = self.closes.values_mut().filter(|_| has_room);
+        if let Some(close) = closes.find(|close| is_due(close)) {
             close.sent = Some(now);
             let mut publish = close.publish.clone();
             publish.lasts_ms = millis(close.until.since(now));

@@ -14,8 +14,9 @@ const GRANTS_MAX: usize = 16_384;
 pub(super) struct Table {
     entries: BTreeMap<SharedId, Entry>,
     ends: BTreeSet<(Timestamp, SharedId)>,
-    /// Those of other gates that are to be ordered.
+    /// Those of other gates that are to be ordered, each once.
     wanted: VecDeque<SharedId>,
+    is_wanted: BTreeSet<SharedId>,
 }
 
 #[derive(Debug, Clone)]
@@ -52,12 +53,12 @@ impl Table {
         self.entries.len() < GRANTS_MAX || self.entries.contains_key(&id)
     }
 
-    /// Adds it, or its renewal. A grant that is open stays so until its order is carried out.
+    /// Adds it, or its renewal. A grant that is open stays so, whatever becomes of its renewal.
     pub(super) fn put(&mut self, id: SharedId, mut entry: Entry) {
         if let Some(before) = self.remove(id) {
             entry.grant.until = entry.grant.until.max(before.grant.until);
             entry.made = entry.made.max(before.made);
-            if let (Here::Ordered, Here::Open { .. }) = (entry.here, before.here) {
+            if let Here::Open { .. } = before.here {
                 entry.here = before.here;
             }
         }
@@ -72,17 +73,29 @@ impl Table {
     }
 
     pub(super) fn want(&mut self, id: SharedId) {
-        self.wanted.push_back(id);
+        if self.is_wanted.insert(id) {
+            self.wanted.push_back(id);
+        }
     }
 
     pub(super) fn next_wanted(&mut self) -> Option<SharedId> {
-        self.wanted.pop_front()
+        let id = self.wanted.pop_front()?;
+        self.is_wanted.remove(&id);
+        Some(id)
     }
 
     /// False if it is gone, because it was closed or has ended.
     pub(super) fn is_now(&mut self, id: SharedId, here: Here) -> bool {
         let entry = self.entries.get_mut(&id);
         entry.map(|entry| entry.here = here).is_some()
+    }
+
+    /// Its order, or that of its renewal, is refused.
+    pub(super) fn refuse(&mut self, id: SharedId, why: &'static str) {
+        let entry = self.entries.get_mut(&id);
+        if let Some(entry) = entry.filter(|entry| entry.here().is_none()) {
+            entry.here = Here::Refused(why);
+        }
     }
 
     /// Those for which this holds.

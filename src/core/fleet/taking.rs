@@ -2,9 +2,11 @@
 
 use super::Fleet;
 use super::content::{Closing, Content, Said, SharedGrant};
+use super::members::NAME_MAX;
 use super::refusal::{Refusal, Refused};
 use super::sealing::Opened;
 use super::table::{Entry, Here};
+use crate::core::order::Selection;
 use crate::model::fleet::ClosedGrant;
 use crate::model::grant::GrantId;
 use crate::model::reason::Rule;
@@ -40,6 +42,10 @@ impl Fleet {
             }
             return Ok(());
         }
+        let is_long = matches!(&content, Content::Grant(grant) if grant.user.len() > NAME_MAX);
+        if is_long || member.len() > NAME_MAX {
+            return Err(of_nobody(Refusal::Unreadable));
+        }
         let (from, mut user) = (member.clone(), None);
         let done = match content {
             Content::Grant(grant) => {
@@ -47,7 +53,7 @@ impl Fleet {
                 self.take_grant(now, member, made, grant)
             }
             Content::Close(closing) => {
-                self.take_close(closing);
+                self.take_close(now, closing);
                 Ok(())
             }
             Content::Heartbeat => {
@@ -96,6 +102,21 @@ impl Fleet {
             return Err(Refusal::Ended);
         }
         if self.closed.covers(id, made) {
+            return Err(Refusal::Closed);
+        }
+        let is_ended = |(which, at): &(Selection, Timestamp)| {
+            made <= *at && which.selects(None, &grant.user, &grant.allow)
+        };
+        if self.ended_unheard.iter().any(is_ended) {
+            let here = Here::Refused(Refusal::Closed.name());
+            let entry = Entry {
+                member,
+                made,
+                grant,
+                here,
+            };
+            self.table.put(id, entry);
+            self.close_all(now, vec![id]);
             return Err(Refusal::Closed);
         }
         let known = self.table.get(id).is_some_and(|entry| {
@@ -147,13 +168,10 @@ impl Fleet {
         Ok(request)
     }
 
-    fn take_close(&mut self, Closing { ids, at, until }: Closing) {
+    fn take_close(&mut self, now: Timestamp, Closing { ids, at, until }: Closing) {
         let mut ended = Vec::new();
         for id in ids {
-            let closed = ClosedGrant { id, at, until };
-            if self.closed.insert(closed) {
-                self.unsaved.push(closed);
-            }
+            self.remember(now, ClosedGrant { id, at, until });
             if self.table.get(id).is_some_and(|entry| entry.made <= at)
                 && let Some(entry) = self.table.remove(id)
             {

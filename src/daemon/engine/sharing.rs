@@ -89,15 +89,20 @@ impl Core {
         }
     }
 
+    /// The order that ends what another gate has closed.
+    pub(super) fn next_ended(&mut self) -> Option<Order> {
+        let which = self.fleet.as_mut()?.take_ended()?;
+        let ticket = self.ticket();
+        self.ordered.insert(ticket, Waiting::Ending);
+        Some(Order::End { ticket, which })
+    }
+
     /// The next order for what another gate has admitted or closed.
     pub fn next_shared(&mut self, now: Timestamp) -> Option<Order> {
-        let fleet = self.fleet.as_mut()?;
-        if let Some(which) = fleet.take_ended() {
-            let ticket = self.ticket();
-            self.ordered.insert(ticket, Waiting::Ending);
-            return Some(Order::End { ticket, which });
+        if let Some(order) = self.next_ended() {
+            return Some(order);
         }
-        let taken = fleet.next_taken(now)?;
+        let taken = self.fleet.as_mut()?.next_taken(now)?;
         let ticket = self.ticket();
         self.ordered
             .insert(ticket, Waiting::Shared { id: taken.id() });

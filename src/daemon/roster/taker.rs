@@ -15,6 +15,7 @@ use crate::adapters::ipc::Link;
 use crate::daemon::engine::privileges;
 use crate::model::exit::{ExitError, FAILED};
 use crate::model::roster::{Freshness, RosterFault, RosterRefusal};
+use crate::model::time::Timestamp;
 
 /// The exit code if nothing changed that a running gate must know.
 const NOTHING_NEW: u8 = 3;
@@ -26,17 +27,19 @@ pub(crate) fn run(config: &Path) -> Result<ExitCode, ExitError> {
     let link = Link::from_stdin().map_err(ExitError::system("the link to the monitor"))?;
     privileges::give_up(None)?;
     let place = super::place(config)?;
+    let before = place.notes().map(|notes| notes.in_force.confirmed);
     let received: Result<Offer, _> = offer::receive(&link, RECEIVE_WITHIN).map_err(|error| {
         let why = format!("the coordinator's roster did not arrive whole: {error}");
         RosterRefusal::new(RosterFault::Unreachable, why)
     });
-    match super::take(config, &place, received, false, clock::wall()) {
+    let now = clock::wall();
+    match super::take(config, &place, received, false, now) {
         Ok(taken) => {
             let what = if taken.is_new { "taken" } else { "confirmed" };
             let (version, users, until) = (taken.version, taken.users, taken.until);
             info!(version, users, %until, "roster version {version} of the coordinator is {what}");
-            let is_strict = matches!(place.settings.freshness, Freshness::Strict(_));
-            Ok(if taken.is_new || is_strict {
+            let is_due = is_reload_due(place.settings.freshness, before, now);
+            Ok(if taken.is_new || is_due {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::from(NOTHING_NEW)
@@ -47,5 +50,36 @@ pub(crate) fn run(config: &Path) -> Result<ExitCode, ExitError> {
             Ok(ExitCode::from(FAILED))
         }
         Err(NotTaken::Failed(error)) => Err(error),
+    }
+}
+
+/// Whether the running gate must learn of a confirmation, so that its roster does not get stale. A reload starts a cluster process,
+/// which offers the roster in force again, so a confirmation soon after another one is no reason for a reload.
+fn is_reload_due(freshness: Freshness, before: Option<Timestamp>, now: Timestamp) -> bool {
+    let Freshness::Strict(age) = freshness else {
+        return false;
+    };
+    before.is_none_or(|before| now < before || now.since(before) >= age / 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confirmations_in_a_row_cause_no_reload() {
+        let age = Duration::from_secs(80);
+        let now = Timestamp::OLDEST.plus(age);
+        let ago = |seconds| Some(now.minus(Duration::from_secs(seconds)));
+        for (freshness, before, is_due) in [
+            (Freshness::Strict(age), ago(20), true),
+            (Freshness::Strict(age), ago(2), false),
+            (Freshness::Strict(age), Some(now.plus(age)), true),
+            (Freshness::Strict(age), None, true),
+            (Freshness::BestEffort(age), ago(20), false),
+            (Freshness::Any, None, false),
+        ] {
+            assert_eq!(is_reload_due(freshness, before, now), is_due, "{before:?}");
+        }
     }
 }

@@ -190,7 +190,6 @@ impl Supervisor {
         }
     }
 
-    /// Starts the cluster process again if it ended, and gives the engine the link to a new one.
     /// Other gates hear of grants that were closed without an order.
     pub(super) fn tell_ended(&mut self, executor: &mut Executor) {
         if let Some(engine) = &mut self.engine {
@@ -198,6 +197,7 @@ impl Supervisor {
         }
     }
 
+    /// Starts the cluster process again if it ended, and gives the engine the link to a new one.
     fn follow_cluster(&mut self) {
         let (Some(engine), Some(cluster)) = (self.engine.as_mut(), self.cluster.as_mut()) else {
             return;

@@ -70,15 +70,25 @@ impl RosterTaker {
             return;
         }
         let link = cluster.and_then(ClusterProcess::rosters);
-        if let Some(link) = link.filter(|link| !self.is_paused() && is_readable(link)) {
-            self.started = Some(clock::instant());
-            match start(link, config) {
-                Ok(child) => {
-                    let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
-                    self.child = Some((child, end.ok()));
-                }
-                Err(error) => warn!("the coordinator's roster can't be taken: {error}"),
+        let Some(link) = link.filter(|_| !self.is_paused()) else {
+            return;
+        };
+        let events = events(link);
+        if events.is_empty() {
+            return;
+        }
+        // Also if the other end is closed: that would wake the monitor without a pause.
+        self.started = Some(clock::instant());
+        // It is no roster.
+        if events.contains(PollFlags::HUP) {
+            return;
+        }
+        match start(link, config) {
+            Ok(child) => {
+                let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+                self.child = Some((child, end.ok()));
             }
+            Err(error) => warn!("the coordinator's roster can't be taken: {error}"),
         }
     }
 
@@ -87,15 +97,12 @@ impl RosterTaker {
     }
 }
 
-fn is_readable(link: &Link) -> bool {
+fn events(link: &Link) -> PollFlags {
     let now = Timespec::default();
     let mut polled = [PollFd::new(link, PollFlags::IN)];
-    let is_ready = poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0);
-    // The end of the cluster process is no roster.
-    is_ready
-        && polled
-            .iter()
-            .all(|one| !one.revents().contains(PollFlags::HUP))
+    let _ = poll(&mut polled, Some(&now));
+    let [polled] = &polled;
+    polled.revents()
 }
 
 fn start(link: &Link, config: &Path) -> std::io::Result<Child> {
