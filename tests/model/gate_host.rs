@@ -249,7 +249,9 @@ impl GateHost {
     /// With a cluster: a claim is asked after its mark is durable.
     fn asks(&mut self) -> Vec<Asked> {
         let (gate, start, period) = (self.setup.number, self.facts.links, self.passed);
-        let number = |publish: Publish| number_of((publish.kind, gate, start, period), publish);
+        let left_out = self.left_out;
+        let number =
+            |publish: Publish| number_of((publish.kind, gate, start, period, left_out), publish);
         let mut asked = Vec::new();
         while let Some(ask) = self.core.next_ask(self.clock()) {
             asked.push(match ask {
@@ -268,8 +270,14 @@ impl GateHost {
                 Ask::Publish(publish) if publish.kind == PublishKind::Close => {
                     Asked::Publish(number(publish))
                 }
-                // Heartbeats are lost. The coordinator tells what it wants, watched or not.
-                Ask::Publish(_) | Ask::Watch => continue,
+                // It says that it has told everything that is live, and tells what it wants, whenever it wants.
+                Ask::Watch => {
+                    let order = self.core.told(self.clock(), Told::Current);
+                    assert_eq!(order, None, "nothing was told");
+                    continue;
+                }
+                // Heartbeats are lost.
+                Ask::Publish(_) => continue,
             });
         }
         asked

@@ -17,6 +17,8 @@ use postern_proto::{
     seal,
 };
 
+use super::cluster::LeftOut;
+
 pub(crate) const NAME: &str = "gate.example.org";
 pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
 /// The sender's clock is ahead, so that the knock stays fresh for long.
@@ -120,8 +122,8 @@ fn fleet_key(byte: u8) -> FleetKey {
     FleetKey::derive(&name, &SharedKey::from_bytes([byte; 32]))
 }
 
-/// What a gate publishes in one period, after one start: kind, gate, start, period.
-pub(crate) type Occasion = (PublishKind, u8, u8, u32);
+/// What a gate publishes in one period, after one start: kind, gate, start, period, and what is left out.
+pub(crate) type Occasion = (PublishKind, u8, u8, u32, Option<LeftOut>);
 
 /// Publications are numbers in the model, because their texts are long. Those of one occasion say the same.
 static PUBLISHED: Mutex<Vec<(Occasion, Publish)>> = Mutex::new(Vec::new());
@@ -155,7 +157,7 @@ pub(crate) fn made_up() -> usize {
     let source = STRANGER.parse::<ipnet::IpNet>().expect("one").addr();
     let announced = fleet.announce(START, &request, source);
     let (_, publish) = announced.expect("it is short");
-    number_of((PublishKind::Grant, u8::MAX, 0, 0), publish)
+    number_of((PublishKind::Grant, u8::MAX, 0, 0, None), publish)
 }
 
 pub(crate) const STRANGER: &str = "203.0.113.66/32";
