@@ -195,7 +195,9 @@ impl Core {
         } else {
             self.gate.clock_ahead(now).map(|_| ClockFault::Behind)
         };
-        if fault == self.clock_fault {
+        // Without hints for the new time no knock is admitted yet.
+        let is_too_early = fault.is_none() && self.gate.table_wanted(now).is_some();
+        if fault == self.clock_fault || is_too_early {
             return;
         }
         let over = "then no restart is needed";
