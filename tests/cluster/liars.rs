@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use postern::core::claims::{Answer, Ask, Told};
 use postern_harness::Namespace;
 
+use super::lying::request;
 use super::process::{Process, memory_kb};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,23 +149,7 @@ fn etcd(stream: TcpStream, lie: Lie) -> Option<()> {
     let mut stream = stream;
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     loop {
-        let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
-        lines
-            .read_line(&mut first)
-            .ok()
-            .filter(|count| *count > 0)?;
-        while lines.read_line(&mut line).ok()? > 2 {
-            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-            line.clear();
-        }
-        let mut asked = String::new();
-        lines
-            .by_ref()
-            .take(length)
-            .read_to_string(&mut asked)
-            .ok()?;
+        let (first, asked) = request(&mut lines)?;
         if first.contains("/v3/watch") {
             write!(stream, "{head}Transfer-Encoding: chunked\r\n\r\n").ok()?;
             let event = "{\"result\":{\"header\":{},\"events\":[{\"kv\":{\"value\":\"OTk5OTk5OTk5OTk5OTkgQUFBQQ==\"}}]}}\n";

@@ -53,27 +53,29 @@ fn serve(space: &Namespace, lie: Lie) -> Arc<AtomicU64> {
     claims
 }
 
+/// The first line of a request of HTTP, and its body.
+pub(crate) fn request(lines: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+    let (mut first, mut line, mut length, mut body) =
+        (String::new(), String::new(), 0, String::new());
+    lines
+        .read_line(&mut first)
+        .ok()
+        .filter(|count| *count > 0)?;
+    while lines.read_line(&mut line).ok()? > 2 {
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        line.clear();
+    }
+    lines.take(length).read_to_string(&mut body).ok()?;
+    Some((first, body))
+}
+
 fn answer(stream: TcpStream, lie: Lie, claims: &AtomicU64) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
     loop {
-        let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
-        lines
-            .read_line(&mut first)
-            .ok()
-            .filter(|count| *count > 0)?;
-        while lines.read_line(&mut line).ok()? > 2 {
-            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-            line.clear();
-        }
-        let mut asked = String::new();
-        lines
-            .by_ref()
-            .take(length)
-            .read_to_string(&mut asked)
-            .ok()?;
+        let (_, asked) = request(&mut lines)?;
         let is_claim = asked.contains(CLAIMS);
         claims.fetch_add(u64::from(is_claim), Ordering::Relaxed);
         let body = match lie {

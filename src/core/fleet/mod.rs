@@ -4,7 +4,7 @@
 //! opens it, under the gate name; it is not this process's own; it has not ended; it was not closed after it was made; this gate's
 //! policy for the user allows it. Only then [`Taken`] gives an order, and the monitor checks it like any other.
 //!
-//! Whoever owns the coordinator can hold publications back, tell them again and in any order. So nothing depends on their order: a
+//! The coordinator's owner can hold publications back, tell them again and in any order. So nothing depends on their order: a
 //! grant has the same id in each of its publications, and to take one twice changes nothing. Closed ids are remembered until all
 //! publications of them have ended. Grants carry the time when they were made; one made after a close that its gate knew is later than
 //! the close, whatever the clocks say. Numbers count for heartbeats alone, which must not come again.

@@ -80,14 +80,19 @@ impl Fleet {
         let is_live = grant.until > now && !self.closed.covers(id, made);
         if is_live && self.table.get(id).is_none() && self.table.has_room_for(id) {
             let here = Here::Refused(Rule::Coordinator.name());
-            let entry = Entry {
-                member,
-                made,
-                grant,
-                here,
-            };
-            self.table.put(id, entry);
+            self.keep(member, made, grant, here);
         }
+    }
+
+    fn keep(&mut self, member: String, made: Timestamp, grant: SharedGrant, here: Here) {
+        let id = grant.id();
+        let entry = Entry {
+            member,
+            made,
+            grant,
+            here,
+        };
+        self.table.put(id, entry);
     }
 
     fn take_grant(
@@ -109,13 +114,7 @@ impl Fleet {
         };
         if self.ended_unheard.iter().any(is_ended) {
             let here = Here::Refused(Refusal::Closed.name());
-            let entry = Entry {
-                member,
-                made,
-                grant,
-                here,
-            };
-            self.table.put(id, entry);
+            self.keep(member, made, grant, here);
             self.close_all(now, vec![id]);
             return Err(Refusal::Closed);
         }
@@ -134,13 +133,7 @@ impl Fleet {
             .as_ref()
             .err()
             .map_or(Here::Ordered, |rule| Here::Refused(rule.name()));
-        let entry = Entry {
-            member,
-            made,
-            grant,
-            here,
-        };
-        self.table.put(id, entry);
+        self.keep(member, made, grant, here);
         allowed.map_err(Refusal::Policy)?;
         self.table.want(id);
         Ok(())
