@@ -12,6 +12,7 @@ use postern::core::claims::{
 };
 use postern::core::order;
 use postern::model::cluster::{Cluster, CoordinatorEndpoint, CoordinatorKind};
+use postern_harness::cluster::cluster;
 use postern_harness::{Namespace, posternd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -59,15 +60,10 @@ impl Process {
                     CoordinatorKind::Redis
                 },
                 endpoints: endpoints.collect(),
-                ca_file: None,
-                cert_file: None,
-                cert_key_file: None,
-                user: None,
-                password_file: None,
                 fleet_key_file: Some("fleet.key".into()),
-                prefix: "/postern/".to_owned(),
                 deadline: Duration::from_secs(1),
                 member: member.to_owned(),
+                ..cluster()
             },
             gate: GateFacts {
                 name_hash: gate_hash("gate"),

@@ -14,12 +14,12 @@ use postern::daemon::engine::core::Core;
 use postern::daemon::monitor::executor::Executor;
 use postern::model::datagram::Datagram;
 use postern::model::time::Timestamp;
+use postern_harness::cluster::{CLAIM_DEADLINE, cluster};
 use postern_proto::Mark;
 
 use super::cluster::LeftOut;
 use super::inputs::{
-    DEADLINE, GRANTED, KNOCK, LOADED, NAME, START, STRANGER, cluster, fleet, gate, number_of,
-    publication,
+    GRANTED, KNOCK, LOADED, NAME, START, STRANGER, fleet, gate, number_of, publication,
 };
 
 /// What passes at once. Longer than the deadline of a claim. Four of them end just before the knock gets stale at a gate that is 60 s
@@ -330,7 +330,8 @@ impl GateHost {
         let durable = self.disk.load().expect("a disk that works").marks;
         self.facts.orders += 1;
         self.facts.was_early |= !durable.iter().any(|record| record.mark == mark);
-        self.facts.was_late |= self.setup.has_cluster && self.clock() >= arrived.plus(DEADLINE);
+        self.facts.was_late |=
+            self.setup.has_cluster && self.clock() >= arrived.plus(CLAIM_DEADLINE);
         self.orders.push_back(encode(order).expect("short"));
     }
 

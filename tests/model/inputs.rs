@@ -8,7 +8,6 @@ use postern::adapters::config::{Loaded, load};
 use postern::core::claims::{Publish, PublishKind};
 use postern::core::fleet::{Fleet, FleetKeys};
 use postern::core::gate::{Gate, HintTable, User};
-use postern::model::cluster::{Cluster, CoordinatorEndpoint, CoordinatorKind};
 use postern::model::mark::StoredMarks;
 use postern::model::request::{AddressFrom, OpenRequest};
 use postern::model::time::Timestamp;
@@ -24,7 +23,6 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 +
 /// The sender's clock is ahead, so that the knock stays fresh for long.
 const AHEAD: Duration = Duration::from_secs(28);
 pub(crate) const GRANTED: Duration = Duration::from_secs(40);
-pub(crate) const DEADLINE: Duration = Duration::from_millis(50);
 
 /// The gate with a hint table for every period.
 pub(crate) fn gate() -> Gate {
@@ -84,26 +82,6 @@ pub(crate) static KNOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let knock = seal(&KEYS.keys(), &request, [1; 12], 64).expect("a knock");
     knock.as_bytes().to_vec()
 });
-
-pub(crate) fn cluster() -> Cluster {
-    Cluster {
-        coordinator: CoordinatorKind::Etcd,
-        endpoints: vec![CoordinatorEndpoint {
-            secure: false,
-            host: "192.0.2.1".to_owned(),
-            port: 2379,
-        }],
-        ca_file: None,
-        cert_file: None,
-        cert_key_file: None,
-        user: None,
-        password_file: None,
-        fleet_key_file: None,
-        prefix: "/postern/".to_owned(),
-        deadline: DEADLINE,
-        member: "gate1".to_owned(),
-    }
-}
 
 /// What a gate shares with the others, after a start. With `Seal` left out it takes what any key has sealed.
 pub(crate) fn fleet(run: [u8; 16], kept: &StoredMarks, takes_any_key: bool) -> Fleet {

@@ -2,16 +2,13 @@
 
 use postern::core::claims::{Answer, Ask, Claim, Told};
 use postern::core::order::Order;
-use postern::model::cluster::{Cluster, CoordinatorEndpoint, CoordinatorKind};
 use postern::model::reason::{Drop, Reason, Rule};
 use postern::model::time::Timestamp;
-use std::time::Duration;
+use postern_harness::cluster::{CLAIM_DEADLINE, cluster};
 
 use crate::knocks::{HOME, Knock};
 use crate::reasons;
 use crate::world::{World, seconds};
-
-const DEADLINE: Duration = Duration::from_millis(50);
 
 /// A gate whose coordinator answers.
 fn joined() -> World {
@@ -20,26 +17,6 @@ fn joined() -> World {
     world.core.cluster_connected();
     comes_back(&mut world);
     world
-}
-
-pub(crate) fn cluster() -> Cluster {
-    Cluster {
-        coordinator: CoordinatorKind::Etcd,
-        endpoints: vec![CoordinatorEndpoint {
-            secure: false,
-            host: "192.0.2.1".to_owned(),
-            port: 2379,
-        }],
-        ca_file: None,
-        cert_file: None,
-        cert_key_file: None,
-        user: None,
-        password_file: None,
-        fleet_key_file: None,
-        prefix: "/postern/".to_owned(),
-        deadline: DEADLINE,
-        member: "gate1".to_owned(),
-    }
 }
 
 fn comes_back(world: &mut World) {
@@ -104,7 +81,7 @@ fn lost_claim_is_a_duplicate_then_a_replay() {
 pub(crate) fn unknown_claims_refuse_until_the_coordinator_is_back() {
     let mut world = joined();
     let (ticket, _) = asked(&mut world);
-    world.pass(DEADLINE);
+    world.pass(CLAIM_DEADLINE);
     // The probe, after the knock is refused.
     let number = match world.core.next_ask(world.now) {
         Some(Ask::Probe { number }) => number,

@@ -8,7 +8,8 @@ use postern::core::order::{Order, Selection};
 use postern::model::reason::Rule;
 use postern_proto::{FleetKey, GateName, SharedKey};
 
-use crate::cluster::cluster;
+use postern_harness::cluster::cluster;
+
 use crate::knocks::{HOME, Knock};
 use crate::world::{ALICE, GATE, World, seconds};
 
