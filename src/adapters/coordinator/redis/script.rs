@@ -62,6 +62,11 @@ pub(super) fn refusal(reply: &Reply) -> Option<String> {
         ("can't run this command", user.as_str()),
         ("can't access", user.as_str()),
         ("READONLY", "name the master in cluster.endpoints"),
+        // It does not know MINID of XADD.
+        (
+            "Invalid stream ID",
+            "cluster.fleet_key_file needs Redis 6.2 or later",
+        ),
     ];
     Some(text::with_cure(text::short(why), &cures))
 }
