@@ -16,6 +16,9 @@ use crate::model::cluster::CoordinatorEndpoint;
 
 const IDLE_MAX: usize = 16;
 
+/// While another one is left to try, an endpoint has this long to take a connection.
+const OTHERS_AFTER: Duration = Duration::from_millis(100);
+
 /// Firewalls on the way forget connections that are idle for long, without a word.
 const IDLE_FOR: Duration = Duration::from_secs(60);
 
@@ -87,12 +90,16 @@ impl Pool {
     }
 
     pub(super) fn current(&self) -> usize {
-        self.current.load(Ordering::Relaxed) % self.len()
+        self.current.load(Ordering::Relaxed)
     }
 
-    /// The next request goes to another endpoint first.
-    pub(super) fn turn(&self) {
-        self.current.fetch_add(1, Ordering::Relaxed);
+    /// The next request goes to another endpoint than this one first. Several that fail at once turn once.
+    pub(super) fn leave(&self, endpoint: usize) {
+        let next = endpoint.wrapping_add(1) % self.len();
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self
+            .current
+            .compare_exchange(endpoint, next, success, failure);
     }
 
     /// An idle connection to the current endpoint that the server has not closed.
@@ -223,7 +230,11 @@ impl Names {
 fn share(until: Instant, is_last: bool) -> Instant {
     let now = clock::instant();
     let left = until.saturating_duration_since(now);
-    now + if is_last { left } else { left / 2 }
+    now + if is_last {
+        left
+    } else {
+        (left / 2).min(OTHERS_AFTER)
+    }
 }
 
 fn is_literal(endpoint: &CoordinatorEndpoint) -> bool {
@@ -249,4 +260,27 @@ pub(super) fn cured(error: &io::Error) -> String {
         ),
     ];
     text::with_cure(why, &cures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream;
+    use super::*;
+    use crate::model::cluster::Credentials;
+
+    #[test]
+    fn failures_at_once_leave_one_endpoint() {
+        let endpoint = |port| CoordinatorEndpoint {
+            secure: false,
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let tls = stream::tls(&Credentials::default()).unwrap();
+        let pool = Pool::new([1, 2, 3].map(endpoint).into(), tls);
+        (0..8).for_each(|_| pool.leave(0));
+        assert_eq!(pool.current(), 1);
+        pool.leave(1);
+        pool.leave(2);
+        assert_eq!(pool.current(), 0);
+    }
 }

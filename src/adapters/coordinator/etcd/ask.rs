@@ -53,6 +53,26 @@ impl Etcd {
 
     pub(super) fn ask_by<T: DeserializeOwned>(
         &self,
+        connection: Connection,
+        call: &str,
+        request: &impl Serialize,
+        most: usize,
+    ) -> Result<T, Failure> {
+        let number = connection.endpoint;
+        let answer = self.exchange(connection, call, request, most);
+        // Another node may answer, have a leader, or not be about to end.
+        let leaves = matches!(
+            answer,
+            Err(Failure::Unknown(_) | Failure::Refused(408 | 500.., _))
+        );
+        if leaves {
+            self.pool.leave(number);
+        }
+        answer
+    }
+
+    fn exchange<T: DeserializeOwned>(
+        &self,
         mut connection: Connection,
         call: &str,
         request: &impl Serialize,

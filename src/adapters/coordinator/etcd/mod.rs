@@ -94,9 +94,11 @@ impl Etcd {
             Some(connection) => connection,
             None => self.pool.connect(until)?,
         };
+        let number = connection.endpoint;
         self.identify(connection)?;
         let took = clock::elapsed(start);
         if took > self.cluster.deadline {
+            self.pool.leave(number);
             return Err(format!(
                 "it answers later than cluster.deadline, {} ms",
                 millis(self.cluster.deadline)
@@ -279,7 +281,6 @@ impl Coordinator for Etcd {
             });
         if prepared.is_err() {
             self.pool.clear();
-            self.pool.turn();
         }
         prepared
     }

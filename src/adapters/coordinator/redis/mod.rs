@@ -251,6 +251,7 @@ impl Redis {
         let reply = exchange(&mut connection.stream, command, REPLIES_MAX);
         let [reply] = reply.map_err(|why| {
             self.pool.clear();
+            self.pool.leave(connection.endpoint);
             self.at(&connection, &why)
         })?;
         if let Some(why) = refusal(&reply) {
@@ -348,7 +349,7 @@ impl Coordinator for Redis {
         *checked = prepared.is_ok().then(clock::instant);
         if prepared.is_err() {
             self.pool.clear();
-            self.pool.turn();
+            self.pool.leave(self.pool.current());
         }
         prepared
     }
