@@ -1,6 +1,8 @@
 //! One knock at several gates, while the coordinator is there, away, and back.
 
-use postern_harness::{KnockMaker, SERVICE, wait_until};
+use std::time::Duration;
+
+use postern_harness::{KnockMaker, SERVICE, now, wait_at_most, wait_until};
 
 use super::fleet::Fleet;
 
@@ -71,4 +73,37 @@ fn knocks_are_refused_while_it_is_away(kind: &'static str) {
     fleet.deliver(&fleet.knock(2));
     wait_until("a fresh knock to open one gate", || fleet.grants() == 1);
     assert_eq!(fleet.count("refuse coordinator"), 2);
+}
+
+/// It is fresh for 58 s, and burnt as long: at etcd and at Redis, at the gate that opened and at the other.
+pub(crate) fn knock_dated_ahead_stays_burnt() {
+    let fleets = ["etcd", "redis"].map(|kind| Fleet::start(kind, 2));
+    let sent = now();
+    let (dated, later) = (
+        sent.plus(Duration::from_secs(28)),
+        sent.plus(Duration::from_secs(54)),
+    );
+    let burnt = fleets.each_ref().map(|fleet| {
+        let knock = fleet
+            .knocks
+            .open_dated(dated, [10, 99, 0, 1].into(), SERVICE, 600);
+        fleet.deliver_to(&fleet.gates[0], &knock);
+        wait_until("the first gate to open", || fleet.grants() == 1);
+        knock
+    });
+    let within = Duration::from_secs(60);
+    wait_at_most(within, "moment 54 s later", || {
+        (now() >= later).then_some(())
+    });
+    for (fleet, knock) in fleets.iter().zip(&burnt) {
+        fleet.deliver(knock);
+        for gate in &fleet.gates {
+            gate.daemon.wait_for_count("drop replay", 1);
+        }
+        assert_eq!(fleet.grants(), 1);
+        let at_gates = fleet.gates.iter().map(|gate| gate.daemon.grants().len());
+        assert_eq!(at_gates.collect::<Vec<_>>(), [1, 0]);
+        // The other gate asked: the knock was fresh for it.
+        assert_eq!(fleet.gates[1].cluster()["lost"], 1);
+    }
 }

@@ -58,6 +58,12 @@ fn main() -> ExitCode {
     trials.push(machine.trial(name, REDIS, access::redis_that_refuses_writes_is_named));
     let name = "owner_of_the_coordinator_opens_nothing";
     trials.push(machine.trial(name, ETCD, sharing::owner_of_the_coordinator_opens_nothing));
+    let name = "knock_dated_ahead_stays_burnt";
+    let both = [ETCD, REDIS].concat();
+    trials.insert(
+        0,
+        machine.trial(name, &both, claims::knock_dated_ahead_stays_burnt),
+    );
     let of_three = machine.module(servers::THREE);
     for (name, test) in faults::TESTS {
         alone.push(of_three.trial(*name, ETCD, move || test(servers::THREE)));

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use postern::client::seal_at_random;
+use postern::model::time::Timestamp;
 use postern_proto::{
     Action, Allow, GateName, Item, KeyMaterial, Protocol, Request, Service, SharedKey, UserKeys,
 };
@@ -30,16 +31,29 @@ impl KnockMaker {
 
     /// A knock, made now, that opens a TCP port to `allow` for so many seconds.
     pub fn open(&self, allow: IpAddr, port: u16, seconds: u32) -> Vec<u8> {
+        self.open_dated(now(), allow, port, seconds)
+    }
+
+    /// The same by a client whose clock says this.
+    pub fn open_dated(&self, at: Timestamp, allow: IpAddr, port: u16, seconds: u32) -> Vec<u8> {
         let service = Service::new(Protocol::Tcp, port, port).unwrap();
-        self.seal(Action::Open, allow, seconds, vec![Item::Service(service)])
+        let items = vec![Item::Service(service)];
+        self.seal(Action::Open, at, allow, seconds, items)
     }
 
     /// A knock, made now, that closes all that is open for `allow`.
     pub fn close(&self, allow: IpAddr) -> Vec<u8> {
-        self.seal(Action::Close, allow, 0, Vec::new())
+        self.seal(Action::Close, now(), allow, 0, Vec::new())
     }
 
-    fn seal(&self, action: Action, allow: IpAddr, seconds: u32, items: Vec<Item>) -> Vec<u8> {
+    fn seal(
+        &self,
+        action: Action,
+        at: Timestamp,
+        allow: IpAddr,
+        seconds: u32,
+        items: Vec<Item>,
+    ) -> Vec<u8> {
         let address: Ipv6Addr = match allow {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,
@@ -50,7 +64,7 @@ impl KnockMaker {
                 address,
                 prefix: 128,
             },
-            timestamp_ms: now().as_millis(),
+            timestamp_ms: at.as_millis(),
             duration_s: seconds,
             target: None,
             items,
