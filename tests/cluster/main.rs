@@ -1,6 +1,7 @@
 //! Gates of one name with a real etcd or a real Redis, and with a server that lies.
 //!
-//! `cargo test --features etcd,redis --test cluster` runs them. POSTERN_GATES and POSTERN_KNOCKS make the suite of faults larger.
+//! `cargo test --features etcd,redis --test cluster` runs them. POSTERN_GATES and POSTERN_KNOCKS make the suite of faults larger, and
+//! POSTERN_SEED repeats its faults.
 //! With `--release`, POSTERN_CLAIMS=1000 and the filter `claim_latency` it measures how long a claim takes.
 #![allow(
     clippy::unwrap_used,
@@ -20,11 +21,13 @@ mod faults;
 mod fleet;
 mod liars;
 mod lying;
+mod outages;
 mod process;
 mod publish;
 mod roster;
 mod servers;
 mod sharing;
+mod timeline;
 
 use postern_harness::Requirement::{self, Program};
 

@@ -6,8 +6,8 @@ use postern::core::claims::{Answer, Ask, Publish, PublishKind, SEALED_MAX};
 use postern_harness::{Namespace, number, run, say, text};
 
 use super::claims::Test;
-use super::faults::{Fault, Shore};
 use super::fleet;
+use super::outages::{self, Fault, Shore};
 use super::process::{Process, grant, memory_kb};
 use super::servers::Server;
 
@@ -209,7 +209,7 @@ pub(crate) fn three_nodes_survive_the_loss_of_one() {
     let mut mark = 0;
     for node in &mut nodes {
         for fault in [Fault::Pause, Fault::Kill] {
-            super::faults::begin(node, &space, fault);
+            outages::begin(node, &space, fault);
             let start = Instant::now();
             for gate in &gates {
                 gate.wait_until_back();
@@ -228,7 +228,7 @@ pub(crate) fn three_nodes_survive_the_loss_of_one() {
             }
             assert!(won >= 17, "{won} of 20 with {fault:?}");
             say(&format!("{fault:?}: back after {back:?}, {won} of 20 won"));
-            super::faults::end(node, &space, fault);
+            outages::end(node, &space, fault);
             gates.iter().for_each(Process::wait_until_back);
         }
     }
