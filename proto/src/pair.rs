@@ -42,6 +42,10 @@ impl PrivateKey {
         KeyText::of(&self.secret)
     }
 
+    pub(crate) fn secret(&self) -> &[u8; KEY_LEN] {
+        &self.secret
+    }
+
     /// Its public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {

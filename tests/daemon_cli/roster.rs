@@ -375,6 +375,10 @@ pub(crate) fn secrets_are_sealed_for_their_gate() {
     assert!(!gate.text("fleet.toml").contains(&key_text(3)));
     apply(&gate).ok();
     assert_eq!(names(&gate), ["alice", "carol", "dave"]);
+    // What the gate keeps of it holds no secret that its private key does not open.
+    assert_eq!(gate.mode_of("state.monitor/roster.part"), 0o600);
+    let kept = fs::read(gate.path("state.monitor/roster.part")).unwrap();
+    assert!(!String::from_utf8_lossy(&kept).contains("dave"));
     gate.write("gate.key", &(key_text(8) + "\n"));
     says(
         &gate.run("user list").one_line(78),

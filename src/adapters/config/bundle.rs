@@ -31,7 +31,7 @@ pub struct Bundle {
     pub services: Vec<BundleFile>,
     /// Files that `key_file` and `private_key` name.
     pub keys: Vec<BundleFile>,
-    /// This gate's part of the roster in force; its secrets are still sealed.
+    /// This gate's part of the roster in force. Its secrets are opened before it is loaded.
     pub roster: Option<BundleFile>,
 }
 

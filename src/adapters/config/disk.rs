@@ -27,7 +27,7 @@ pub(crate) fn complete<T>(
     bundle: &mut Bundle,
     load: fn(&Bundle) -> Result<T, Problems>,
 ) -> Result<T, ExitError> {
-    roster::take_in_force(bundle)?;
+    let unkept = roster::take_in_force(bundle)?;
     let mut errors = Vec::new();
     let mut unread = Vec::new();
     let had: HashSet<PathBuf> = bundle.keys.iter().map(|file| file.path.clone()).collect();
@@ -41,6 +41,17 @@ pub(crate) fn complete<T>(
                 errors.push(unreadable(error));
                 unread.push(path);
             }
+        }
+    }
+    match roster::open_secrets(bundle) {
+        Ok(()) => {
+            unkept.iter().for_each(|part| roster::keep(part, bundle));
+        }
+        // `errors` already has the error of an unread file.
+        Err(_) if !unread.is_empty() => bundle.roster = None,
+        Err(problem) => {
+            errors.push(ExitError::new(CONFIG, problem));
+            bundle.roster = None;
         }
     }
     match load(bundle) {

@@ -14,7 +14,6 @@ use super::main_file::MainFile;
 use super::parts::{PART, Parts};
 use super::problem::{FileProblems, Problem, Problems};
 use super::read_parts;
-use super::roster;
 use super::sequence_check;
 use super::user_entry::EntryReader;
 use super::user_table::{OldKey, UserTable};
@@ -124,7 +123,6 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
         }
         found.add(number, file.into_problems());
     }
-    let opened = roster::opened(bundle.roster.as_ref(), main.as_ref());
     let reader = EntryReader::new(main.as_ref(), &key_files, how.listing);
     let mut table = UserTable::new(main.as_ref(), how);
     // The values of the main file have no users if it is divided.
@@ -142,8 +140,7 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
         .map(|file| Parts::of_users(file, how.part));
     let users: Vec<Parts<'_>> = users.collect();
     let last = first.saturating_add(users.len());
-    let of_roster = opened.as_ref().ok();
-    let of_roster = of_roster.and_then(|opened| opened.as_ref().or(bundle.roster.as_ref()));
+    let of_roster = bundle.roster.as_ref();
     let of_roster = of_roster.map(|part| Parts::of(part, how.part));
     let mut sources = Vec::new();
     for (number, parts) in [(0, &parts)].into_iter().chain((first..).zip(&users)) {
@@ -166,9 +163,6 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
             table.take_kept_closed(&file, &values);
         }
         found.add(last, file.into_problems());
-    }
-    if let Err(problem) = &opened {
-        found.add(last, vec![problem.clone()]);
     }
     let (mut users, problems) = table.into_users();
     for (number, problem) in problems {

@@ -17,6 +17,7 @@ mod fwknop_sharing;
 mod fwknop_user;
 mod gate;
 mod how;
+mod kept_part;
 mod key;
 mod key_files;
 mod listed;

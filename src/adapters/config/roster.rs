@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use postern_proto::PrivateKey;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::config_text::ConfigText;
 use super::fields::Fields;
-use super::gate::{self, GateKey};
+use super::gate;
 use super::how::STACK;
-use super::main_file::MainFile;
+use super::kept_part::KeptPart;
+use super::key::line_of;
+use super::key_files::gate_key_file;
 use super::parts::{PART, Parts};
 use super::problem::{Problem, unreadable};
 use super::roster_section;
@@ -22,7 +25,7 @@ use crate::core::roster::minisign::PublicKey;
 use crate::core::roster::{self, Floor, Installed, Notes, Part, Roster, Trust};
 use crate::model::exit::{CONFIG, ExitError};
 use crate::model::policy::Policy;
-use crate::model::roster::RosterSettings;
+use crate::model::roster::{RosterRefusal, RosterSettings};
 use crate::model::service::Wanted;
 use crate::model::settings::{Settings, monitor_path};
 use crate::model::time::Timestamp;
@@ -115,6 +118,22 @@ impl RosterPlace {
         self.settings.freshness.ends(confirmed)
     }
 
+    fn kept_part(&self, digest: &str, confirmed: Timestamp, closed: &[String]) -> KeptPart {
+        let stale = self.stale(confirmed);
+        KeptPart::new(&self.folder(), &self.gate, digest, stale, closed)
+    }
+
+    /// Keeps the part in the bundle, whose secrets are opened, for the next load. It belongs to the roster with this digest.
+    pub(crate) fn keep(
+        &self,
+        bundle: &Bundle,
+        digest: &str,
+        confirmed: Timestamp,
+        closed: &[String],
+    ) {
+        keep(&self.kept_part(digest, confirmed, closed), bundle);
+    }
+
     /// This gate's part of a roster.
     pub(crate) fn part(&self, roster: &Roster, confirmed: Timestamp) -> Part {
         let until = roster.until();
@@ -123,38 +142,49 @@ impl RosterPlace {
     }
 }
 
+fn part_name(place: &RosterPlace) -> PathBuf {
+    format!("{} (this gate's part)", place.file().display()).into()
+}
+
 /// The text of a part that is loaded with the config.
 pub(crate) fn gate_part(place: &RosterPlace, part: &Part, closed: &[String]) -> BundleFile {
-    let path = format!("{} (this gate's part)", place.file().display());
+    let path = part_name(place);
     let closed = closed.iter().map(|policy| format!("[[closed]]\n{policy}"));
     BundleFile::new(path, part.users.clone() + &closed.collect::<String>())
 }
 
-/// Puts this gate's part of the roster in force into the bundle, unless it has one.
-pub(super) fn take_in_force(bundle: &mut Bundle) -> Result<(), ExitError> {
+/// Puts this gate's part of the roster in force into the bundle, unless it has one. Returns where to keep it, if it is not kept yet.
+pub(super) fn take_in_force(bundle: &mut Bundle) -> Result<Option<KeptPart>, ExitError> {
     let place = bundle.main.as_ref().and_then(roster_place);
     let Some(place) = place.filter(|_| bundle.roster.is_none()) else {
-        return Ok(());
+        return Ok(None);
     };
     let Some(file) = place.read()? else {
         // It was lost: no user is left, and what earlier ones could open stays closed.
         if let Some(floor) = place.floor()? {
             bundle.roster = Some(gate_part(&place, &Part::default(), &floor.services));
         }
-        return Ok(());
+        return Ok(None);
     };
-    let installed = Installed::read(&file);
-    let installed = installed.ok_or_else(|| unusable(&place.file(), "this file is damaged"))?;
-    let part = roster::verified_part(
-        installed.text.as_bytes(),
-        installed.signatures,
-        &place.trust(),
-        &place.gate,
-        place.stale(installed.notes.in_force.confirmed),
-    );
-    let part = part.map_err(|refusal| unusable(&place.file(), &refusal.to_string()))?;
-    bundle.roster = Some(gate_part(&place, &part, &installed.notes.closed));
-    Ok(())
+    let unusable = |what: &str| unusable(&place.file(), what);
+    let installed = Installed::read(&file).ok_or_else(|| unusable("this file is damaged"))?;
+    let Notes { in_force, closed } = &installed.notes;
+    let refused = |refusal: RosterRefusal| unusable(&refusal.to_string());
+    let text = installed.text.as_bytes();
+    let trust = place.trust();
+    let signed = roster::verify_again(text, installed.signatures, &trust, in_force.signatures);
+    let signed = signed.map_err(refused)?;
+    let stale = place.stale(in_force.confirmed);
+    let kept = place.kept_part(&signed.digest, in_force.confirmed, closed);
+    let key = gate_key_file(bundle).and_then(|path| files::read_private(&path).ok());
+    if let Some(text) = key.and_then(|key| kept.open(&gate_key(&key)?)) {
+        let path = part_name(&place);
+        bundle.roster = Some(BundleFile { path, text });
+        return Ok(None);
+    }
+    let part = roster::signed_part(&signed, &place.gate, stale).map_err(refused)?;
+    bundle.roster = Some(gate_part(&place, &part, closed));
+    Ok(Some(kept))
 }
 
 fn present(
@@ -172,20 +202,35 @@ fn unusable(path: &Path, what: &str) -> ExitError {
     ExitError::new(CONFIG, format!("{}: {what}; {cure}", path.display()))
 }
 
-/// The part with its secrets opened; `None` if none is sealed.
-pub(super) fn opened(
-    part: Option<&BundleFile>,
-    main: Option<&MainFile>,
-) -> Result<Option<BundleFile>, Problem> {
-    let sealed = part.filter(|part| roster::has_sealed(&part.text));
-    let main = main.and_then(|main| Some((main.gate()?, &main.gate_key)));
-    let Some((part, (gate, key))) = sealed.zip(main) else {
-        return Ok(None);
+/// Keeps the part in the bundle, with its secrets opened.
+pub(super) fn keep(kept: &KeptPart, bundle: &Bundle) {
+    let path = gate_key_file(bundle);
+    let key = path.and_then(|path| gate_key(bundle.key_file(&path)?));
+    if let Some((key, part)) = key.zip(bundle.roster.as_ref()) {
+        kept.keep(&key, &part.text);
+    }
+}
+
+/// Opens the secrets of the part in the bundle, which costs an X25519 for each. The gate's private key is in the bundle.
+pub(super) fn open_secrets(bundle: &mut Bundle) -> Result<(), Problem> {
+    let part = bundle.roster.as_ref();
+    let part = part.filter(|part| roster::has_sealed(&part.text));
+    let place = bundle.main.as_ref().and_then(roster_place);
+    let Some((part, place)) = part.zip(place) else {
+        return Ok(());
     };
-    let (gate, key) = match key {
-        GateKey::Read(key) => (gate.name.as_str(), Some(key)),
-        _ => (gate.name.as_str(), None),
-    };
+    let path = gate_key_file(bundle);
+    let key = path.and_then(|path| gate_key(bundle.key_file(&path)?));
+    let opened = opened(part, &place.gate, key.as_ref())?;
+    bundle.roster = Some(opened);
+    Ok(())
+}
+
+fn gate_key(text: &str) -> Option<PrivateKey> {
+    PrivateKey::from_base64(line_of(text)).ok()
+}
+
+fn opened(part: &BundleFile, gate: &str, key: Option<&PrivateKey>) -> Result<BundleFile, Problem> {
     let parts = Parts::of(part, PART);
     let users: Vec<&str> = parts.users.iter().map(|users| users.text).collect();
     // What follows the users has no secret.
@@ -222,10 +267,8 @@ pub(super) fn opened(
     let mut text = Zeroizing::new(String::with_capacity(part.text.len()));
     let all = opened.iter().flatten().chain([&tail]);
     all.for_each(|opened| text.push_str(opened));
-    Ok(Some(BundleFile {
-        path: part.path.clone(),
-        text,
-    }))
+    let path = part.path.clone();
+    Ok(BundleFile { path, text })
 }
 
 /// The services that stay closed. One that the gate has no longer is closed no longer.

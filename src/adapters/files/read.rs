@@ -26,6 +26,12 @@ pub(crate) fn read_config(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, CONFIG_MAX)
 }
 
+/// Reads a private file that need not be text, of at most 1 GiB.
+#[cfg(feature = "daemon")]
+pub(crate) fn read_private_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    read_checked(path, CONFIG_MAX)
+}
+
 /// Reads the roster in force: the longest one, its signatures, and what the gate notes of it.
 #[cfg(feature = "daemon")]
 pub(crate) fn read_roster(path: &Path) -> Result<Zeroizing<String>, FileError> {
@@ -40,10 +46,15 @@ pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError
     let metadata = file.metadata().map_err(failed)?;
     check_kind(path, &metadata, PRIVATE_MAX)?;
     let private = check_mode(path, &file, &metadata);
-    Ok((read_text(path, file, metadata.len())?, private))
+    let text = as_text(path, read_whole(path, file, metadata.len())?)?;
+    Ok((text, private))
 }
 
 pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError> {
+    as_text(path, read_checked(path, max)?)
+}
+
+fn read_checked(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |error: io::Error| FileError::io(path, "read", &error);
     let file = open_to_read(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -51,7 +62,7 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError
     check_owner(path, &metadata)?;
     check_mode(path, &file, &metadata)?;
     check_folders(path)?;
-    read_text(path, file, metadata.len())
+    read_whole(path, file, metadata.len())
 }
 
 /// Reads at most so many bytes of a file that holds no secret.
@@ -90,7 +101,7 @@ pub(crate) fn files_in(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, File
 }
 
 /// One buffer of the known size: a buffer that grows leaves copies of keys behind.
-fn read_text(path: &Path, mut file: File, len: u64) -> Result<Zeroizing<String>, FileError> {
+fn read_whole(path: &Path, mut file: File, len: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |error: io::Error| FileError::io(path, "read", &error);
     let len = usize::try_from(len).map_err(|error| failed(io::Error::other(error)))?;
     let mut bytes = Zeroizing::new(vec![0; len]);
@@ -99,6 +110,10 @@ fn read_text(path: &Path, mut file: File, len: u64) -> Result<Zeroizing<String>,
     if file.read(beyond.as_mut_slice()).map_err(failed)? > 0 {
         return Err(failed(io::Error::other("it grew while it was read")));
     }
+    Ok(bytes)
+}
+
+fn as_text(path: &Path, mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, FileError> {
     String::from_utf8(std::mem::take(&mut *bytes))
         .map(|text| without_mark(Zeroizing::new(text)))
         .map_err(|error| {

@@ -64,19 +64,28 @@ pub fn verify<'a>(
     Ok(Verified { signed, roster })
 }
 
-/// The same for a roster that was verified before, and returns only one gate's part, which takes less memory. Nothing in it counts
-/// after `end`.
-pub fn verified_part(
-    text: &[u8],
+/// Checks the signatures of a roster that was verified before. It asked for so many of them.
+pub fn verify_again<'a>(
+    text: &'a [u8],
     signatures: &str,
     trust: &Trust,
+    asked: usize,
+) -> Result<Signed<'a>, RosterRefusal> {
+    let signed = verify_signatures(text, signatures, trust)?;
+    too_few(&signed.signers, asked)?;
+    Ok(signed)
+}
+
+/// One gate's part of a roster that was verified before, which takes less memory than the whole. Nothing in it counts after `end`.
+pub fn signed_part(
+    signed: &Signed<'_>,
     gate: &str,
     end: Option<Timestamp>,
 ) -> Result<Part, RosterRefusal> {
-    let signed = verify_signatures(text, signatures, trust)?;
     let mut writer = PartWriter::new(gate, end);
     // A part is about as long as the roster. A text that grows would leave holes in memory.
-    writer.part.users.reserve(text.len().saturating_mul(5) / 4);
+    let length = signed.text.len().saturating_mul(5) / 4;
+    writer.part.users.reserve(length);
     let roster = Roster::each_user(signed.text, |roster, user| writer.add(roster, &user));
     too_few(&signed.signers, roster.map_err(is_malformed)?.signatures)?;
     Ok(writer.part)

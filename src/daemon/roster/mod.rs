@@ -158,6 +158,8 @@ fn put_in_force(
     ] {
         files::write_private(&path, text.as_bytes(), true).map_err(disk::unreadable)?;
     }
+    let digest = &verified.signed.digest;
+    place.keep(&bundle, digest, now, &installed.notes.closed);
     Ok(Taken {
         version: roster.version,
         until: roster.until(),

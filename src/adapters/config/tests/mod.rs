@@ -14,6 +14,7 @@ use crate::model::settings::Settings;
 mod fleet_keys;
 mod loaded;
 mod refused;
+mod roster;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const FOLDER: &str = "/etc/postern";
