@@ -3,8 +3,10 @@
 //! POSTERN_GATES sets how many gates there are. Each is a whole posternd in a namespace of its own, on this machine.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern::core::roster::minisign::SecretKey;
 use postern::core::roster::sealed;
@@ -19,6 +21,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     (
         "roster_ends_grants_at_every_gate",
         roster_ends_grants_at_every_gate,
+    ),
+    (
+        "new_roster_is_watched_and_not_polled",
+        new_roster_is_watched_and_not_polled,
     ),
     (
         "roster_may_be_long_but_not_forged",
@@ -117,6 +123,47 @@ fn roster_ends_grants_at_every_gate(kind: &'static str) {
         said.contains("refused, older: the coordinator has version 2"),
         "{said}"
     );
+}
+
+/// How often the coordinator was asked for a value.
+fn reads(fleet: &Fleet, kind: &str) -> u64 {
+    let (port, ask, count) = match kind {
+        "redis" => (6379, "INFO commandstats\r\nQUIT\r\n", "cmdstat_get:calls="),
+        _ => (
+            2379,
+            "GET /metrics HTTP/1.0\r\n\r\n",
+            "grpc_server_started_total{grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} ",
+        ),
+    };
+    let mut stream = fleet
+        .space
+        .run(move || TcpStream::connect(("127.0.0.1", port)).unwrap());
+    stream.write_all(ask.as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    let (_, number) = said.split_once(count).unwrap_or(("", "0"));
+    let digits = number.find(|c: char| !c.is_ascii_digit());
+    number[..digits.unwrap_or(number.len())].parse().unwrap()
+}
+
+fn new_roster_is_watched_and_not_polled(kind: &'static str) {
+    let fleet = Fleet::start_with(kind, 1, &section(""));
+    let own = folder();
+    publish(&fleet, own.path(), &roster(1, &["carol"]));
+    wait_for_metric(&fleet, "postern_roster_version 1\n");
+    fleet.wait_until_back();
+    // A look each second would be at least nine reads. A slow one, and the check of the coordinator, are up to four.
+    let (before, start) = (reads(&fleet, kind), Instant::now());
+    wait_until("ten seconds", || start.elapsed() > Duration::from_secs(10));
+    let asked = reads(&fleet, kind) - before;
+    assert!(asked < 7, "{asked} reads in ten seconds");
+    // Each is told before the next slow look.
+    for version in [2, 3] {
+        publish(&fleet, own.path(), &roster(version, &["carol"]));
+        let start = Instant::now();
+        wait_for_metric(&fleet, &format!("postern_roster_version {version}\n"));
+        assert!(start.elapsed() < Duration::from_secs(20), "{version}");
+    }
 }
 
 /// The time from then to the last grant that this log says is closed, in seconds.

@@ -277,8 +277,8 @@ impl GateHost {
                     assert_eq!(order, None, "nothing was told");
                     continue;
                 }
-                // Heartbeats are lost.
-                Ask::Publish(_) => continue,
+                // Heartbeats and notices are lost.
+                Ask::Publish(_) | Ask::LookForRoster => continue,
             });
         }
         asked

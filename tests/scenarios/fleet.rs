@@ -105,6 +105,7 @@ fn answer(gate: &mut World, ask: Ask, published: &[Told]) -> Option<Told> {
             publish
         }
         Ask::Publish(publish) => Some(publish),
+        Ask::LookForRoster => None,
     };
     publish.map(|publish| Told::Published {
         sealed: publish.sealed,

@@ -68,7 +68,7 @@ fn put(coordinator: &dyn Coordinator, head: &Head, whole: &[u8]) -> Result<(), N
     }
     let line = head.write();
     coordinator
-        .write(HEAD, line.as_bytes(), WITHIN)
+        .write_watched(HEAD, line.as_bytes(), WITHIN)
         .map_err(failed)?;
     // A gate that still reads the old parts finds the new head at its next look.
     for name in old.iter().filter(|old| *old != head).flat_map(Head::parts) {

@@ -32,6 +32,13 @@ pub trait Coordinator: Send + Sync {
     /// Sets the value under this name, for good.
     fn write(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String>;
 
+    /// The same, and [`Self::watch_value`] tells it.
+    fn write_watched(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String>;
+
+    /// Calls `changed` when the watch has begun, and after each change of the value under this name. Asks nothing of the coordinator
+    /// between changes, or three times a minute. Returns after some minutes, and with the reason when a change may have been missed.
+    fn watch_value(&self, name: &str, changed: &mut dyn FnMut()) -> Result<(), String>;
+
     fn remove(&self, name: &str, within: Duration) -> Result<(), String>;
 }
 

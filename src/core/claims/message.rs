@@ -70,6 +70,8 @@ pub enum Ask {
     Publish(Publish),
     /// Watch what the gates of this name publish, from the start, and also if it is watched already.
     Watch,
+    /// Another gate has a newer roster: look for it at once.
+    LookForRoster,
     /// Say when the coordinator is back.
     Probe { number: u64 },
 }

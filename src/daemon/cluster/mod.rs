@@ -5,7 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
+use std::sync::mpsc::sync_channel;
 
 use tracing::{debug, info};
 use zeroize::Zeroizing;
@@ -28,6 +28,8 @@ mod roster;
 mod serve;
 mod tell;
 mod watcher;
+
+use roster::Pauses;
 
 /// Serves one engine until it ends.
 pub fn run() -> Result<(), ExitError> {
@@ -55,13 +57,18 @@ pub fn run() -> Result<(), ExitError> {
     let coordinator =
         coordinator.map_err(|why| ExitError::new(CONFIG, format!("cluster: {why}")))?;
     let coordinator: Arc<dyn Coordinator> = Arc::from(coordinator);
+    let mut rosters = None;
     if let Some((sought, takers)) = sought.zip(takers) {
+        let (asks, asked) = sync_channel(1);
         let (by, link) = (Arc::clone(&coordinator), Link::from_socket(takers));
-        let started =
-            thread::Builder::new().spawn(move || roster::follow(by.as_ref(), sought, &link));
-        started.map_err(ExitError::system("starting a thread"))?;
+        serve::start(move || {
+            roster::follow(by.as_ref(), sought, Pauses::DEFAULT, &link, &asked);
+        })?;
+        let (by, asks_of_watch) = (Arc::clone(&coordinator), asks.clone());
+        serve::start(move || roster::watch(by.as_ref(), Pauses::DEFAULT, &asks_of_watch))?;
+        rosters = Some(asks);
     }
-    serve::serve(Link::from_socket(engine), coordinator)
+    serve::serve(Link::from_socket(engine), coordinator, rosters.as_ref())
 }
 
 fn receive(link: &Link) -> Result<(ClusterStart, OwnedFd, OwnedFd, Option<OwnedFd>), ExitError> {

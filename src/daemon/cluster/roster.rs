@@ -1,9 +1,12 @@
-//! Looks for a newer roster at the coordinator, and hands it to the process that verifies it. Trusts and parses nothing of it.
+//! Finds a newer roster at the coordinator, and hands it to the process that verifies it. Trusts and parses nothing of it.
+//!
+//! A watch says when to look. A slow look beside it finds what a broken watch misses.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
@@ -11,72 +14,293 @@ use crate::core::claims::{Coordinator, RosterSought, one_line};
 use crate::core::roster::published::{HEAD, HEAD_MAX, Head, PART_MAX};
 use crate::daemon::roster::offer;
 
-/// How often it looks: a new roster is taken about this long after it was published.
-const LOOK: Duration = Duration::from_secs(1);
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 const PART_WITHIN: Duration = Duration::from_secs(10);
 
-/// Works until the process ends.
-pub(super) fn follow(coordinator: &dyn Coordinator, sought: RosterSought, link: &Link) {
-    let mut offered: Option<(Head, Instant)> = None;
+/// How often it looks and offers.
+#[derive(Clone, Copy)]
+pub(super) struct Pauses {
+    /// It does not look more often, whatever the coordinator says.
+    least: Duration,
+    /// It looks so often without a word of the watch.
+    slow: Duration,
+    /// A roster that was offered, and is not in force, is offered again after this time: the disk may have been full.
+    again: Duration,
+}
+
+impl Pauses {
+    pub(super) const DEFAULT: Self = Self {
+        least: Duration::from_secs(1),
+        slow: Duration::from_secs(30),
+        again: Duration::from_secs(300),
+    };
+}
+
+struct Follower<'c> {
+    coordinator: &'c dyn Coordinator,
+    sought: RosterSought,
+    pauses: Pauses,
+    link: &'c Link,
+    offered: Option<(Head, Instant)>,
+}
+
+/// Works until nobody can ask for a look any more. `asked`: there may be another roster.
+pub(super) fn follow(
+    coordinator: &dyn Coordinator,
+    sought: RosterSought,
+    pauses: Pauses,
+    link: &Link,
+    asked: &Receiver<()>,
+) {
+    let mut follower = Follower {
+        coordinator,
+        sought,
+        pauses,
+        link,
+        offered: None,
+    };
     let mut failed: Option<String> = None;
+    let mut pause = pauses.least;
     loop {
-        thread::sleep(LOOK);
-        let looked = look(coordinator, sought, offered.as_ref());
-        let looked = looked.and_then(|found| match found {
-            Some(head) => {
-                let (text, signatures) = fetch(coordinator, &head)?;
-                let sent = offer::send(link, &text, &signatures);
-                sent.map_err(|error| format!("handing it on: {error}"))?;
-                info!(
-                    "a roster with version {} is at the coordinator",
-                    head.version
-                );
-                offered = Some((head, clock::instant()));
-                Ok(())
+        thread::sleep(pauses.least);
+        match follower.look() {
+            Ok(()) => {
+                failed = None;
+                pause = follower.pause();
             }
-            None => Ok(()),
-        });
-        match looked {
-            Ok(()) => failed = None,
-            Err(why) if failed.as_ref() != Some(&why) => {
-                warn!("the coordinator's roster can't be read: {}", one_line(&why));
+            Err(why) => {
+                if failed.as_ref() != Some(&why) {
+                    warn!("the coordinator's roster can't be read: {}", one_line(&why));
+                    pause = pauses.least;
+                }
                 failed = Some(why);
+                pause = pause.saturating_mul(2).min(pauses.slow);
             }
-            Err(_) => {}
+        }
+        if asked.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            return;
         }
     }
 }
 
-/// The head of a roster that is to be offered.
-fn look(
-    coordinator: &dyn Coordinator,
-    sought: RosterSought,
-    offered: Option<&(Head, Instant)>,
-) -> Result<Option<Head>, String> {
-    let Some(head) = coordinator.read(HEAD, HEAD_MAX, LOOK_WITHIN)? else {
-        return Ok(None);
-    };
-    let head = Head::read(&head).ok_or("its head is not that of a roster")?;
-    let refresh = sought.refresh_ms.map(Duration::from_millis);
-    let is_wanted = match offered {
-        // The one in force is offered again, so that it is confirmed.
-        Some((last, at)) if *last == head => refresh.is_some_and(|each| clock::elapsed(*at) > each),
-        _ => head.version > sought.version || refresh.is_some() && head.version == sought.version,
-    };
-    Ok(is_wanted.then_some(head))
+/// Watches the head, and asks for a look when it may have changed.
+pub(super) fn watch(coordinator: &dyn Coordinator, pauses: Pauses, asks: &SyncSender<()>) {
+    let mut pause = pauses.least;
+    loop {
+        let mut has_begun = false;
+        let watched = coordinator.watch_value(HEAD, &mut || {
+            has_begun = true;
+            let _ = asks.try_send(());
+            // A coordinator that tells changes without end is read no faster.
+            thread::sleep(pauses.least);
+        });
+        pause = if has_begun {
+            pauses.least
+        } else {
+            pause.saturating_mul(2).min(pauses.slow)
+        };
+        if let Err(why) = watched {
+            debug!("the roster is not watched: {}", one_line(&why));
+        }
+        thread::sleep(pause);
+    }
 }
 
-/// Text and signatures.
-fn fetch(coordinator: &dyn Coordinator, head: &Head) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let mut text = Vec::new();
-    for name in head.parts() {
-        let part = coordinator.read(&name, PART_MAX, PART_WITHIN)?;
-        text.extend(part.ok_or("a part of it is missing")?);
+impl Follower<'_> {
+    fn look(&mut self) -> Result<(), String> {
+        let head = self.coordinator.read(HEAD, HEAD_MAX, LOOK_WITHIN)?;
+        let Some(head) = head else { return Ok(()) };
+        let head = Head::read(&head).ok_or("its head is not that of a roster")?;
+        if !self.is_wanted(&head) {
+            return Ok(());
+        }
+        let (text, signatures) = self.fetch(&head)?;
+        let sent = offer::send(self.link, &text, &signatures);
+        sent.map_err(|error| format!("handing it on: {error}"))?;
+        let version = head.version;
+        info!("a roster with version {version} is at the coordinator");
+        self.offered = Some((head, clock::instant()));
+        Ok(())
     }
-    if text.len() != head.text().saturating_add(head.signatures()) {
-        return Err("its parts have another length than its head says".to_owned());
+
+    /// Whether a roster is to be offered: a newer one, or the one in force, so that it is confirmed.
+    fn is_wanted(&self, head: &Head) -> bool {
+        let (version, sought) = (head.version, self.sought.version);
+        match &self.offered {
+            Some((last, at)) if last == head => {
+                let each = self.each(version);
+                each.is_some_and(|each| clock::elapsed(*at) > each)
+            }
+            _ => version > sought || self.refresh().is_some() && version == sought,
+        }
     }
-    let signatures = text.split_off(head.text());
-    Ok((text, signatures))
+
+    /// How often a roster of this version is offered.
+    fn each(&self, version: u64) -> Option<Duration> {
+        let again = (version > self.sought.version).then_some(self.pauses.again);
+        again.into_iter().chain(self.refresh()).min()
+    }
+
+    fn refresh(&self) -> Option<Duration> {
+        self.sought.refresh_ms.map(Duration::from_millis)
+    }
+
+    fn pause(&self) -> Duration {
+        let Pauses { least, slow, .. } = self.pauses;
+        let due = self.offered.as_ref().and_then(|(head, at)| {
+            let each = self.each(head.version)?;
+            Some(each.saturating_sub(clock::elapsed(*at)))
+        });
+        due.map_or(slow, |due| due.clamp(least, slow))
+    }
+
+    /// Text and signatures.
+    fn fetch(&self, head: &Head) -> Result<(Vec<u8>, Vec<u8>), String> {
+        let mut text = Vec::new();
+        for name in head.parts() {
+            let part = self.coordinator.read(&name, PART_MAX, PART_WITHIN)?;
+            text.extend(part.ok_or("a part of it is missing")?);
+        }
+        if text.len() != head.text().saturating_add(head.signatures()) {
+            return Err("its parts have another length than its head says".to_owned());
+        }
+        let signatures = text.split_off(head.text());
+        Ok((text, signatures))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::sync_channel;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::adapters::ipc;
+    use crate::core::claims::{Answer, Claim, Heard, Publish};
+
+    const SOON: Duration = Duration::from_secs(20);
+    const NEVER: Duration = Duration::from_secs(86_400);
+    const TEXT: &[u8] = b"a roster and its signatures";
+
+    /// A coordinator with a roster of this version.
+    struct Shelf {
+        version: Mutex<u64>,
+        reads: AtomicUsize,
+        changes: Mutex<Receiver<()>>,
+    }
+
+    impl Coordinator for Shelf {
+        fn claim(&self, _: &Claim, _: Option<&Publish>, _: Duration) -> Answer {
+            let why = String::new();
+            Answer::Unknown { why }
+        }
+
+        fn publish(&self, _: &[Publish], _: Duration) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn watch(&self, _: &mut dyn FnMut(Heard<'_>) -> bool) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn prepare(&self, _: Duration) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn is_due(&self) -> bool {
+            false
+        }
+
+        fn read(&self, name: &str, _: usize, _: Duration) -> Result<Option<Vec<u8>>, String> {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            let head = || {
+                let head = Head::new(*self.version.lock().unwrap(), &"0".repeat(16), 8, 19);
+                head.write().into_bytes()
+            };
+            Ok(Some(if name == HEAD { head() } else { TEXT.to_vec() }))
+        }
+
+        fn write(&self, _: &str, _: &[u8], _: Duration) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn write_watched(&self, _: &str, _: &[u8], _: Duration) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn watch_value(&self, _: &str, changed: &mut dyn FnMut()) -> Result<(), String> {
+            changed();
+            while self.changes.lock().unwrap().recv().is_ok() {
+                changed();
+            }
+            Err("it is gone".to_owned())
+        }
+
+        fn remove(&self, _: &str, _: Duration) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    /// A gate with version 1 and these pauses, at a coordinator with version 2: its link, and how to change the version.
+    fn start(slow: Duration, again: Duration) -> (Arc<Shelf>, Link, impl Fn(u64)) {
+        let (change, changes) = sync_channel(1);
+        let shelf = Arc::new(Shelf {
+            version: Mutex::new(2),
+            reads: AtomicUsize::new(0),
+            changes: Mutex::new(changes),
+        });
+        let (ours, theirs) = ipc::pair().unwrap();
+        let (asks, asked) = sync_channel(1);
+        let pauses = Pauses {
+            least: Duration::from_millis(1),
+            slow,
+            again,
+        };
+        let sought = RosterSought {
+            version: 1,
+            refresh_ms: None,
+        };
+        let by = Arc::clone(&shelf);
+        thread::spawn(move || follow(by.as_ref(), sought, pauses, &theirs, &asked));
+        let by = Arc::clone(&shelf);
+        thread::spawn(move || watch(by.as_ref(), pauses, &asks));
+        let own = Arc::clone(&shelf);
+        let set = move |version| {
+            *own.version.lock().unwrap() = version;
+            let _ = change.send(());
+        };
+        (shelf, ours, set)
+    }
+
+    fn offered(link: &Link) -> bool {
+        offer::receive(link, SOON).is_ok_and(|offer| offer.text == TEXT[..8])
+    }
+
+    #[test]
+    fn only_the_watch_causes_looks() {
+        let (shelf, link, set) = start(NEVER, NEVER);
+        assert!(offered(&link));
+        set(3);
+        assert!(offered(&link));
+        set(4);
+        assert!(offered(&link));
+        // Each is a head and a part, and the start of the watch causes one more look.
+        let reads = shelf.reads.load(Ordering::SeqCst);
+        assert!((6..=7).contains(&reads), "{reads}");
+    }
+
+    #[test]
+    fn broken_watch_is_made_good_by_slow_looks() {
+        let (shelf, link, _) = start(Duration::from_millis(5), NEVER);
+        assert!(offered(&link));
+        *shelf.version.lock().unwrap() = 3;
+        assert!(offered(&link));
+    }
+
+    #[test]
+    fn roster_that_was_not_taken_comes_again() {
+        let (_, link, _) = start(NEVER, Duration::from_millis(5));
+        assert!(offered(&link) && offered(&link) && offered(&link));
+    }
 }

@@ -1,6 +1,6 @@
 //! Takes what the engine asks. A few threads ask the coordinator, each for one claim at a time, and answer.
 
-use std::sync::mpsc::{Receiver, Sender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,8 +25,12 @@ struct Job {
     until: Instant,
 }
 
-/// Serves until the engine ends.
-pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(), ExitError> {
+/// Serves until the engine ends. `rosters`: where to ask for a look for a newer one, if this gate takes them.
+pub(super) fn serve(
+    link: Link,
+    coordinator: Arc<dyn Coordinator>,
+    rosters: Option<&SyncSender<()>>,
+) -> Result<(), ExitError> {
     let (jobs, waiting) = sync_channel::<Job>(WAITING_MAX);
     let waiting = Arc::new(Mutex::new(waiting));
     let clone = || {
@@ -86,12 +90,14 @@ pub(super) fn serve(link: Link, coordinator: Arc<dyn Coordinator>) -> Result<(),
             Ask::Watch => {
                 let _ = watches.send(());
             }
+            // One that waits is enough.
+            Ask::LookForRoster => drop(rosters.map(|rosters| rosters.try_send(()))),
             Ask::Probe { number } => drop(looks.send(Look::Probe(number))),
         }
     }
 }
 
-fn start(work: impl FnOnce() + Send + 'static) -> Result<(), ExitError> {
+pub(super) fn start(work: impl FnOnce() + Send + 'static) -> Result<(), ExitError> {
     let started = thread::Builder::new().spawn(work);
     started.map_err(ExitError::system("starting a thread"))?;
     Ok(())

@@ -30,7 +30,7 @@ pub(crate) fn send(link: &Link, text: &[u8], signatures: &[u8]) -> io::Result<()
 }
 
 /// The next one that comes whole, within this time.
-pub(super) fn receive(link: &Link, within: Duration) -> io::Result<Offer> {
+pub(crate) fn receive(link: &Link, within: Duration) -> io::Result<Offer> {
     let until = clock::instant() + within;
     let mut buffer = vec![0; MESSAGE_MAX];
     let mut lengths = None;

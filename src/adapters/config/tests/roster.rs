@@ -40,6 +40,11 @@ impl Gate {
         files::write_private(&self.path(name), text.as_bytes(), true).unwrap();
     }
 
+    fn kept(&self) -> Vec<u8> {
+        let bytes = files::read_private_bytes(&self.path(KEPT)).unwrap();
+        bytes.to_vec()
+    }
+
     /// Puts a roster in force whose user carol has this key, sealed for this private key of a gate. Returns its digest.
     fn install(&self, private: u8, carol: u8, confirmed: Timestamp) -> String {
         let secret = format!("key = \"{}\"\n", key(carol));
@@ -88,7 +93,7 @@ fn kept_part_saves_opening_secrets() {
     gate.install(1, 20, now);
     let first = (hint(&shared(20)), end(now));
     assert_eq!(gate.carol(), Ok(first));
-    let kept = std::fs::read(gate.path(KEPT)).unwrap();
+    let kept = gate.kept();
     assert!(!String::from_utf8_lossy(&kept).contains("carol"));
     // No secret of this roster can be opened, so a load of it opened none.
     let digest = gate.install(2, 30, now);
@@ -120,8 +125,8 @@ fn kept_part_saves_opening_secrets() {
     // A roster whose secrets open is read anew, and kept.
     gate.install(1, 20, late);
     for damaged in [&kept[..], &kept[..40], b""] {
-        std::fs::write(gate.path(KEPT), damaged).unwrap();
+        files::write_private(&gate.path(KEPT), damaged, true).unwrap();
         assert_eq!(gate.carol(), Ok((hint(&shared(20)), end(late))));
-        assert_ne!(std::fs::read(gate.path(KEPT)).unwrap(), damaged);
+        assert_ne!(gate.kept(), damaged);
     }
 }

@@ -39,8 +39,9 @@ pub(super) struct Etcd {
     published: String,
     /// This gate publishes and watches.
     has_fleet: bool,
-    /// How far from the current endpoint the next watch begins.
+    /// How far from the current endpoint the next watch begins, of publications and of a value.
     watch_from: AtomicUsize,
+    value_from: AtomicUsize,
     identity: Identity,
     state: Mutex<State>,
 }
@@ -68,6 +69,7 @@ impl Etcd {
             has_fleet: cluster.fleet_key_file.is_some(),
             cluster,
             watch_from: AtomicUsize::new(0),
+            value_from: AtomicUsize::new(0),
             identity: Identity::default(),
             state: Mutex::new(State {
                 token: None,
@@ -302,6 +304,14 @@ impl Coordinator for Etcd {
         let request = json!({ "key": self.key(name), "value": encode(value) });
         let written: Result<Value, _> = self.ask("kv/put", &request, ANSWER_MAX, within);
         written.map(drop).map_err(|failure| self.cured(failure))
+    }
+
+    fn write_watched(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String> {
+        self.write(name, value, within)
+    }
+
+    fn watch_value(&self, name: &str, changed: &mut dyn FnMut()) -> Result<(), String> {
+        self.watch_key(&self.key(name), changed)
     }
 
     fn remove(&self, name: &str, within: Duration) -> Result<(), String> {

@@ -1,16 +1,17 @@
-//! The watch: all that is live, page by page at one revision, and then the events after that revision.
+//! The watch: all that is live, page by page at one revision, and then the events after that revision. Beside it the watch of one
+//! value.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::http::{Answer, Request};
 use super::super::{pool, text};
 use super::Etcd;
 use super::ask::Failure;
-use super::wire::{Line, Page, encode};
+use super::wire::{Line, Page, Watched, encode};
 use crate::adapters::clock;
 use crate::core::claims::{Heard, live};
 
@@ -30,6 +31,10 @@ const SILENT: Duration = Duration::from_secs(6);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The watch of a value wakes up so often, and begins anew after so long.
+const VALUE_LOOK: Duration = Duration::from_secs(30);
+const VALUE_FOR: Duration = Duration::from_secs(300);
+
 type Hear<'h> = dyn FnMut(Heard<'_>) -> bool + 'h;
 
 impl Etcd {
@@ -40,10 +45,20 @@ impl Etcd {
         if !hear(Heard::Current) {
             return Ok(());
         }
-        // A node that is cut off from the others is connected, but silent.
-        let from = self.watch_from.fetch_add(1, Ordering::Relaxed);
-        let number = self.pool.current().wrapping_add(from) % self.pool.len();
-        self.tell_events(number, revision, hear)
+        self.tell_events(revision, hear)
+    }
+
+    /// The watch of one value. It is silent while the value stays, so it ends by itself after some minutes.
+    pub(super) fn watch_key(&self, key: &str, changed: &mut dyn FnMut()) -> Result<(), String> {
+        let start = clock::instant();
+        let create = json!({ "key": key });
+        self.stream(&self.value_from, &create, VALUE_LOOK, &mut |watched| {
+            // The first line says that the watch has begun.
+            if watched.is_some() {
+                changed();
+            }
+            Ok(clock::elapsed(start) < VALUE_FOR)
+        })
     }
 
     /// The revision, unless nobody hears any more.
@@ -79,20 +94,52 @@ impl Etcd {
         Err("it has more publications than the gates of one name can make".to_owned())
     }
 
-    fn tell_events(&self, number: usize, revision: u64, hear: &mut Hear<'_>) -> Result<(), String> {
+    fn tell_events(&self, revision: u64, hear: &mut Hear<'_>) -> Result<(), String> {
+        let end = self.published.trim_end_matches('/').to_owned() + "0";
+        let create = json!({
+            "key": encode(&self.published), "range_end": encode(&end),
+            "start_revision": revision.saturating_add(1).to_string(),
+            "filters": ["NODELETE"], "fragment": true,
+        });
+        let mut last = clock::instant();
+        self.stream(&self.watch_from, &create, LOOK, &mut |watched| {
+            let Some(watched) = watched else {
+                if clock::elapsed(last) > SILENT {
+                    return Err("the watch is silent".to_owned());
+                }
+                return Ok(hear(Heard::Silence));
+            };
+            last = clock::instant();
+            let now = clock::wall();
+            for event in &watched.events {
+                if let Some(sealed) = live(&event.kv.value(), now)
+                    && !hear(Heard::Published(sealed))
+                {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// Gives each line of a watch, and `None` in each pause of this length, until `hear` returns false.
+    fn stream(
+        &self,
+        from: &AtomicUsize,
+        create: &Value,
+        pause: Duration,
+        hear: &mut dyn FnMut(Option<&Watched>) -> Result<bool, String>,
+    ) -> Result<(), String> {
+        // A node that is cut off from the others is connected, but silent.
+        let from = from.fetch_add(1, Ordering::Relaxed);
+        let number = self.pool.current().wrapping_add(from) % self.pool.len();
         let until = clock::instant() + CONNECT_WITHIN;
         let mut connection = self.pool.connect_to(number, until)?;
         let Some(endpoint) = self.pool.endpoint(number) else {
             return Ok(());
         };
         let at = |why: &str| format!("{endpoint}: {why}");
-        let end = self.published.trim_end_matches('/').to_owned() + "0";
-        let request = json!({ "create_request": {
-            "key": encode(&self.published), "range_end": encode(&end),
-            "start_revision": revision.saturating_add(1).to_string(),
-            "filters": ["NODELETE"], "fragment": true,
-        } });
-        let body = request.to_string();
+        let body = json!({ "create_request": create }).to_string();
         let (host, token) = (endpoint.to_string(), self.token());
         let request = Request {
             host: &host,
@@ -112,9 +159,9 @@ impl Etcd {
             let why = at(&format!("status {status}: {}", text::short(said.trim())));
             return Err(self.cured(Failure::Refused(status, why)));
         }
-        let (mut buffer, mut searched, mut last) = (Vec::new(), 0, clock::instant());
+        let (mut buffer, mut searched) = (Vec::new(), 0);
         loop {
-            answer.stream().set_deadline(clock::instant() + LOOK);
+            answer.stream().set_deadline(clock::instant() + pause);
             match answer.part(&mut buffer) {
                 Ok(true) => {}
                 Ok(false) => return Err(at("it ended the watch")),
@@ -122,24 +169,21 @@ impl Etcd {
                 Err(error) => return Err(failed(error)),
             }
             while let Some(line) = take_line(&mut buffer, &mut searched) {
-                if !self.tell_line(&line, hear).map_err(|why| at(&why))? {
+                let watched = self.watched(&line).map_err(|why| at(&why))?;
+                if !hear(Some(&watched)).map_err(|why| at(&why))? {
                     return Ok(());
                 }
-                last = clock::instant();
             }
             if buffer.len() > LINE_MAX {
                 return Err(at("an event is too long"));
             }
-            if clock::elapsed(last) > SILENT {
-                return Err(at("the watch is silent"));
-            }
-            if !hear(Heard::Silence) {
+            if !hear(None).map_err(|why| at(&why))? {
                 return Ok(());
             }
         }
     }
 
-    fn tell_line(&self, line: &[u8], hear: &mut Hear<'_>) -> Result<bool, String> {
+    fn watched(&self, line: &[u8]) -> Result<Watched, String> {
         let read = serde_json::from_slice::<Line>(line);
         let watched = match read.map_err(|error| format!("its event is not etcd's: {error}"))? {
             Line {
@@ -159,15 +203,7 @@ impl Etcd {
                 format!("it compacted what was not read, to revision {compacted}")
             });
         }
-        let now = clock::wall();
-        for event in &watched.events {
-            if let Some(sealed) = live(&event.kv.value(), now)
-                && !hear(Heard::Published(sealed))
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(watched)
     }
 }
 

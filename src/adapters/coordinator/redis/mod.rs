@@ -223,6 +223,11 @@ impl Redis {
         format!("{}{name}", self.cluster.prefix)
     }
 
+    /// A stream with one entry, which is new after each change of this value.
+    fn changes(&self, name: &str) -> String {
+        self.key(name) + "/changes"
+    }
+
     /// Runs one command.
     fn one(
         &self,
@@ -369,6 +374,17 @@ impl Coordinator for Redis {
             Some("OK") => Ok(()),
             _ => Err("it did not say that the value is set".to_owned()),
         }
+    }
+
+    fn write_watched(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String> {
+        self.write(name, value, within)?;
+        let changes = self.changes(name);
+        let words = ["XADD", &changes, "MAXLEN", "1", "*", "p", "1"];
+        self.one(&words, &[], REPLIES_MAX, within).map(drop)
+    }
+
+    fn watch_value(&self, name: &str, changed: &mut dyn FnMut()) -> Result<(), String> {
+        self.watch_changes(&self.changes(name), changed)
     }
 
     fn remove(&self, name: &str, within: Duration) -> Result<(), String> {

@@ -21,6 +21,11 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const BLOCK_MS: &str = "500";
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
+/// The same for the watch of a value, which begins anew after so long.
+const VALUE_BLOCK_MS: &str = "20000";
+const VALUE_ANSWER_WITHIN: Duration = Duration::from_secs(23);
+const VALUE_FOR: Duration = Duration::from_secs(300);
+
 /// The time and the number in the id of an entry. They grow.
 type Id = (u64, u64);
 
@@ -54,7 +59,8 @@ impl Redis {
             }
             let heard = if reply != Reply::Nil {
                 let mut is_heard = true;
-                for (number, id, stored) in self.entries(&reply).ok_or_else(strange).map_err(at)? {
+                let found = entries(&reply, &[&grants.0, &heartbeats.0]);
+                for (number, id, stored) in found.ok_or_else(strange).map_err(at)? {
                     let known = last.get_mut(number).filter(|known| **known < id);
                     *known.ok_or_else(strange).map_err(at)? = id;
                     if let Some(sealed) = live(stored, clock::wall()) {
@@ -79,31 +85,74 @@ impl Redis {
         }
     }
 
-    /// What a reply brings: the number of the stream, the id, and what was stored.
-    fn entries<'r>(&self, reply: &'r Reply) -> Option<Vec<(usize, Id, &'r [u8])>> {
-        let mut found = Vec::new();
-        for stream in list(reply)? {
-            let [name, entries] = list(stream)? else {
-                return None;
-            };
-            let name = name.text()?;
-            let number = self.streams.iter().position(|(own, _)| own == name)?;
-            for entry in list(entries)? {
-                let [id, fields] = list(entry)? else {
-                    return None;
-                };
-                let (time, count) = id.text()?.split_once('-')?;
-                let id = (time.parse().ok()?, count.parse().ok()?);
-                let stored = match list(fields)? {
-                    [_, Reply::Text(stored)] => stored.as_slice(),
-                    // Of nobody who knows the format.
-                    _ => &[],
-                };
-                found.push((number, id, stored));
+    /// The watch of a value, by the stream of its changes.
+    pub(super) fn watch_changes(
+        &self,
+        stream: &str,
+        changed: &mut dyn FnMut(),
+    ) -> Result<(), String> {
+        let start = clock::instant();
+        let mut connection = self.new_connection(start + CONNECT_WITHIN)?;
+        let at = |why: String| match self.pool.endpoint(connection.endpoint) {
+            Some(endpoint) => format!("{endpoint}: {why}"),
+            None => why,
+        };
+        let (mut last, mut is_current): (Id, bool) = ((0, 0), false);
+        while clock::elapsed(start) < VALUE_FOR {
+            let id = format!("{}-{}", last.0, last.1);
+            let mut parts = vec!["XREAD"];
+            if is_current {
+                parts.extend(["BLOCK", VALUE_BLOCK_MS]);
+            }
+            parts.extend(["STREAMS", stream, &id]);
+            let mut command = Vec::new();
+            resp::command(&parts, &mut command);
+            let connected = &mut connection.stream;
+            connected.set_deadline(clock::instant() + VALUE_ANSWER_WITHIN);
+            let [reply] = exchange(connected, &command, REPLY_MAX).map_err(at)?;
+            if let Some(why) = refusal(&reply) {
+                return Err(at(why));
+            }
+            let is_first = !std::mem::replace(&mut is_current, true);
+            let mut found = Vec::new();
+            if reply != Reply::Nil {
+                found = entries(&reply, &[stream]).ok_or_else(strange).map_err(at)?;
+                let newest = found.last().map(|(_, id, _)| *id);
+                let newest = newest.filter(|newest| *newest > last);
+                last = newest.ok_or_else(strange).map_err(at)?;
+            }
+            if is_first || !found.is_empty() {
+                changed();
             }
         }
-        Some(found)
+        Ok(())
     }
+}
+
+/// What a reply brings of these streams: the number of the stream, the id, and what was stored.
+fn entries<'r>(reply: &'r Reply, streams: &[&str]) -> Option<Vec<(usize, Id, &'r [u8])>> {
+    let mut found = Vec::new();
+    for stream in list(reply)? {
+        let [name, entries] = list(stream)? else {
+            return None;
+        };
+        let name = name.text()?;
+        let number = streams.iter().position(|own| *own == name)?;
+        for entry in list(entries)? {
+            let [id, fields] = list(entry)? else {
+                return None;
+            };
+            let (time, count) = id.text()?.split_once('-')?;
+            let id = (time.parse().ok()?, count.parse().ok()?);
+            let stored = match list(fields)? {
+                [_, Reply::Text(stored)] => stored.as_slice(),
+                // Of nobody who knows the format.
+                _ => &[],
+            };
+            found.push((number, id, stored));
+        }
+    }
+    Some(found)
 }
 
 fn list(reply: &Reply) -> Option<&[Reply]> {
