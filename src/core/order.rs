@@ -144,6 +144,8 @@ pub enum Report {
     Cluster {
         /// This gate among those of its name.
         member: String,
+        /// The version of the roster in force, 0 for none; `None`: the gate takes none from the coordinator.
+        roster: Option<u64>,
     },
     /// Grants were closed that neither a user nor the administrator closed by name: a reload took their policy away, or somebody
     /// removed them from a set of the host.

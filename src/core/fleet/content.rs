@@ -29,6 +29,10 @@ pub(super) enum Content {
     Grant(SharedGrant),
     Close(Closing),
     Heartbeat,
+    /// This gate has loaded this version of a roster.
+    Notice {
+        roster: u64,
+    },
     #[serde(other)]
     Unknown,
 }

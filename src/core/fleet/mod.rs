@@ -13,6 +13,7 @@ mod closed;
 mod closing;
 mod content;
 mod members;
+mod notice;
 mod outbox;
 mod refusal;
 mod sealing;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use closed::Closed;
 use content::{Content, Said};
 use members::Members;
+use notice::{NOTICE_LASTS, Notices};
 use outbox::{Next, Outbox};
 use sealing::Sealing;
 use table::{Entry, Here, Table};
@@ -79,6 +81,7 @@ pub struct Fleet {
     ended_unheard: VecDeque<(Selection, Timestamp)>,
     members: Members,
     outbox: Outbox,
+    notices: Notices,
     /// Grants of this gate that others have closed.
     to_end: BTreeSet<GrantId>,
     ordered: usize,
@@ -110,6 +113,7 @@ impl Fleet {
             ended_unheard: VecDeque::new(),
             members: Members::default(),
             outbox: Outbox::default(),
+            notices: Notices::default(),
             to_end: BTreeSet::new(),
             ordered: 0,
             behind: Some("the cluster process has not started yet".to_owned()),
@@ -132,6 +136,11 @@ impl Fleet {
         member.clone_into(&mut self.member);
         self.outbox.connected(now);
         self.behind = Some("the watch begins".to_owned());
+    }
+
+    /// This version of a roster is in force here, 0 for none; `None`: this gate takes none from the coordinator.
+    pub fn roster_loaded(&mut self, version: Option<u64>) {
+        self.notices.loaded(version);
     }
 
     pub fn lost(&mut self, why: &str) {
@@ -284,27 +293,45 @@ impl Fleet {
 
     /// What to ask the cluster process next.
     pub fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
-        match self.outbox.next(now)? {
-            Next::Ask(ask) => {
+        match self.outbox.next(now) {
+            None if !self.outbox.is_connected() => None,
+            None if self.notices.take_look(now) => Some(Ask::LookForRoster),
+            None => {
+                let roster = self.notices.take_unsaid()?;
+                let content = Content::Notice { roster };
+                self.publish_own(now, PublishKind::Notice, content, NOTICE_LASTS)
+            }
+            Some(Next::Ask(ask)) => {
                 if ask == Ask::Watch {
                     self.behind = Some("the watch begins".to_owned());
                 }
                 Some(ask)
             }
-            Next::Beat => {
-                let (_, sealed) = self.sealing.seal(&Said {
-                    member: self.member.clone(),
-                    made: now,
-                    content: Content::Heartbeat,
-                })?;
-                Some(Ask::Publish(Publish {
-                    kind: PublishKind::Heartbeat,
-                    name: hexadecimal(&self.sealing.name(self.member.as_bytes())),
-                    sealed,
-                    lasts_ms: millis(BEAT_LASTS),
-                }))
+            Some(Next::Beat) => {
+                self.publish_own(now, PublishKind::Heartbeat, Content::Heartbeat, BEAT_LASTS)
             }
         }
+    }
+
+    /// What this gate says of itself. It replaces what it said before.
+    fn publish_own(
+        &mut self,
+        now: Timestamp,
+        kind: PublishKind,
+        content: Content,
+        lasts: Duration,
+    ) -> Option<Ask> {
+        let (_, sealed) = self.sealing.seal(&Said {
+            member: self.member.clone(),
+            made: now,
+            content,
+        })?;
+        Some(Ask::Publish(Publish {
+            kind,
+            name: hexadecimal(&self.sealing.name(self.member.as_bytes())),
+            sealed,
+            lasts_ms: millis(lasts),
+        }))
     }
 
     /// How long until there is something to ask.

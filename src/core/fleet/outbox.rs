@@ -58,6 +58,10 @@ impl Outbox {
         }
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
     pub(super) fn lost(&mut self) {
         self.is_connected = false;
     }

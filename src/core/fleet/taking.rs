@@ -38,7 +38,7 @@ impl Fleet {
                     self.lag = Some(system.since(made));
                 }
                 Content::Grant(grant) => self.note_own(now, member, made, grant),
-                Content::Close(_) | Content::Unknown => {}
+                Content::Close(_) | Content::Notice { .. } | Content::Unknown => {}
             }
             return Ok(());
         }
@@ -63,6 +63,10 @@ impl Fleet {
                     Ok(beats) if is_own && beats > LAST_BEATS => Err(Refusal::Twin),
                     beats => beats.map(drop),
                 }
+            }
+            Content::Notice { roster } => {
+                self.notices.heard(roster);
+                Ok(())
             }
             Content::Unknown => Ok(()),
         };

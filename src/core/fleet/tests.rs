@@ -1,4 +1,5 @@
 mod members;
+mod notices;
 
 use std::time::Duration;
 

@@ -192,9 +192,10 @@ impl Engine {
                 Received::Nothing => break,
                 Received::Gone => return Err(ExitError::new(FAILED, "the monitor is gone")),
             };
-            if let Report::Cluster { member } = &report
+            if let Report::Cluster { member, roster } = &report
                 && let Some(socket) = files.next()
             {
+                self.core.roster_loaded(*roster);
                 self.connect_cluster(now, member, Link::from_socket(socket));
             }
             files.for_each(|file| self.replace_log(file));

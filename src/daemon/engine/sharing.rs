@@ -33,6 +33,13 @@ impl Core {
         }
     }
 
+    /// The version of the roster in force, which other gates hear of.
+    pub(super) fn roster_loaded(&mut self, version: Option<u64>) {
+        if let Some(fleet) = self.fleet.as_mut() {
+            fleet.roster_loaded(version);
+        }
+    }
+
     /// The cluster process has ended.
     pub fn fleet_lost(&mut self, why: &str) {
         if let Some(fleet) = self.fleet.as_mut() {

@@ -18,7 +18,7 @@ use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
 use crate::adapters::process::{self, StartOptions};
 use crate::core::claims::{Ask, ClusterStart, GateFacts, Told, one_line};
-use crate::core::order;
+use crate::core::order::{self, Report};
 use crate::daemon::monitor::rights::{self, RunAs};
 use crate::model::cluster::Cluster;
 use crate::model::exit::{ExitError, FAILED};
@@ -87,8 +87,12 @@ impl ClusterProcess {
         self.child.as_ref().map(Child::id)
     }
 
-    pub(super) fn member(&self) -> &str {
-        &self.start.cluster.member
+    /// What the engine hears of it.
+    pub(super) fn report(&self) -> Report {
+        Report::Cluster {
+            member: self.start.cluster.member.clone(),
+            roster: self.start.gate.roster.map(|sought| sought.version),
+        }
     }
 
     /// The engine's end of the link to a process that has just started.

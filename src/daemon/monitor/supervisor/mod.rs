@@ -204,8 +204,7 @@ impl Supervisor {
         };
         cluster.step();
         if let Some(link) = cluster.take_engine_end() {
-            let member = cluster.member().to_owned();
-            engine.send_with(&Report::Cluster { member }, Some(link));
+            engine.send_with(&cluster.report(), Some(link));
         }
     }
 
