@@ -6,13 +6,17 @@ use postern::model::reason::{Drop, Reason, Rule};
 use postern::model::time::Timestamp;
 use postern_harness::cluster::{CLAIM_DEADLINE, cluster};
 
+use crate::codes::{SECRET, code};
 use crate::knocks::{HOME, Knock};
 use crate::reasons;
-use crate::world::{World, seconds};
+use crate::world::{ALICE, World, seconds};
 
 /// A gate whose coordinator answers.
 fn joined() -> World {
-    let mut world = World::of_alice();
+    joined_by(World::of_alice())
+}
+
+fn joined_by(mut world: World) -> World {
     world.core.join_cluster("gate", &cluster());
     world.core.cluster_connected();
     comes_back(&mut world);
@@ -122,4 +126,18 @@ fn claim_outlasts_a_knock_dated_ahead() {
     assert!(claim.lasts_ms.unwrap() >= 58_000 + 30_000);
     // No two gate names share a key.
     assert_eq!(claim.mark.as_str().len(), 64);
+}
+
+#[test]
+fn claim_outlasts_the_code_of_the_next_step() {
+    let mut world = joined_by(World::new(&format!("{ALICE}totp = '{SECRET}'\n")));
+    let knock = Knock::of("alice").code(&code(&world, 6, 1));
+    let knock = knock.sealed(world.now);
+    assert!(world.arrives(HOME, knock.as_bytes()).admitted);
+    let Some(Ask::Claim { claim, .. }) = world.core.next_ask(world.now) else {
+        panic!("no claim");
+    };
+    assert!(claim.code.is_some());
+    // It is right for up to 90 s here, and longer at a gate whose clock is behind.
+    assert!(claim.lasts_ms.unwrap() >= 90_000 + 60_000);
 }

@@ -6,7 +6,7 @@ use postern_proto::{Code, CodeKey, CodeStep};
 use crate::knocks::{HOME, Knock};
 use crate::world::{ALICE, World, seconds};
 
-const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+pub(crate) const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 const HOME_V6: &str = "2001:db8::7";
 
 const MISSING: Rule = Rule::Code(CodeFault::Missing);
@@ -22,7 +22,7 @@ fn world() -> World {
 }
 
 /// The code that alice's authenticator shows, so many steps ahead.
-fn code(world: &World, digits: u32, ahead: i64) -> Code {
+pub(crate) fn code(world: &World, digits: u32, ahead: i64) -> Code {
     let CodeStep(step) = CodeStep::of(world.now.as_millis());
     let key = CodeKey::from_base32(SECRET, digits.try_into().unwrap()).unwrap();
     key.code(CodeStep(step.saturating_add_signed(ahead)))

@@ -16,8 +16,8 @@ pub const WAITING_MAX: usize = 256;
 /// How much longer a claim lasts than the window demands: the clocks of two gates may differ by this much.
 pub const MARGIN: Duration = Duration::from_secs(60);
 
-/// A one-time code is right for at most this long after the knock that used it.
-const CODE_LASTS: Duration = Duration::from_secs(60);
+/// A one-time code is right for at most this long after the knock that used it: in the step before its own, in that, and in the next.
+const CODE_LASTS: Duration = Duration::from_secs(90);
 
 /// A keyed sequence counts until the end of its step at most this long after it.
 const SEQUENCE_AHEAD: Duration = Duration::from_secs(3 * STEP_S);
