@@ -11,9 +11,11 @@
 //! ```
 //!
 //! - One knock is enough, because its mark is what gates could admit twice. The network delivers two copies of it to each gate.
+//!   With one-time codes there are two knocks with the same code.
 //! - Messages to and from the coordinator come in any order. One that never comes is lost.
-//! - The coordinator may carry out a claim at any time: after its deadline, and after the engine that asked has died.
-//! - Engines, cluster processes and monitors die at any time. What they had not written or sent is lost.
+//! - The coordinator may carry out a claim at any time: after its deadline, after the cluster process has said that nobody knows, and
+//!   after the engine that asked has died.
+//! - Engines, cluster processes and monitors die at any time. What they had not written or sent is lost. A disk fails to write.
 //! - Clocks of gates differ by as much as claims allow for.
 //! - Gates that share grants: the coordinator tells what was published late, again or never, and a grant that its owner made up.
 
@@ -24,7 +26,8 @@ use postern::core::claims::MARGIN;
 use postern::model::time::Timestamp;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use super::gate_host::{Asked, Event, Facts, PERIOD, Reply, Setup};
+use super::events::{Asked, Event, Facts, Reply, Setup};
+use super::gate_host::PERIOD;
 use super::inputs::made_up;
 use super::remembered::{GateState, Gates};
 
@@ -35,6 +38,13 @@ const PERIODS: u32 = 4;
 const APART_S: u64 = 60;
 
 const DEATHS: [Event; 3] = [Event::EngineDies, Event::ClusterDies, Event::MonitorDies];
+const FAILURES: [Event; 4] = [DEATHS[0], DEATHS[1], DEATHS[2], Event::DiskFails];
+
+/// The link of a claim whose answer nobody waits for.
+const NOBODY: u8 = u8::MAX;
+
+/// What the coordinator holds: a claim for each knock, and one for the code.
+const CODE: usize = 2;
 
 const TWICE: &str = "no mark admitted twice";
 const EARLY: &str = "no grant without a durable mark";
@@ -45,7 +55,7 @@ const MADE_UP: &str = "a made-up grant opens nothing";
 
 struct ClusterModel {
     gates: Gates,
-    /// How many processes may die.
+    /// How many processes may die, and disks fail.
     crashes: u8,
     /// The gates share their grants, and one of them is closed once.
     shares: bool,
@@ -59,12 +69,18 @@ pub(crate) enum LeftOut {
     Claim,
     /// The engine takes a lost claim as won.
     Answer,
+    /// The engine takes a claim as won of which nobody knows.
+    Doubt,
+    /// The coordinator does not look at one-time codes.
+    Code,
     /// Claims do not outlast differences of clocks.
     Margin,
     /// The engine takes an answer that is late.
     Deadline,
     /// The disk forgets what was written.
     Mark,
+    /// The engine does not hear that the disk has failed.
+    DiskFailure,
     /// A new engine does not read the disk.
     Recall,
     /// A new engine does not know what was closed.
@@ -84,8 +100,8 @@ struct Moment {
     asked: BTreeSet<(usize, u8, Asked)>,
     /// What has not come to its engine yet.
     answered: BTreeSet<(usize, u8, Reply)>,
-    /// The claim that the coordinator holds, and how long.
-    reserved: Option<Reserved>,
+    /// The claims that the coordinator holds, and how long.
+    reserved: [Option<Reserved>; 3],
     /// What gates have published, and what the owner of the coordinator has made up.
     published: BTreeSet<usize>,
     closes: u8,
@@ -106,6 +122,8 @@ enum Choice {
     CarriesOut(usize, u8, Asked),
     /// An answer comes to its engine.
     Comes(usize, u8, Reply),
+    /// The cluster process says that nobody knows what became of a claim. The coordinator may still carry it out.
+    Doubts(usize, u8, Asked),
     /// Time passes for everyone.
     Passes,
 }
@@ -122,7 +140,7 @@ impl Model for ClusterModel {
                 .collect(),
             asked: BTreeSet::new(),
             answered: BTreeSet::new(),
-            reserved: None,
+            reserved: [None; 3],
             published: self.shares.then(made_up).into_iter().collect(),
             closes: 0,
             crashes: 0,
@@ -142,10 +160,10 @@ impl Model for ClusterModel {
             Event::MonitorStarts,
         ];
         for (nth, state) in now.gates.iter().enumerate() {
-            let deaths = DEATHS.iter().filter(|_| now.crashes < self.crashes);
+            let failures = FAILURES.iter().filter(|_| now.crashes < self.crashes);
             let may = own
                 .iter()
-                .chain(deaths)
+                .chain(failures)
                 .filter(|event| state.facts.may(**event));
             choices.extend(may.map(|event| Choice::At(nth, *event)));
             if now.closes == 0 && state.facts.may(Event::Closes) {
@@ -158,6 +176,10 @@ impl Model for ClusterModel {
         }
         let asked = now.asked.iter();
         choices.extend(asked.map(|(nth, link, asked)| Choice::CarriesOut(*nth, *link, *asked)));
+        let doubted = now.asked.iter().filter(|(_, link, asked)| {
+            matches!(asked, Asked::Claim { .. }) && *link != NOBODY && !self.shares
+        });
+        choices.extend(doubted.map(|(nth, link, asked)| Choice::Doubts(*nth, *link, *asked)));
         let answered = now.answered.iter();
         choices.extend(answered.map(|(nth, link, reply)| Choice::Comes(*nth, *link, *reply)));
         if now.passed < if self.shares { 2 } else { PERIODS } {
@@ -169,8 +191,8 @@ impl Model for ClusterModel {
         let mut now = before.clone();
         match choice {
             Choice::At(nth, event) => {
+                now.crashes += u8::from(FAILURES.contains(&event));
                 if DEATHS.contains(&event) {
-                    now.crashes += 1;
                     // Nobody reads the answers any more.
                     now.answered.retain(|(to, ..)| *to != nth);
                 }
@@ -184,6 +206,15 @@ impl Model for ClusterModel {
                 let is_there = facts.links == link && facts.is_monitor_alive;
                 if let Some(reply) = reply.filter(|_| is_there) {
                     now.answered.insert((nth, link, reply));
+                }
+            }
+            Choice::Doubts(nth, link, asked) => {
+                now.asked.remove(&(nth, link, asked));
+                now.asked.insert((nth, NOBODY, asked));
+                if let Asked::Claim { ticket, .. } = asked
+                    && now.gates[nth].facts.links == link
+                {
+                    now.answered.insert((nth, link, Reply::Unknown { ticket }));
                 }
             }
             Choice::Comes(nth, link, reply) => {
@@ -246,24 +277,33 @@ impl ClusterModel {
             }
             Asked::Claim {
                 ticket,
+                knock,
+                has_code,
                 made,
                 lasts_ms,
                 publishes,
             } => {
-                let held = now.reserved.filter(|held| held.until_ms > time_ms);
-                if let (Some(Reserved { made, .. }), false) =
-                    (held, self.left_out == Some(LeftOut::Claim))
-                {
+                let held = |key: usize| now.reserved[key].filter(|held| held.until_ms > time_ms);
+                let knows_claims = self.left_out != Some(LeftOut::Claim);
+                if let Some(Reserved { made, .. }) = held(knock.into()).filter(|_| knows_claims) {
                     return Some(Reply::Lost { ticket, made });
+                }
+                let has_code = has_code && self.left_out != Some(LeftOut::Code);
+                if has_code && held(CODE).is_some() {
+                    return Some(Reply::CodeLost { ticket });
                 }
                 let margin_ms = match self.left_out {
                     Some(LeftOut::Margin) => MARGIN.as_millis() as u64,
                     _ => 0,
                 };
-                now.reserved = Some(Reserved {
+                let reserved = Some(Reserved {
                     made,
                     until_ms: time_ms + lasts_ms - margin_ms,
                 });
+                now.reserved[usize::from(knock)] = reserved;
+                if has_code {
+                    now.reserved[CODE] = reserved;
+                }
                 now.published.extend(publishes);
                 Some(Reply::Won { ticket })
             }
@@ -284,11 +324,21 @@ fn fleet(count: usize) -> Vec<Setup> {
     cluster(&vec![0; count]).into_iter().map(shares).collect()
 }
 
+/// Two gates whose clocks are apart, and two knocks with one code.
+fn codes() -> Vec<Setup> {
+    let has_codes = |setup| Setup {
+        has_codes: true,
+        ..setup
+    };
+    cluster(&[0, APART_S]).into_iter().map(has_codes).collect()
+}
+
 /// Gates in a cluster whose clocks are behind by so many seconds. The kernel ends grants at every other one.
 fn cluster(behind: &[u64]) -> Vec<Setup> {
     let setup = |(nth, behind): (usize, &u64)| Setup {
         has_cluster: true,
         shares: false,
+        has_codes: false,
         number: u8::try_from(nth).expect("few gates"),
         kernel_ends: nth % 2 == 0,
         behind: Duration::from_secs(*behind),
@@ -301,6 +351,7 @@ fn single() -> Vec<Setup> {
     vec![Setup {
         has_cluster: false,
         shares: false,
+        has_codes: false,
         number: 0,
         kernel_ends: false,
         behind: Duration::ZERO,
@@ -354,6 +405,11 @@ fn clocks_apart_admit_a_knock_once() {
 }
 
 #[test]
+fn one_code_opens_once() {
+    holds(codes(), 1, EVENTS_MAX);
+}
+
+#[test]
 fn three_gates_admit_a_knock_once() {
     holds(cluster(&[0, APART_S, 0]), 1, EVENTS_MAX - 2);
 }
@@ -372,10 +428,14 @@ fn each_part_left_out_fails_its_property() {
     for (left_out, setups, property) in [
         (LeftOut::Claim, cluster(&[0, 0]), TWICE),
         (LeftOut::Answer, cluster(&[0, 0]), TWICE),
+        (LeftOut::Doubt, cluster(&[0, 0]), TWICE),
+        (LeftOut::Code, codes(), TWICE),
+        (LeftOut::Margin, codes(), TWICE),
         (LeftOut::Margin, apart(), TWICE),
         (LeftOut::Deadline, cluster(&[0]), LATE),
         (LeftOut::Mark, cluster(&[0]), EARLY),
         (LeftOut::Mark, single(), EARLY),
+        (LeftOut::DiskFailure, cluster(&[0]), EARLY),
         (LeftOut::Recall, single(), TWICE),
         (LeftOut::End, cluster(&[0]), ENDS),
         (LeftOut::Seal, fleet(1), MADE_UP),

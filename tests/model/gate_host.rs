@@ -18,122 +18,14 @@ use postern_harness::cluster::{CLAIM_DEADLINE, cluster};
 use postern_proto::Mark;
 
 use super::cluster::LeftOut;
+use super::events::{Asked, Event, Facts, Reply, Setup};
 use super::inputs::{
-    GRANTED, KNOCK, LOADED, NAME, START, STRANGER, fleet, gate, number_of, publication,
+    GRANTED, LOADED, NAME, START, STRANGER, fleet, gate, knock, number_of, publication,
 };
 
 /// What passes at once. Longer than the deadline of a claim. Four of them end just before the knock gets stale at a gate that is 60 s
 /// behind, so that a shorter margin is found.
 pub(crate) const PERIOD: Duration = Duration::from_secs(29);
-/// How often the network delivers one knock to one gate.
-const COPIES: u8 = 2;
-
-/// What can happen at one gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Event {
-    /// The network delivers a copy of the knock.
-    Arrives,
-    /// The disk has written the oldest mark.
-    Stored,
-    /// A message of the cluster process comes.
-    Told(Reply),
-    /// The coordinator tells what a gate has published: late, again, or never.
-    Hears(usize),
-    /// The monitor carries out the oldest order.
-    Ordered,
-    /// The administrator closes all grants.
-    Closes,
-    /// The engine dies, and the monitor starts another.
-    EngineDies,
-    /// The cluster process dies, and the monitor starts another.
-    ClusterDies,
-    /// The monitor dies, and the engine with it.
-    MonitorDies,
-    MonitorStarts,
-    Passes,
-}
-
-/// What the cluster process answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Reply {
-    Won { ticket: u64 },
-    Lost { ticket: u64, made: Timestamp },
-    Back { number: u64 },
-}
-
-/// What the engine asks the coordinator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Asked {
-    Claim {
-        ticket: u64,
-        made: Timestamp,
-        lasts_ms: u64,
-        /// What is published if it is won.
-        publishes: Option<usize>,
-    },
-    Publish(usize),
-    Probe {
-        number: u64,
-    },
-}
-
-/// What the properties look at. The gate does not see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Facts {
-    /// How many links between engine and cluster process there were.
-    pub(crate) links: u8,
-    pub(crate) is_monitor_alive: bool,
-    /// Orders given for the knock.
-    pub(crate) orders: u8,
-    /// An order was given before its mark was durable.
-    pub(crate) was_early: bool,
-    /// An order was given after the deadline of its claim.
-    pub(crate) was_late: bool,
-    pub(crate) is_open: bool,
-    /// A grant is open past its end, though somebody could end it.
-    pub(crate) is_overdue: bool,
-    /// A grant is open that opened after this gate knew that it is closed.
-    pub(crate) is_reopened: bool,
-    /// A grant is open that no gate has admitted.
-    pub(crate) is_made_up: bool,
-    /// The living engine knows that the grant is closed.
-    knows_close: bool,
-    opened_late: bool,
-    shares: bool,
-    has_cluster: bool,
-    copies: u8,
-    waits_for_disk: bool,
-    has_orders: bool,
-}
-
-impl Facts {
-    pub(crate) fn may(&self, event: Event) -> bool {
-        match event {
-            Event::Arrives => self.is_monitor_alive && !self.shares && self.copies < COPIES,
-            Event::Stored => self.waits_for_disk,
-            Event::Ordered => self.has_orders,
-            Event::MonitorStarts => !self.is_monitor_alive,
-            Event::Passes => true,
-            Event::Closes => self.is_open && self.shares && self.is_monitor_alive,
-            Event::ClusterDies => self.is_monitor_alive && self.has_cluster && !self.shares,
-            _ => self.is_monitor_alive,
-        }
-    }
-}
-
-/// How a gate is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Setup {
-    pub(crate) has_cluster: bool,
-    /// Gates share their grants.
-    pub(crate) shares: bool,
-    /// The number of the gate.
-    pub(crate) number: u8,
-    /// The kernel ends grants. Otherwise only the monitor does.
-    pub(crate) kernel_ends: bool,
-    /// How far the engine's clock is behind.
-    pub(crate) behind: Duration,
-}
 
 pub(crate) struct GateHost {
     setup: Setup,
@@ -156,7 +48,7 @@ impl GateHost {
             setup,
             left_out,
             passed: 0,
-            core: Core::new(gate(), NAME, START),
+            core: Core::new(gate(setup.has_codes), NAME, START),
             commits: VecDeque::new(),
             disk: MemoryStore::default(),
             orders: VecDeque::new(),
@@ -190,6 +82,7 @@ impl GateHost {
         match event {
             Event::Arrives => self.arrives(),
             Event::Stored => self.stored(),
+            Event::DiskFails => self.disk_fails(),
             Event::Told(reply) => self.told(reply),
             Event::Hears(number) => self.hears(number),
             Event::Ordered => self.ordered(),
@@ -218,7 +111,8 @@ impl GateHost {
     fn arrives(&mut self) {
         self.facts.copies += 1;
         let (source, gate) = ([192, 0, 2, 1].into(), [198, 51, 100, 1].into());
-        let datagram = Datagram::new(source, gate, 62201, &KNOCK);
+        let knock = knock(self.setup.has_codes, self.knock());
+        let datagram = Datagram::new(source, gate, 62201, knock);
         let Some(mut commit) = self.core.datagram(self.clock(), &datagram) else {
             return;
         };
@@ -247,10 +141,42 @@ impl GateHost {
         }
     }
 
+    /// What is refused then gives no order.
+    fn disk_fails(&mut self) {
+        let Some(mut commit) = self.commits.pop_front() else {
+            return;
+        };
+        let failing = |why: Option<&str>| {
+            let why = why.map(str::to_owned);
+            self.disk.with(|disk| disk.failing = why);
+        };
+        failing(Some("it is broken"));
+        let written = commit::write(std::slice::from_mut(&mut commit), &mut self.disk.clone());
+        failing(None);
+        let why = written.expect_err("a broken disk").to_string();
+        let told = match self.left_out {
+            Some(LeftOut::DiskFailure) => Ok(()),
+            _ => Err(why.as_str()),
+        };
+        self.core.stored(commit.ticket, told);
+        if let Some(order) = commit.take_order() {
+            self.gives(&order);
+        }
+    }
+
+    /// The number of the knock that this gate gets.
+    fn knock(&self) -> u8 {
+        if self.setup.has_codes {
+            self.setup.number
+        } else {
+            0
+        }
+    }
+
     /// With a cluster: a claim is asked after its mark is durable.
     fn asks(&mut self) -> Vec<Asked> {
         let (gate, start, period) = (self.setup.number, self.facts.links, self.passed);
-        let left_out = self.left_out;
+        let (left_out, knock) = (self.left_out, self.knock());
         let number =
             |publish: Publish| number_of((publish.kind, gate, start, period, left_out), publish);
         let mut asked = Vec::new();
@@ -264,6 +190,8 @@ impl GateHost {
                     ..
                 } => Asked::Claim {
                     ticket,
+                    knock,
+                    has_code: claim.code.is_some(),
                     made: claim.made,
                     lasts_ms: claim.lasts_ms.expect("not for good"),
                     publishes: publish.map(number),
@@ -305,8 +233,18 @@ impl GateHost {
         let claimed = |ticket, answer| Told::Claimed { ticket, answer };
         let told = match reply {
             Reply::Won { ticket } => claimed(ticket, Answer::Won),
-            Reply::Lost { ticket, .. } if self.left_out == Some(LeftOut::Answer) => {
+            Reply::Lost { ticket, .. } | Reply::CodeLost { ticket }
+                if self.left_out == Some(LeftOut::Answer) =>
+            {
                 claimed(ticket, Answer::Won)
+            }
+            Reply::CodeLost { ticket } => claimed(ticket, Answer::CodeLost),
+            Reply::Unknown { ticket } if self.left_out == Some(LeftOut::Doubt) => {
+                claimed(ticket, Answer::Won)
+            }
+            Reply::Unknown { ticket } => {
+                let why = "its connection was reset".to_owned();
+                claimed(ticket, Answer::Unknown { why })
             }
             Reply::Lost { ticket, made } => claimed(ticket, Answer::Lost { made }),
             Reply::Back { number } => Told::Back { number },
@@ -361,7 +299,7 @@ impl GateHost {
         self.commits.clear();
         self.arrived.clear();
         self.facts.links += 1;
-        self.core = Core::new(gate(), NAME, START);
+        self.core = Core::new(gate(self.setup.has_codes), NAME, START);
         if self.setup.has_cluster {
             self.core.join_cluster(NAME, &cluster());
         }

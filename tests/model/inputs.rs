@@ -12,8 +12,8 @@ use postern::model::mark::StoredMarks;
 use postern::model::request::{AddressFrom, OpenRequest};
 use postern::model::time::Timestamp;
 use postern_proto::{
-    Action, Allow, FleetKey, GateName, Item, Protocol, Request, RootKey, Service, SharedKey, Step,
-    seal,
+    Action, Allow, Code, CodeKey, CodeStep, FleetKey, GateName, Item, Protocol, Request, RootKey,
+    Service, SharedKey, Step, seal,
 };
 
 use super::cluster::LeftOut;
@@ -24,13 +24,14 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 +
 const AHEAD: Duration = Duration::from_secs(28);
 pub(crate) const GRANTED: Duration = Duration::from_secs(40);
 
-/// The gate with a hint table for every period.
-pub(crate) fn gate() -> Gate {
+/// The gate with a hint table for every period. With codes, the user must send one.
+pub(crate) fn gate(has_codes: bool) -> Gate {
     static TABLE: LazyLock<HintTable> = LazyLock::new(|| {
         let Step(start) = Step::of(START.as_millis());
         HintTable::build(&bare().hint_keys(), start - 10..=start + 20)
     });
-    let mut gate = bare();
+    let codes = has_codes.then(|| (0, code_key()));
+    let mut gate = bare().with_codes(codes);
     gate.install(TABLE.clone());
     gate
 }
@@ -63,8 +64,25 @@ pub(crate) static LOADED: LazyLock<Loaded> = LazyLock::new(|| {
     load(&bundle).unwrap_or_else(|problems| panic!("{problems}"))
 });
 
-/// The one knock, of which copies come to all gates.
-pub(crate) static KNOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
+fn code_key() -> CodeKey {
+    CodeKey::from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", 6).expect("a key")
+}
+
+/// The one knock, of which copies come to all gates. With codes there are two, with the same code, each for one gate.
+pub(crate) fn knock(has_codes: bool, number: u8) -> &'static [u8] {
+    static ONE: LazyLock<Vec<u8>> = LazyLock::new(|| sealed(None, 1));
+    static WITH_CODE: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+        let CodeStep(now) = CodeStep::of(START.as_millis());
+        [1, 2].map(|nonce| sealed(Some(code_key().code(CodeStep(now + 1))), nonce))
+    });
+    if has_codes {
+        &WITH_CODE[usize::from(number)]
+    } else {
+        &ONE
+    }
+}
+
+fn sealed(code: Option<Code>, nonce: u8) -> Vec<u8> {
     let address = std::net::Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped();
     let request = Request {
         action: Action::Open,
@@ -75,13 +93,16 @@ pub(crate) static KNOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
         timestamp_ms: START.plus(AHEAD).as_millis(),
         duration_s: u32::try_from(GRANTED.as_secs()).expect("short"),
         target: None,
-        items: vec![Item::Service(
+        items: [Item::Service(
             Service::new(Protocol::Tcp, 22, 22).expect("a port"),
-        )],
+        )]
+        .into_iter()
+        .chain(code.map(Item::Code))
+        .collect(),
     };
-    let knock = seal(&KEYS.keys(), &request, [1; 12], 64).expect("a knock");
+    let knock = seal(&KEYS.keys(), &request, [nonce; 12], 64).expect("a knock");
     knock.as_bytes().to_vec()
-});
+}
 
 /// What a gate shares with the others, after a start. With `Seal` left out it takes what any key has sealed.
 pub(crate) fn fleet(run: [u8; 16], kept: &StoredMarks, takes_any_key: bool) -> Fleet {

@@ -14,6 +14,7 @@
 )]
 
 mod cluster;
+mod events;
 mod gate_host;
 mod inputs;
 mod remembered;

@@ -7,7 +7,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use super::cluster::LeftOut;
-use super::gate_host::{Asked, Event, Facts, GateHost, Setup};
+use super::events::{Asked, Event, Facts, Setup};
+use super::gate_host::GateHost;
 
 /// A state of one gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
