@@ -42,8 +42,11 @@ use event_loop::{Engine, OpenCapture};
 use fwknop::FwknopThread;
 use turns::Tools;
 
-/// Events that may wait for the loop. If there is no room, the other threads wait.
-const QUEUE: usize = 4096;
+/// Events that may wait for the loop. If there is no room, the other threads wait. Their room is taken at the start.
+const EVENTS_MAX: usize = 256;
+
+/// Orders that may wait for the monitor.
+const ORDERS_MAX: usize = 4096;
 
 /// Serves as the engine of the monitor that started this process, until another engine takes over or the monitor ends.
 pub fn run() -> Result<(), ExitError> {
@@ -57,14 +60,14 @@ pub fn run() -> Result<(), ExitError> {
 
 fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools), ExitError> {
     let mut core = parts.core;
-    let channel = events::events(QUEUE);
+    let channel = events::events(EVENTS_MAX);
     let (events, inbox) = channel.map_err(ExitError::system("making the engine's channel"))?;
     let (tables, wanted) = sync_channel(1);
     let (keys, table) = (core.gate().hint_keys(), core.gate().table());
     threads::tables(keys, table, wanted, parts.prefilter, events.clone())?;
     let second = link.try_clone();
     let second = second.map_err(ExitError::system("the link to the monitor"))?;
-    let orders = Arc::new(threads::orders(second, QUEUE, events.clone())?);
+    let orders = Arc::new(threads::orders(second, ORDERS_MAX, events.clone())?);
     if let Some(listener) = parts.metrics {
         threads::metrics(listener, events.clone())?;
     }

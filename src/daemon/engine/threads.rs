@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ use crate::model::exit::ExitError;
 const METRICS_WITHIN: Duration = Duration::from_secs(1);
 
 const LOWEST_PRIORITY: i32 = 19;
+
+const QUEUE_FULL: &str = "the queue is full";
+const THREAD_ENDED: &str = "its thread has ended";
 
 const ATTEMPTS_WAIT: Duration = Duration::from_secs(60);
 const ATTEMPTS_PAUSE: Duration = Duration::from_millis(5);
@@ -84,7 +87,9 @@ pub(super) fn sensor(
 /// that follow, so that nobody else waits.
 pub(super) struct Orders {
     link: Link,
-    queue: SyncSender<Order>,
+    /// It takes memory for orders that wait, and `most` bounds them.
+    queue: Sender<Order>,
+    most: usize,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -94,16 +99,21 @@ impl Orders {
         if is_first && order::encode(order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {
             return Ok(());
         }
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-        try_pass(&self.queue, order.clone()).map_err(|(_, why)| {
+        let has_room = self.waiting.fetch_add(1, Ordering::AcqRel) < self.most;
+        let sent = if has_room {
+            self.queue.send(order.clone()).map_err(|_| THREAD_ENDED)
+        } else {
+            Err(QUEUE_FULL)
+        };
+        if sent.is_err() {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
-            why
-        })
+        }
+        sent
     }
 }
 
 pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, ExitError> {
-    let (queue, orders) = sync_channel::<Order>(most);
+    let (queue, orders) = channel::<Order>();
     let waiting = Arc::new(AtomicUsize::new(0));
     let own = link.try_clone();
     let own = own.map_err(ExitError::system("the link to the monitor"))?;
@@ -123,6 +133,7 @@ pub(super) fn orders(link: Link, most: usize, events: Events) -> Result<Orders, 
     Ok(Orders {
         link,
         queue,
+        most,
         waiting,
     })
 }
@@ -238,8 +249,8 @@ pub(super) fn tables(
 
 pub(super) fn try_pass<T>(queue: &SyncSender<T>, item: T) -> Result<(), (T, &'static str)> {
     queue.try_send(item).map_err(|error| match error {
-        TrySendError::Full(item) => (item, "the queue is full"),
-        TrySendError::Disconnected(item) => (item, "its thread has ended"),
+        TrySendError::Full(item) => (item, QUEUE_FULL),
+        TrySendError::Disconnected(item) => (item, THREAD_ENDED),
     })
 }
 
