@@ -12,8 +12,8 @@ pub(super) struct BloomFilter {
     words: Vec<u64>,
 }
 
-/// 512 kB, enough for 100,000 users at a window of 30 s.
-const WORDS_MIN: usize = 1 << 16;
+/// 8 kB.
+const WORDS_MIN: usize = 1 << 10;
 
 /// With this many hints for each word, one unknown hint in a hundred passes.
 const HINTS_A_WORD: usize = 5;
