@@ -2,8 +2,13 @@
 
 use super::parts::PART;
 
-/// Bytes of stack to wipe: more than a debug build uses to read a config or to set up a gate with it.
-pub(crate) const STACK: usize = 256 << 10;
+/// Bytes of stack to wipe, several times what reading a config or setting up a gate with it uses. What is wiped stays in memory, and a
+/// release build uses 16 kB.
+pub(crate) const STACK: usize = if cfg!(debug_assertions) {
+    256 << 10
+} else {
+    64 << 10
+};
 
 const USERS_MAX: usize = 2_000_000;
 
