@@ -66,6 +66,11 @@ pub fn main() -> ExitCode {
 }
 
 fn parsed() -> Result<Command, ExitError> {
+    // The most frequent start needs no parser, which would take half a megabyte.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "engine") && arguments.next().is_none() {
+        return Ok(Command::Engine);
+    }
     match Arguments::try_parse() {
         Ok(arguments) => Ok(arguments.command),
         Err(error) if error.use_stderr() => {
