@@ -11,7 +11,7 @@ use super::how::{How, STACK};
 use super::key::KeyFiles;
 use super::listed::Listed;
 use super::main_file::MainFile;
-use super::parts::{PART, Parts};
+use super::parts::{PART, Parts, Source};
 use super::problem::{FileProblems, Problem, Problems};
 use super::read_parts;
 use super::sequence_check;
@@ -148,6 +148,7 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
     }
     let divided = of_roster.iter().filter(|parts| parts.undivided().is_none());
     sources.extend(divided.flat_map(|parts| parts.sources(last)));
+    table.expect(sources.iter().map(Source::users).sum());
     read_parts::read(&reader, &sources, |read| {
         if read.is_toml {
             found.add(read.file, read.problems);

@@ -9,10 +9,12 @@ use zeroize::Zeroizing;
 use super::config_text::ConfigText;
 use crate::adapters::config::bundle::BundleFile;
 
-/// Bytes of a part, some hundred users, and of a file that is not worth dividing.
-pub(super) const PART: usize = 32 << 10;
+/// Bytes of a part, some dozen users, and of a file that is not worth dividing. Parsed, a part takes thirty times as much, in blocks that
+/// glibc uses again: it maps longer ones each time, and then keeps more free memory.
+pub(super) const PART: usize = 8 << 10;
 
 const USER: &str = "[[user]]";
+const NEXT_USER: &str = "\n[[user]]";
 
 /// Some lines of a file, and the number of the first.
 #[derive(Clone, Copy)]
@@ -173,6 +175,13 @@ impl<'a> Parts<'a> {
             }),
             _ => None,
         }
+    }
+}
+
+impl Source<'_> {
+    /// About how many users it has.
+    pub(super) fn users(&self) -> usize {
+        1 + self.part.text.matches(NEXT_USER).count()
     }
 }
 

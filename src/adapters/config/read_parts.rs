@@ -12,7 +12,7 @@ use super::user_entry::{Entry, EntryReader};
 const THREADS_MAX: usize = 8;
 
 /// A thread with less than so many groups, 2 MB, saves less time than its memory is worth.
-const GROUPS_MIN: usize = 64;
+const GROUPS_MIN: usize = 256;
 
 /// What was read of a source.
 pub(super) struct ReadSource<'a> {

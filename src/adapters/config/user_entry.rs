@@ -31,7 +31,7 @@ pub(super) struct EntryReader<'a, 'm> {
 }
 
 /// Equal for equal texts, and only this process can make it: so no key is kept.
-pub(super) type Fingerprint = u128;
+pub(super) type Fingerprint = [u64; 2];
 
 /// A user's table. It may have problems, but its name and its keys must differ from those of all others nevertheless.
 pub(super) struct Entry<'a> {
@@ -238,7 +238,6 @@ impl<'a, 'm> EntryReader<'a, 'm> {
     }
 
     fn fingerprint(&self, text: &[u8]) -> Fingerprint {
-        let [one, other] = self.hashers.each_ref().map(|hasher| hasher.hash_one(text));
-        u128::from(one) << 64 | u128::from(other)
+        self.hashers.each_ref().map(|hasher| hasher.hash_one(text))
     }
 }

@@ -126,6 +126,19 @@ impl<'a, 'm> UserTable<'a, 'm> {
         }
     }
 
+    /// Makes room for so many users: what grows is in memory twice for a moment.
+    pub(super) fn expect(&mut self, users: usize) {
+        let users = users.min(self.how.most_users);
+        self.users.policies.reserve(users);
+        if self.how.keeps_keys {
+            self.users.keys.reserve(users);
+        }
+        if self.how.compares {
+            self.names.reserve(users);
+            self.keys.reserve(users);
+        }
+    }
+
     /// Takes the users of a file, or of a part of it. Files come in order, each with its number.
     pub(super) fn take(&mut self, number: usize, mut entries: Vec<Entry<'a>>) {
         for entry in entries.drain(..) {
