@@ -18,10 +18,17 @@ pub fn is_engine(pid: u32) -> bool {
 
 /// Its resident memory, in kB.
 pub fn memory(pid: u32) -> u64 {
+    status(pid, "VmRSS:")
+}
+
+/// Its resident memory without the pages of files, in kB.
+pub fn own_memory(pid: u32) -> u64 {
+    status(pid, "RssAnon:")
+}
+
+fn status(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let mut words = status
-        .split_whitespace()
-        .skip_while(|word| *word != "VmRSS:");
+    let mut words = status.split_whitespace().skip_while(|word| *word != field);
     words.nth(1).unwrap().parse().unwrap()
 }
 

@@ -2,11 +2,12 @@
 
 use super::inject::Injector;
 use super::plan;
+use postern_harness::process::own_memory;
 use postern_harness::world::checks::{
     USER, expect_ledger_and_kernel_agree, expect_opened_once, in_kernel, is_gone, kill, openings,
     wait_past,
 };
-use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
+use postern_harness::{FAMILIES, Family, GateConfig, SERVICE, World, key, wait_for, wait_until};
 
 fn is_gone_or_zombie(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
@@ -40,6 +41,26 @@ pub(crate) fn start_with_little_memory_serves_or_reports(backend: &'static str) 
         outcomes.contains(&true) && outcomes.contains(&false),
         "{outcomes:?}"
     );
+}
+
+/// The lists and tables of 10,000 users, and little that is free: a reload has two engines at a time.
+pub(crate) fn many_users_need_little_memory(backend: &'static str) {
+    let users = (0..10_000).map(|n| {
+        let key = key(&n.to_string());
+        format!("[[user]]\nname = \"{n}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n")
+    });
+    let config = GateConfig::new(backend).quiet();
+    let world = World::start(&config.section(&users.collect::<String>()));
+    for reloads in 0..3 {
+        if reloads > 0 {
+            drop(world.daemon.asked(&["reload"]));
+        }
+        wait_until("one engine", || world.daemon.engines().len() == 1);
+        let processes = [world.daemon.pid(), world.daemon.engine()];
+        let kilobytes = processes.map(own_memory);
+        let [monitor, engine] = kilobytes;
+        assert!(monitor < 3500 && engine < 4500, "{kilobytes:?}, {reloads}");
+    }
 }
 
 const STARVE: [&str; 2] = ["mmap,brk", "error=ENOMEM"];

@@ -67,6 +67,7 @@ const ONCE: &[Test] = table![
     STRACE: capture::constant_read_failure_ends_the_engine,
     ROOT: control_clients::hostile_clients_delay_no_knock,
     ROOT: memory::start_with_little_memory_serves_or_reports,
+    ROOT: memory::many_users_need_little_memory,
     STRACE: memory::engine_without_memory_opens_only_durable,
     ROOT: hostile_engine::invalid_message_ends_the_engine,
     ROOT: hostile_engine::lingering_descriptors_delay_no_close,
