@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::complaint::Complaint;
 use super::tell::send;
+use crate::adapters::clock;
 use crate::adapters::ipc::Link;
 use crate::core::claims::{Coordinator, Told, one_line};
 
@@ -27,6 +29,7 @@ pub(super) enum Look {
 pub(super) fn keep(coordinator: &dyn Coordinator, looks: &Receiver<Look>, link: &Link) {
     let mut wanted = None;
     let mut failed: Option<String> = None;
+    let mut complaint = Complaint::default();
     let mut pause = Duration::ZERO;
     loop {
         match looks.recv_timeout(pause) {
@@ -55,21 +58,24 @@ pub(super) fn keep(coordinator: &dyn Coordinator, looks: &Receiver<Look>, link: 
         match coordinator.prepare(PREPARE_WITHIN) {
             Ok(()) => {
                 failed = None;
+                complaint.is_over();
                 pause = LOOK;
                 if let Some(number) = wanted.take() {
                     send(link, &Told::Back { number });
                     info!("the coordinator answers: knocks are claimed");
                 }
             }
-            Err(why) if failed.as_ref() != Some(&why) => {
-                warn!("the coordinator can't be used: {}", one_line(&why));
-                if let Some(number) = wanted {
+            Err(why) => {
+                if let Some(line) = complaint.line(clock::instant(), &one_line(&why)) {
+                    warn!("the coordinator can't be used: {line}");
+                }
+                let is_new = failed.as_ref() != Some(&why);
+                if let Some(number) = wanted.filter(|_| is_new) {
                     let why = why.clone();
                     send(link, &Told::Away { number, why });
                 }
                 failed = Some(why);
             }
-            Err(_) => {}
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::model::cluster::{Cluster, Credentials};
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 use crate::model::settings::Settings;
 
+mod complaint;
 mod keeper;
 mod publications;
 mod roster;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::complaint::Complaint;
 use super::keeper::Look;
 use crate::adapters::clock;
 use crate::core::claims::{Coordinator, Publish, PublishKind, TOGETHER_MAX, one_line};
@@ -68,7 +69,7 @@ impl Publications {
     }
 
     pub(super) fn publish_all(&self, coordinator: &dyn Coordinator, looks: &Sender<Look>) {
-        let mut failed: Option<String> = None;
+        let mut complaint = Complaint::default();
         loop {
             let batch = self.next_batch();
             let several: Vec<Publish> = batch.iter().map(|(_, one)| one.publish.clone()).collect();
@@ -78,7 +79,7 @@ impl Publications {
             }
             match published {
                 Ok(()) => {
-                    failed = None;
+                    complaint.is_over();
                     let mut waiting = self.waiting();
                     for (key, published) in batch {
                         let is_same = |one: &Waiting| one.number == published.number;
@@ -88,10 +89,9 @@ impl Publications {
                     }
                 }
                 Err(why) => {
-                    if failed.as_ref() != Some(&why) {
-                        warn!("nothing is published to other gates: {}", one_line(&why));
+                    if let Some(line) = complaint.line(clock::instant(), &one_line(&why)) {
+                        warn!("nothing is published to other gates: {line}");
                     }
-                    failed = Some(why);
                     thread::sleep(PAUSE);
                 }
             }

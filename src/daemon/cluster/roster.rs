@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
+use super::complaint::Complaint;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
 use crate::core::claims::{Coordinator, RosterSought, one_line};
@@ -60,17 +61,21 @@ pub(super) fn follow(
         offered: None,
     };
     let mut failed: Option<String> = None;
+    let mut complaint = Complaint::default();
     let mut pause = pauses.least;
     loop {
         thread::sleep(pauses.least);
         match follower.look() {
             Ok(()) => {
                 failed = None;
+                complaint.is_over();
                 pause = follower.pause();
             }
             Err(why) => {
+                if let Some(line) = complaint.line(clock::instant(), &one_line(&why)) {
+                    warn!("the coordinator's roster can't be read: {line}");
+                }
                 if failed.as_ref() != Some(&why) {
-                    warn!("the coordinator's roster can't be read: {}", one_line(&why));
                     pause = pauses.least;
                 }
                 failed = Some(why);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{info, warn};
 
+use super::complaint::Complaint;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
 use crate::core::claims::{Coordinator, Heard, Told, one_line};
@@ -49,7 +50,7 @@ pub(super) fn watch(coordinator: &dyn Coordinator, asked: &Receiver<()>, link: &
         return;
     }
     let mut pause = PAUSE_MIN;
-    let mut failed: Option<String> = None;
+    let mut complaint = Complaint::default();
     loop {
         let mut teller = Teller {
             link,
@@ -65,7 +66,7 @@ pub(super) fn watch(coordinator: &dyn Coordinator, asked: &Receiver<()>, link: &
         // A watch that ends at once is not repeated, and not logged, ten times a second.
         if teller.was_current && clock::elapsed(start) > PAUSE_MAX {
             pause = PAUSE_MIN;
-            failed = None;
+            complaint.is_over();
         }
         let why = match (teller.end, watched) {
             (Some(End::Gone), _) => return,
@@ -74,11 +75,10 @@ pub(super) fn watch(coordinator: &dyn Coordinator, asked: &Receiver<()>, link: &
             (None, Err(why)) => one_line(&why),
             (None, Ok(())) => "the watch ended".to_owned(),
         };
-        if failed.as_ref() != Some(&why) {
-            warn!("grants of other gates may be missed: {why}");
+        if let Some(line) = complaint.line(clock::instant(), &why) {
+            warn!("grants of other gates may be missed: {line}");
         }
-        let behind = Told::Behind { why: why.clone() };
-        failed = Some(why);
+        let behind = Told::Behind { why };
         if !teller.wait_and_send(&behind) {
             return;
         }
