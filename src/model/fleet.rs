@@ -46,6 +46,17 @@ pub struct ClosedGrant {
     pub until: Timestamp,
 }
 
+impl ClosedGrant {
+    /// No grant has this id. It stands for all grants: which of them were closed is not remembered one by one.
+    pub const ALL: SharedId = SharedId([0; 16]);
+
+    /// Whether it says more than the other one.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let is_over = self.id == Self::ALL || self.id == other.id;
+        is_over && self.at >= other.at && self.until >= other.until && self != other
+    }
+}
+
 /// A grant of any gate of the name, as this gate knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -24,6 +24,15 @@ pub struct StoredTimes {
     pub horizon: Timestamp,
 }
 
+impl StoredTimes {
+    pub(crate) fn latest(self, other: Self) -> Self {
+        Self {
+            floor: self.floor.max(other.floor),
+            horizon: self.horizon.max(other.horizon),
+        }
+    }
+}
+
 /// A knock that was refused. It must not open after a restart either, when the policy may allow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRecord {
@@ -73,4 +82,6 @@ pub struct StoredMarks {
     pub runs: Vec<RunRecord>,
     /// Grants of the gates of this name that were closed, in no order.
     pub closed: Vec<ClosedGrant>,
+    /// Those that ended before are forgotten. A gate that nobody knocks at has an older clock floor.
+    pub closed_floor: Timestamp,
 }

@@ -112,7 +112,7 @@ pub(crate) fn fleet(run: [u8; 16], kept: &StoredMarks, takes_any_key: bool) -> F
     }
     let keys = FleetKeys::new(keys).expect("a key");
     let mut fleet = Fleet::new(keys, run, &LOADED.settings);
-    fleet.recall(kept.closed.clone(), kept.times.floor);
+    fleet.recall(kept.closed.clone(), kept.times.floor.max(kept.closed_floor));
     fleet
 }
 

@@ -29,7 +29,7 @@ fn join(world: &mut World, number: u8, key: u8) {
     let run = [number.wrapping_add(world.executor.grants().count() as u8 * 16); 16];
     let mut fleet = Fleet::new(keys, run, &world.settings);
     let kept = world.store.load().unwrap();
-    fleet.recall(kept.closed, kept.times.floor);
+    fleet.recall(kept.closed, kept.times.floor.max(kept.closed_floor));
     world.core.join_cluster(GATE, &cluster());
     world.core.join_fleet(fleet);
     world.core.cluster_connected();

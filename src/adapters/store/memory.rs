@@ -60,8 +60,13 @@ impl ReplayStore for MemoryStore {
             };
             kept.refused.retain(|old| !passed(old));
             kept.runs.extend_from_slice(&change.runs);
-            kept.closed.extend_from_slice(&change.closed);
-            kept.closed.retain(|grant| grant.until >= times.floor);
+            for new in &change.closed {
+                kept.closed.retain(|old| !new.covers(old));
+                kept.closed.push(*new);
+            }
+            let floor = times.floor.max(change.closed_floor);
+            kept.closed_floor = kept.closed_floor.max(floor);
+            kept.closed.retain(|grant| grant.until >= floor);
             kept.times = times;
             Ok(())
         })

@@ -68,7 +68,8 @@ impl Fleet {
             let at = made.fold(now, Timestamp::max);
             let until = ends
                 .fold(now.plus(self.longest), Timestamp::max)
-                .plus(MARGIN);
+                .plus(MARGIN)
+                .min(now.plus(LONGEST));
             for &id in ids {
                 self.remember(now, ClosedGrant { id, at, until });
             }
@@ -82,7 +83,13 @@ impl Fleet {
         let ends = closed.until.max(closed.at.plus(self.longest));
         let until = ends.min(now.plus(LONGEST));
         let closed = ClosedGrant { until, ..closed };
-        self.unsaved.extend(self.closed.insert(closed));
+        let Some(record) = self.closed.insert(now, closed) else {
+            return;
+        };
+        if record.id == ClosedGrant::ALL {
+            self.unsaved.retain(|before| !record.covers(before));
+        }
+        self.unsaved.push(record);
     }
 
     fn publish_close(&mut self, now: Timestamp, closing: Closing) {

@@ -6,7 +6,7 @@
 //!
 //! The coordinator's owner can hold publications back, tell them again and in any order. So nothing depends on their order: a
 //! grant has the same id in each of its publications, and to take one twice changes nothing. Closed ids are remembered until all
-//! publications of them have ended. Grants carry the time when they were made; one made after a close that its gate knew is later than
+//! publications of them have ended. There are at most so many of them: then all grants that were made until then are closed. Grants carry the time when they were made; one made after a close that its gate knew is later than
 //! the close, whatever the clocks say. Numbers count for heartbeats alone, which must not come again.
 
 mod closed;
@@ -127,7 +127,7 @@ impl Fleet {
     pub fn recall(&mut self, closed: Vec<ClosedGrant>, floor: Timestamp) {
         self.floor = floor;
         for grant in closed {
-            self.closed.insert(grant);
+            self.unsaved.extend(self.closed.recall(floor, grant));
         }
     }
 
@@ -284,6 +284,11 @@ impl Fleet {
     pub fn refused(&mut self, id: SharedId, rule: Rule) {
         self.table.refuse(id, rule.name());
         self.count(rule.name());
+    }
+
+    /// Closed grants that ended before are forgotten.
+    pub fn floor(&self) -> Timestamp {
+        self.floor
     }
 
     /// Closed grants that must be stored.

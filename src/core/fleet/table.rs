@@ -73,6 +73,12 @@ impl Table {
     }
 
     pub(super) fn want(&mut self, id: SharedId) {
+        if self.wanted.len() >= 2 * GRANTS_MAX {
+            // Nothing is ordered while the watch is broken, and most of these are closed or over.
+            let entries = &self.entries;
+            self.wanted.retain(|id| entries.contains_key(id));
+            self.is_wanted.retain(|id| entries.contains_key(id));
+        }
         if self.is_wanted.insert(id) {
             self.wanted.push_back(id);
         }
@@ -147,5 +153,35 @@ impl Entry {
             Here::Open { id, .. } => Some(id),
             Here::Ordered | Here::Refused(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fixture;
+
+    /// An owner of the fleet key publishes short grants while the watch is broken.
+    #[test]
+    fn grants_that_are_over_wait_for_no_order() {
+        let request = fixture::request("alice", "192.0.2.7/32", &["tcp/22"], 1);
+        let source = "192.0.2.7".parse().unwrap();
+        let mut table = Table::default();
+        for second in 0..100_000_u64 {
+            let now = Timestamp::from_millis(second * 1000);
+            table.forget_ended(now);
+            let entry = Entry {
+                member: String::new(),
+                made: now,
+                grant: SharedGrant::of(&request, source, now),
+                here: Here::Ordered,
+            };
+            let id = SharedId(u128::from(second).to_be_bytes());
+            table.put(id, entry);
+            table.want(id);
+        }
+        assert!(
+            table.wanted.len() <= 2 * GRANTS_MAX && table.wanted.len() == table.is_wanted.len()
+        );
     }
 }

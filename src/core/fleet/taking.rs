@@ -129,7 +129,7 @@ impl Fleet {
         if known {
             return Ok(());
         }
-        if self.closed.overflows(now) || !self.table.has_room_for(id) {
+        if !self.table.has_room_for(id) {
             return Err(Refusal::Full);
         }
         let allowed = self.request_of(now, made, &grant);
@@ -167,7 +167,7 @@ impl Fleet {
 
     fn take_close(&mut self, now: Timestamp, Closing { ids, at, until }: Closing) {
         let mut ended = Vec::new();
-        for id in ids {
+        for id in ids.into_iter().filter(|id| *id != ClosedGrant::ALL) {
             self.remember(now, ClosedGrant { id, at, until });
             if self.table.get(id).is_some_and(|entry| entry.made <= at)
                 && let Some(entry) = self.table.remove(id)

@@ -38,6 +38,7 @@ impl Gate {
             users: users.collect(),
             runs: taken.runs,
             closed: Vec::new(),
+            closed_floor: Default::default(),
         }
     }
 

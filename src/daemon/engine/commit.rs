@@ -81,6 +81,7 @@ fn joined(commits: &[Commit]) -> StoredMarks {
         all.users.extend_from_slice(&change.users);
         all.runs.extend_from_slice(&change.runs);
         all.closed.extend_from_slice(&change.closed);
+        all.closed_floor = all.closed_floor.max(change.closed_floor);
     }
     all
 }

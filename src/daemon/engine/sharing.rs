@@ -15,7 +15,7 @@ use crate::core::claims::Told;
 use crate::core::fleet::{Announced, Fleet, Refusal, Refused};
 use crate::core::gate::ApprovedRequest;
 use crate::core::order::{Order, Report, Selection};
-use crate::model::fleet::{FleetStatus, SharedId};
+use crate::model::fleet::{ClosedGrant, FleetStatus, SharedId};
 use crate::model::grant::GrantId;
 use crate::model::reason::Rule;
 use crate::model::time::Timestamp;
@@ -168,8 +168,16 @@ impl Core {
         if closed.is_empty() {
             return None;
         }
+        let all = closed.iter().find(|grant| grant.id == ClosedGrant::ALL);
+        if let Some(all) = all.filter(|all| self.unheard_lines.may_log(all.at, "closes")) {
+            warn!(
+                "too many closes are remembered: no grant of another gate that was made before {} opens here, until {}",
+                all.at, all.until
+            );
+        }
         let mut change = self.gate.take_unsaved();
         change.closed = closed;
+        change.closed_floor = self.fleet.as_ref()?.floor();
         Some(Commit::new(self.ticket(), change, None))
     }
 

@@ -135,7 +135,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     }
     let mut store = DiskStore::open(&state_dir).map_err(store_failed)?;
     let mut kept = store.load().map_err(store_failed)?;
-    let closed = std::mem::take(&mut kept.closed);
+    let (closed, closed_floor) = (std::mem::take(&mut kept.closed), kept.closed_floor);
     gate.recall(kept);
     install_table(&mut gate, prefilter.as_mut())?;
     let mut core = Core::new(gate, name.as_str(), clock::wall());
@@ -143,7 +143,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         core.join_cluster(name.as_str(), &cluster);
     }
     if let Some(mut fleet) = fleet {
-        fleet.recall(closed, core.gate().times().floor);
+        fleet.recall(closed, core.gate().times().floor.max(closed_floor));
         core.join_fleet(fleet);
     }
     core.health().backend = start.backend;

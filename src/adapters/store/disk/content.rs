@@ -116,7 +116,20 @@ impl Content {
             users: users.collect(),
             runs: runs.collect(),
             closed: Vec::new(),
+            closed_floor: Timestamp::default(),
         }
+    }
+
+    /// Removes marks.
+    pub(super) fn forget(&mut self, is_over: impl Fn(&MarkRecord) -> bool) {
+        self.marks.retain(|(timestamp, mark), admitted| {
+            let (mark, timestamp, admitted) = (Mark(*mark), *timestamp, *admitted);
+            !is_over(&MarkRecord {
+                mark,
+                timestamp,
+                admitted,
+            })
+        });
     }
 
     /// Clock floor and horizons become this time, also earlier. Marks of later times stay.

@@ -248,10 +248,7 @@ impl<D: Disk> Log<D> {
         times: StoredTimes,
         entries: Vec<Entry>,
     ) -> Result<(), StoreFault> {
-        let times = StoredTimes {
-            floor: times.floor.max(self.times.floor),
-            horizon: times.horizon.max(self.times.horizon),
-        };
+        let times = times.latest(self.times);
         self.put(times, entries)?;
         Ok(self.disk.sync()?)
     }

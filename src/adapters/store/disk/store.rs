@@ -81,13 +81,14 @@ impl ReplayStore for DiskStore {
             None => Vec::new(),
         };
         let closed = match &mut self.closed {
-            Some(closed) => closed.with(read_again)?.stored().marks,
-            None => Vec::new(),
+            Some(closed) => closed.with(read_again)?.stored(),
+            None => StoredMarks::default(),
         };
         let marks = self.marks.with(read_again)?.stored();
         Ok(StoredMarks {
             runs,
-            closed: closed.into_iter().map(closed_grant).collect(),
+            closed: closed.marks.into_iter().map(closed_grant).collect(),
+            closed_floor: closed.times.floor,
             ..marks
         })
     }
@@ -111,14 +112,20 @@ impl ReplayStore for DiskStore {
                 None => LogFile::create(self.dir.join(CLOSED))?,
             };
             let entries = change.closed.iter().map(|grant| Entry::Mark(record(grant)));
-            // What has ended by the clock floor is forgotten.
+            let floor = change.times.floor.max(change.closed_floor);
             let times = StoredTimes {
-                floor: change.times.floor,
-                horizon: change.times.floor,
+                floor,
+                horizon: floor,
             };
-            self.closed
-                .insert(closed)
-                .append(times, entries.collect())?;
+            let all = change.closed.iter().rev();
+            let all = all.copied().find(|grant| grant.id == ClosedGrant::ALL);
+            let closed = self.closed.insert(closed);
+            match all {
+                Some(all) => closed.replace(times, entries.collect(), |old| {
+                    all.covers(&closed_grant(*old))
+                })?,
+                None => closed.append(times, entries.collect())?,
+            }
         }
         let refused = change.refused.iter().cloned().map(Entry::Refused);
         let users = change.users.iter().cloned().map(Entry::User);
@@ -184,6 +191,21 @@ impl LogFile {
             let done = log.append(times, entries);
             done.map_err(|fault| StoreError::new(path, fault))?;
             Ok((log, ()))
+        })
+    }
+
+    /// Adds these entries, and removes the marks that they replace.
+    fn replace(
+        &mut self,
+        times: StoredTimes,
+        entries: Vec<Entry>,
+        is_over: impl Fn(&MarkRecord) -> bool,
+    ) -> Result<(), StoreError> {
+        self.with(|path, log| {
+            let (log, mut content) = read_again(path, log)?;
+            content.apply(content.times.latest(times), entries);
+            content.forget(is_over);
+            Ok((file::renewed(path, log, &content, 0)?, ()))
         })
     }
 

@@ -185,20 +185,55 @@ fn closed_grants_are_kept_until_they_end() {
         until: Timestamp::from_millis(until),
     };
     let mut store = DiskStore::open(dir.path()).unwrap();
+    // Nobody knocks at this gate, so its clock floor stays.
     for (floor, grant) in [(1, closed(1, 50)), (2, closed(2, 90)), (60, closed(3, 80))] {
         store
             .write(&StoredMarks {
-                times: times(floor, 0),
+                times: times(1, 0),
                 closed: vec![grant],
+                closed_floor: Timestamp::from_millis(floor),
                 ..StoredMarks::default()
             })
             .unwrap();
     }
     drop(store);
     let mut kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(kept.closed_floor, Timestamp::from_millis(60));
     kept.closed.sort_by_key(|grant| grant.id);
     assert_eq!(kept.closed, [closed(2, 90), closed(3, 80)]);
     assert_eq!(kept.marks, []);
+}
+
+#[test]
+fn record_for_all_replaces_closed_grants() {
+    let dir = made();
+    let closed = |id, at, until| ClosedGrant {
+        id,
+        at: Timestamp::from_millis(at),
+        until: Timestamp::from_millis(until),
+    };
+    let (own, other) = (SharedId([1; 16]), SharedId([2; 16]));
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    let before = std::fs::metadata(dir.path().join(FILE)).unwrap().len();
+    for round in 1..=3 {
+        let many = (0..9000).map(|nth| closed(own, round, 100 + round * 10_000 + nth));
+        let late = closed(other, round, 90_000);
+        let all = closed(ClosedGrant::ALL, round, 80_000 + round);
+        for closed in [many.collect(), vec![all, late]] {
+            let change = StoredMarks {
+                closed,
+                ..StoredMarks::default()
+            };
+            store.write(&change).unwrap();
+        }
+        let kept = |store: &mut DiskStore| store.load().unwrap().closed;
+        assert_eq!(kept(&mut store), [all, late]);
+        drop(store);
+        store = DiskStore::open(dir.path()).unwrap();
+        assert_eq!(kept(&mut store), [all, late]);
+    }
+    let size = std::fs::metadata(dir.path().join("closed.log")).unwrap();
+    assert!(size.len() < 10 * before, "it does not grow");
 }
 
 fn old_file(dir: &Path, name: &str, fill: impl FnOnce(&redb::WriteTransaction)) {
@@ -281,7 +316,7 @@ fn files_of_earlier_releases_are_taken_over() {
             refused: if format == 1 { vec![] } else { vec![refused] },
             users: if format == 1 { vec![] } else { vec![alice] },
             runs: vec![run(4)],
-            closed: Vec::new(),
+            ..StoredMarks::default()
         };
         assert_eq!(read_times(dir.path()).unwrap(), expected.times);
         for _ in 0..2 {
