@@ -75,6 +75,8 @@ fn main() -> ExitCode {
     trials.push(machine.trial(name, REDIS, access::forgetful_redis_is_refused));
     let name = "two_clusters_of_etcd_are_refused";
     trials.push(machine.trial(name, ETCD, publish::two_clusters_of_etcd_are_refused));
+    let name = "close_outlives_the_grants_of_its_gate";
+    trials.push(machine.trial(name, ETCD, publish::close_outlives_the_grants_of_its_gate));
     let name = "three_nodes_survive_the_loss_of_one";
     alone.push(machine.trial(name, ETCD, publish::three_nodes_survive_the_loss_of_one));
     for kind in ["etcd", "redis"] {

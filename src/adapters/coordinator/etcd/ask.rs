@@ -117,6 +117,7 @@ impl Etcd {
             if why.contains("lease not found") {
                 state.claims.forget();
                 state.grants.forget();
+                state.closes.forget();
             } else if *status == 401 || why.contains("auth") || why.contains("token") {
                 state.token = None;
             }

@@ -11,7 +11,9 @@ use super::identity::{self, Identity};
 use super::pool::{Connection, Pool};
 use super::stream;
 use crate::adapters::clock;
-use crate::core::claims::{self, Answer, Claim, Coordinator, GateFacts, Heard, Publish};
+use crate::core::claims::{
+    self, Answer, Claim, Coordinator, GateFacts, Heard, MARGIN, Publish, PublishKind,
+};
 use crate::model::cluster::{Cluster, Credentials};
 use crate::model::time::millis;
 use leases::Leases;
@@ -50,6 +52,8 @@ struct State {
     token: Option<String>,
     claims: Leases,
     grants: Leases,
+    /// A close lasts as long as the grants that it closes, which may be another gate's.
+    closes: Leases,
     /// When all endpoints were last asked for their cluster.
     compared: Option<Instant>,
 }
@@ -75,6 +79,7 @@ impl Etcd {
                 token: None,
                 claims: Leases::new(claims::longest(window)),
                 grants: Leases::new(longest_grant),
+                closes: Leases::new(longest_grant.saturating_add(MARGIN)),
                 compared: None,
             }),
         })
@@ -184,7 +189,11 @@ impl Etcd {
         let lasts = Duration::from_millis(publish.lasts_ms);
         let mut state = self.state();
         let is_long = lasts > state.claims.longest;
-        let long = is_long.then(|| state.grants.take(1)).flatten();
+        let leases = match publish.kind {
+            PublishKind::Close => &mut state.closes,
+            _ => &mut state.grants,
+        };
+        let long = is_long.then(|| leases.take(1)).flatten();
         // Without a long one a gate that joins late may miss it.
         let may_be_short = in_haste || !is_long;
         let short = || may_be_short.then(|| state.claims.take(1)).flatten();
@@ -194,6 +203,27 @@ impl Etcd {
         let (kind, name) = (publish.kind.name(), &publish.name);
         let key = encode(format!("{}{kind}/{name}", self.published));
         Ok(wire::put(&key, &publish.stored(clock::wall()), &lease))
+    }
+
+    /// A lease for the closes among these, as long as the longest of them.
+    fn grant_for_closes(&self, several: &[Publish], within: Duration) -> Result<(), String> {
+        let closes = several.iter();
+        let closes = closes.filter(|publish| publish.kind == PublishKind::Close);
+        let Some(lasts) = closes.map(|publish| publish.lasts_ms).max() else {
+            return Ok(());
+        };
+        let lasts = Duration::from_millis(lasts);
+        let is_due = {
+            let leases = &mut self.state().closes;
+            if leases.longest < lasts {
+                *leases = Leases::new(lasts);
+            }
+            leases.is_due()
+        };
+        if is_due {
+            self.grant(|state| &mut state.closes, within)?;
+        }
+        Ok(())
     }
 
     /// Fails before anything was sent.
@@ -245,6 +275,7 @@ impl Coordinator for Etcd {
 
     fn publish(&self, several: &[Publish], within: Duration) -> Result<(), String> {
         let identity = self.identity.known()?;
+        self.grant_for_closes(several, within)?;
         let puts = several.iter().map(|publish| self.put(publish, false));
         let puts = puts.collect::<Result<Vec<_>, _>>()?;
         let own = self.key(identity::KEY);
