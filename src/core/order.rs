@@ -22,11 +22,8 @@ use crate::model::settings::LogSource;
 /// Longest message, in bytes.
 pub const MESSAGE_MAX: usize = 65_536;
 
-/// Grants in one message of a list.
+/// Grants in one message.
 pub const PAGE: usize = 100;
-
-/// Grants in one [`Report::Ended`].
-pub const ENDED: usize = 1000;
 
 /// What the engine may ask of the monitor. The report repeats the `ticket`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,11 +144,11 @@ pub enum Report {
         /// The version of the roster in force, 0 for none; `None`: the gate takes none from the coordinator.
         roster: Option<u64>,
     },
-    /// Grants were closed that neither a user nor the administrator closed by name: a reload took their policy away, or somebody
+    /// Grants were closed: by their ids, or neither by a user nor by the administrator. A reload took their policy away, or somebody
     /// removed them from a set of the host.
     Ended {
-        /// At most [`ENDED`].
-        ids: Vec<GrantId>,
+        /// At most [`PAGE`], without their services.
+        grants: Vec<Grant>,
     },
     /// The firewall opened the grant.
     Opened {

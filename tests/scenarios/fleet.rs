@@ -5,6 +5,7 @@ use postern::adapters::store::ReplayStore;
 use postern::core::claims::{self, Ask, Told};
 use postern::core::fleet::{Fleet, FleetKeys};
 use postern::core::order::{Order, Selection};
+use postern::model::grant::GrantId;
 use postern::model::reason::Rule;
 use postern_proto::{FleetKey, GateName, SharedKey};
 
@@ -131,6 +132,7 @@ fn asked(gate: &mut World, question: Question) -> Answer {
     if let Some(order) = gate.core.question(gate.now, question, client) {
         gate.carry_out(order);
     }
+    carry_out(gate);
     let (_, line) = answered.recv().unwrap();
     serde_json::from_slice(&line).unwrap()
 }
@@ -180,7 +182,7 @@ fn close_at_one_gate_closes_all_for_good() {
         assert_eq!(all.open(), [0, 0, 0]);
         // The coordinator's owner hides the close, and the engine of the third gate restarts.
         let closed = all.gates[2].store.load().unwrap().closed;
-        assert_eq!(closed.len(), 1, "stored");
+        assert_eq!(closed.len(), 2, "the grant, and the group");
         all.gates[2].restart_engine();
         join(&mut all.gates[2], 9, 1);
         all.published.truncate(all.published.len() - 1);
@@ -263,5 +265,53 @@ fn full_link_loses_no_close() {
     assert_eq!(all.open(), [0, 1]);
     all.pass(5);
     all.settle();
+    assert_eq!(all.open(), [0, 0]);
+}
+
+#[test]
+fn close_is_answered_when_it_is_durable() {
+    let mut all = Gates::of(&[ALICE; 2]);
+    all.gates[0].alice_knocks();
+    all.settle();
+    let one = &mut all.gates[0];
+    let (client, answered) = Client::detached().unwrap();
+    let close = Question::Close(Selection::Id(GrantId(1)));
+    let order = one.core.question(one.now, close, client);
+    one.carry_out(order.unwrap());
+    assert_eq!(one.open(), [""; 0], "the firewall does not wait");
+    assert!(answered.try_recv().is_err() && !one.core.is_idle());
+    let commit = one.core.closed_grants().unwrap();
+    assert!(answered.try_recv().is_err());
+    one.keep(commit);
+    let (_, line) = answered.try_recv().unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Answer>(&line).unwrap(),
+        Answer::Closed(1)
+    );
+}
+
+/// The engine is new, and the coordinator is away: nobody has told it what is open.
+#[test]
+fn close_by_id_behind_the_watch_closes_for_good() {
+    let mut all = Gates::of(&[ALICE; 2]);
+    let long = Knock::of("alice").seconds(600);
+    assert!(all.gates[0].knock(&long, HOME).admitted);
+    all.settle();
+    let kept = all.published.clone();
+    let one = &mut all.gates[0];
+    one.restart_engine();
+    join(one, 9, 1);
+    let closed = asked(one, Question::Close(Selection::Id(GrantId(1))));
+    assert_eq!(closed, Answer::Closed(1));
+    // It is reloaded again before the coordinator is back.
+    one.restart_engine();
+    join(one, 8, 1);
+    assert_eq!(all.open(), [0, 1]);
+    all.settle();
+    assert_eq!(all.open(), [0, 0]);
+    for gate in &mut all.gates {
+        kept.iter().for_each(|told| tell(gate, told));
+        carry_out(gate);
+    }
     assert_eq!(all.open(), [0, 0]);
 }

@@ -330,7 +330,10 @@ impl World {
     pub(crate) fn carry_out(&mut self, order: Order) {
         let order: Order = order::decode(&order::encode(&order).unwrap()).unwrap();
         for report in self.executor.serve(self.steady, vec![order]) {
-            self.core.reported(report);
+            match report {
+                Report::Ended { grants } => self.core.grants_ended(self.now, &grants),
+                report => self.core.reported(report),
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! The shared grants that were closed, remembered until every publication of them has ended.
+//! The shared grants that were closed, and groups of them, remembered until every publication of them has ended.
 //!
 //! An owner of the fleet key can publish closes without end. So there are at most [`CLOSED_MAX`] records, and as many new ones an
 //! hour. Beyond that one record stands for all grants that were made until then.
@@ -27,10 +27,15 @@ pub(super) struct Closed {
     hour: (u64, usize),
 }
 
+/// By the times of the close.
+pub(super) type Untold = BTreeMap<(Timestamp, Timestamp), Vec<SharedId>>;
+
 #[derive(Debug, Clone, Copy)]
 struct Known {
     at: Timestamp,
     until: Timestamp,
+    /// The coordinator has told it, since it tells all that is live.
+    is_told: bool,
 }
 
 impl Closed {
@@ -68,12 +73,13 @@ impl Closed {
     }
 
     fn put(&mut self, ClosedGrant { id, at, until }: ClosedGrant) -> ClosedGrant {
-        let known = self.grants.entry(id).or_insert(Known { at, until });
-        *known = Known {
-            at: at.max(known.at),
-            until: until.max(known.until),
-        };
-        let Known { at, until } = *known;
+        let is_told = false;
+        let new = Known { at, until, is_told };
+        let known = self.grants.entry(id).or_insert(new);
+        known.is_told &= known.at >= at;
+        known.at = known.at.max(at);
+        known.until = known.until.max(until);
+        let Known { at, until, .. } = *known;
         self.ends.insert((until, id));
         ClosedGrant { id, at, until }
     }
@@ -102,16 +108,50 @@ impl Closed {
         ClosedGrant { id, at, until }
     }
 
-    /// Whether a publication of the grant that was made then is closed.
-    pub(super) fn covers(&self, id: SharedId, made: Timestamp) -> bool {
-        self.at(id).is_some_and(|at| made <= at)
+    /// Whether a publication that was made then is closed: of a grant with these names.
+    pub(super) fn covers(&self, names: &[SharedId], made: Timestamp) -> bool {
+        self.at(names).is_some_and(|at| made <= at)
     }
 
     /// When it was closed.
-    pub(super) fn at(&self, id: SharedId) -> Option<Timestamp> {
+    pub(super) fn at(&self, names: &[SharedId]) -> Option<Timestamp> {
         let (all, until) = self.all;
         let all = (until > Timestamp::default()).then_some(all);
-        self.grants.get(&id).map(|known| known.at).max(all)
+        let known = names.iter().filter_map(|name| self.grants.get(name));
+        known.map(|known| known.at).chain(all).max()
+    }
+
+    /// The coordinator tells all that is live, from the start.
+    pub(super) fn tell_again(&mut self) {
+        self.grants
+            .values_mut()
+            .for_each(|known| known.is_told = false);
+    }
+
+    /// The coordinator has told that these were closed.
+    pub(super) fn told(&mut self, ids: &[SharedId], at: Timestamp) {
+        for id in ids {
+            if let Some(known) = self.grants.get_mut(id) {
+                known.is_told |= known.at <= at;
+            }
+        }
+    }
+
+    pub(super) fn is_untold(&self, id: SharedId) -> bool {
+        self.grants.get(&id).is_some_and(|known| !known.is_told)
+    }
+
+    /// What was not told; `None` if some of it is not remembered one by one.
+    pub(super) fn untold(&self) -> Option<Untold> {
+        if self.all.1 > Timestamp::default() {
+            return None;
+        }
+        let mut untold = Untold::new();
+        for (id, known) in self.grants.iter().filter(|(_, known)| !known.is_told) {
+            let times = (known.at, known.until);
+            untold.entry(times).or_default().push(*id);
+        }
+        Some(untold)
     }
 
     /// Returns the latest end of those that it forgets.
@@ -152,11 +192,14 @@ mod tests {
         ClosedGrant { id, at, until }
     }
 
+    /// Number, time and end of the nth close.
+    type Kind = fn(u64) -> (u64, Timestamp, Timestamp);
+
     /// An owner of the fleet key closes other grants, or one again and again, in the past or in the future.
     #[test]
     fn closes_without_end_are_bounded_and_closed() {
         let day = Duration::from_secs(86_400);
-        let kinds: [fn(u64) -> (u64, Timestamp, Timestamp); 3] = [
+        let kinds: [Kind; 3] = [
             |nth| (nth, NOW, NOW.plus(HOUR)),
             |nth| {
                 (
@@ -174,7 +217,7 @@ mod tests {
                 let (number, at, until) = kind(nth);
                 let now = NOW.plus(Duration::from_millis(nth / 100));
                 stored += usize::from(all.insert(now, closed(number, at, until)).is_some());
-                assert!(all.covers(closed(number, at, until).id, at));
+                assert!(all.covers(&[closed(number, at, until).id], at));
             }
             assert!(stored < CLOSED_MAX + 100, "{stored}");
             assert!(all.ends.len() + all.grants.len() < 200, "forgotten");
@@ -185,11 +228,11 @@ mod tests {
             let id = ClosedGrant::ALL;
             assert_eq!(again.recall(NOW, ClosedGrant { id, at, until }), None);
             for all in [&mut all, &mut again] {
-                assert!(all.covers(last.id, NOW));
+                assert!(all.covers(&[last.id], NOW));
                 all.forget_ended(NOW.plus(HOUR));
-                assert!(all.covers(last.id, NOW));
+                assert!(all.covers(&[last.id], NOW));
                 all.forget_ended(NOW.plus(day));
-                assert!(!all.covers(last.id, NOW));
+                assert!(!all.covers(&[last.id], NOW));
             }
         }
     }
@@ -201,8 +244,8 @@ mod tests {
             all.insert(NOW, closed(nth, NOW, NOW.plus(HOUR)));
         }
         let id = closed(1 << 40, NOW, NOW).id;
-        assert!(all.covers(id, NOW));
-        assert!(!all.covers(id, NOW.plus(Duration::from_secs(2))));
+        assert!(all.covers(&[id], NOW));
+        assert!(!all.covers(&[id], NOW.plus(Duration::from_secs(2))));
     }
 
     #[test]
@@ -217,6 +260,6 @@ mod tests {
                 .last()
                 .is_some_and(|last| last.id == ClosedGrant::ALL)
         );
-        assert!(all.covers(closed(2, NOW, NOW).id, NOW));
+        assert!(all.covers(&[closed(2, NOW, NOW).id], NOW));
     }
 }

@@ -1,13 +1,17 @@
 //! What this gate closes: remembered, and published until it comes back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::content::{Closing, Content, Said};
+use ipnet::IpNet;
+
+use super::content::{Closing, Content, Group, Said};
 use super::table::Entry;
 use super::{CLOSES, Fleet};
 use crate::core::claims::{MARGIN, Publish, PublishKind};
 use crate::core::order::Selection;
 use crate::model::fleet::{ClosedGrant, SharedId, hexadecimal};
+use crate::model::grant::{Grant, GrantId};
 use crate::model::request::CloseRequest;
 use crate::model::time::{Timestamp, millis};
 
@@ -30,38 +34,74 @@ impl Fleet {
             };
             is_own && (request.services.is_empty() || covers())
         });
-        self.close_all(now, ids);
+        // Which services the grants have that are told later, nobody knows yet.
+        let is_all = request.services.is_empty() || self.behind.is_some();
+        let group = Group::UserAt(&request.user, request.allow);
+        self.close_all(now, is_all.then(|| group.name()), ids);
     }
 
     /// The administrator closes grants.
     pub fn end(&mut self, now: Timestamp, which: &Selection) {
-        self.note_unheard(now, which);
         let ids = self.table.ids(|entry| {
             let (here, grant) = (entry.here(), &entry.grant);
             which.selects(here, &grant.user, &grant.allow)
         });
-        self.close_all(now, ids);
+        let group = match which {
+            Selection::All => Some(Group::All),
+            Selection::User(user) => Some(Group::User(user)),
+            Selection::Address(address) => Some(Group::Network((*address).into())),
+            Selection::Id(_) | Selection::Ids(_) => None,
+        };
+        let mut groups: Vec<SharedId> = group.map(Group::name).into_iter().collect();
+        if let (Selection::Address(address), true) = (which, self.behind.is_some()) {
+            let longest = IpNet::from(*address).prefix_len();
+            let wider = (0..longest).filter_map(|len| IpNet::new(*address, len).ok());
+            groups.extend(wider.map(|network| Group::Network(network).name()));
+        }
+        self.close_all(now, groups, ids);
     }
 
-    /// A grant that is told only now must not open again what was closed here. Of an id alone nobody knows what it was.
-    fn note_unheard(&mut self, now: Timestamp, which: &Selection) {
-        let at = self.clock(now);
-        let longest = self.longest;
-        self.ended_unheard
-            .retain(|(_, ended)| at < ended.plus(longest));
-        let has_name = !matches!(which, Selection::Id(_) | Selection::Ids(_));
-        if self.behind.is_some() && has_name {
-            if self.ended_unheard.len() >= super::UNHEARD_MAX {
-                self.ended_unheard.pop_front();
-            }
-            self.ended_unheard.push_back((which.clone(), at));
-        }
+    /// The monitor has closed these. Of one that was told to no engine before this one, only user and address are known.
+    pub fn ended(&mut self, now: Timestamp, grants: &[Grant]) {
+        let closed: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id).collect();
+        let is_closed = |entry: &Entry| entry.here().is_some_and(|id| closed.contains(&id));
+        let ids = self.table.ids(is_closed);
+        let known: BTreeSet<GrantId> = ids
+            .iter()
+            .filter_map(|id| self.table.get(*id)?.here())
+            .collect();
+        let unknown = grants.iter().filter(|grant| !known.contains(&grant.id));
+        let groups = unknown.map(|grant| Group::UserAt(&grant.user, grant.allow).name());
+        // If all that is live was told, it was not shared, or waits for its order.
+        let is_shared =
+            |name: &SharedId| self.behind.is_some() || !self.table.closed_by(*name, now).is_empty();
+        let groups: Vec<SharedId> = groups.filter(is_shared).collect();
+        self.close_all(now, groups, ids);
     }
 
     /// Remembers and publishes that these are closed.
-    pub(super) fn close_all(&mut self, now: Timestamp, ids: Vec<SharedId>) {
+    fn close_all(
+        &mut self,
+        now: Timestamp,
+        groups: impl IntoIterator<Item = SharedId>,
+        ids: Vec<SharedId>,
+    ) {
         let now = self.clock(now);
-        for ids in ids.chunks(CLOSES) {
+        let mut names: Vec<SharedId> = groups.into_iter().collect();
+        let mut ids = BTreeSet::from_iter(ids);
+        for name in &names {
+            for id in self.table.closed_by(*name, now) {
+                // Nobody else ends it here.
+                if ids.insert(id) {
+                    self.to_end.extend(self.table.get(id).and_then(Entry::here));
+                }
+            }
+        }
+        names.extend(ids);
+        // Those that a clock ahead of this one has made are closed apart, and no others for such a time.
+        let is_ahead = |id: &SharedId| self.table.get(*id).is_some_and(|entry| entry.made > now);
+        let (ahead, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_ahead);
+        for ids in ahead.chunks(CLOSES).chain(others.chunks(CLOSES)) {
             let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.remove(*id)).collect();
             let made = entries.iter().map(|entry| entry.made);
             let ends = entries.iter().map(|entry| entry.grant.until);
@@ -90,6 +130,23 @@ impl Fleet {
             self.unsaved.retain(|before| !record.covers(before));
         }
         self.unsaved.push(record);
+        self.remembered = self.remembered.saturating_add(1);
+    }
+
+    /// The coordinator does not have these: an engine before this one could not publish them, or it lost them.
+    pub(super) fn publish_untold(&mut self, now: Timestamp) {
+        while self.outbox.has_room()
+            && let Some(((at, until), mut ids)) = self.untold.pop_first()
+        {
+            ids.retain(|id| now < until && self.closed.is_untold(*id));
+            if ids.len() > CLOSES {
+                let more = ids.split_off(CLOSES);
+                self.untold.insert((at, until), more);
+            }
+            if !ids.is_empty() {
+                self.publish_close(now, Closing { ids, at, until });
+            }
+        }
     }
 
     fn publish_close(&mut self, now: Timestamp, closing: Closing) {

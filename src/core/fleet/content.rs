@@ -52,7 +52,7 @@ pub struct SharedGrant {
     pub until: Timestamp,
 }
 
-/// All publications of these grants that were made until then are closed.
+/// All publications of these grants, or of these groups, that were made until then are closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Closing {
     pub ids: Vec<SharedId>,
@@ -81,16 +81,63 @@ impl SharedGrant {
         services.dedup();
         let target = self.target.map(|target| target.to_string());
         let mut hash = Sha256::new();
-        // Each part behind its length.
+        // Each part behind its length, of 64 bits.
         let parts = [self.user.as_str(), &self.allow.to_string()];
         let parts = parts.into_iter().chain([target.as_deref().unwrap_or("")]);
         for part in parts.chain(services.iter().map(String::as_str)) {
-            hash.update(part.len().to_be_bytes());
+            hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        let hash: [u8; 32] = hash.finalize().into();
-        let mut id = [0; 16];
-        id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-        SharedId(id)
+        first_half(hash)
     }
+
+    /// The id, and the groups that the grant belongs to. It is closed if one of them is.
+    pub(super) fn names(&self) -> Names {
+        let groups = [
+            Group::All,
+            Group::User(&self.user),
+            Group::UserAt(&self.user, self.allow),
+            Group::Network(self.allow),
+        ];
+        let [all, user, user_at, network] = groups.map(Group::name);
+        [self.id(), all, user, user_at, network]
+    }
+}
+
+pub(super) type Names = [SharedId; 5];
+
+/// What is closed at once, also of grants that this gate does not know yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Group<'g> {
+    All,
+    User(&'g str),
+    UserAt(&'g str, IpNet),
+    Network(IpNet),
+}
+
+impl Group<'_> {
+    /// Like the id of a grant, which no grant has.
+    pub(super) fn name(self) -> SharedId {
+        let (kind, user, network) = match self {
+            Self::All => (0, "", None),
+            Self::User(user) => (1, user, None),
+            Self::UserAt(user, network) => (2, user, Some(network)),
+            Self::Network(network) => (3, "", Some(network)),
+        };
+        let mut hash = Sha256::new();
+        // No part of an id has this length.
+        hash.update(u64::MAX.to_be_bytes());
+        hash.update([kind]);
+        hash.update(network.map_or(String::new(), |network| network.trunc().to_string()));
+        hash.update([0]);
+        hash.update(user);
+        first_half(hash)
+    }
+}
+
+fn first_half(hash: Sha256) -> SharedId {
+    let hash: [u8; 32] = hash.finalize().into();
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    SharedId(id)
 }

@@ -23,17 +23,17 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use closed::Closed;
+use closed::{Closed, Untold};
 use content::{Content, Said};
 use members::Members;
 use notice::{NOTICE_LASTS, Notices};
 use outbox::{Next, Outbox};
 use sealing::Sealing;
-use table::{Entry, Here, Table};
+use table::{Here, Table};
 
 use crate::core::claims::{Ask, Publish, PublishKind, Told};
 use crate::core::clearance::Clearance;
@@ -59,9 +59,6 @@ const ORDERED_MAX: usize = 64;
 /// Ids in one close: they fit into one publication.
 const CLOSES: usize = 48;
 
-/// Closes that are remembered because their grants may be told later.
-const UNHEARD_MAX: usize = 256;
-
 /// The coordinator keeps a heartbeat so long.
 const BEAT_LASTS: Duration = Duration::from_secs(10);
 
@@ -77,8 +74,10 @@ pub struct Fleet {
     closed: Closed,
     /// Closed grants that are not stored yet.
     unsaved: Vec<ClosedGrant>,
-    /// What the administrator closed before all that is live was known, and when.
-    ended_unheard: VecDeque<(Selection, Timestamp)>,
+    /// How many of them there were.
+    remembered: u64,
+    /// Closes that the coordinator has not told, by their times. They are published again.
+    untold: Untold,
     members: Members,
     outbox: Outbox,
     notices: Notices,
@@ -110,7 +109,8 @@ impl Fleet {
             table: Table::default(),
             closed: Closed::default(),
             unsaved: Vec::new(),
-            ended_unheard: VecDeque::new(),
+            remembered: 0,
+            untold: Untold::default(),
             members: Members::default(),
             outbox: Outbox::default(),
             notices: Notices::default(),
@@ -135,7 +135,7 @@ impl Fleet {
     pub fn connected(&mut self, now: Timestamp, member: &str) {
         member.clone_into(&mut self.member);
         self.outbox.connected(now);
-        self.behind = Some("the watch begins".to_owned());
+        self.is_behind("the watch begins");
     }
 
     /// This version of a roster is in force here, 0 for none; `None`: this gate takes none from the coordinator.
@@ -145,7 +145,14 @@ impl Fleet {
 
     pub fn lost(&mut self, why: &str) {
         self.outbox.lost();
+        self.is_behind(why);
+    }
+
+    /// All that is live is told again.
+    fn is_behind(&mut self, why: &str) {
         self.behind = Some(why.to_owned());
+        self.closed.tell_again();
+        self.untold.clear();
     }
 
     /// The system's clock, or a later time: the end of a closed grant that is forgotten. A clock that was briefly ahead must not
@@ -172,7 +179,7 @@ impl Fleet {
         }
         let after = self
             .closed
-            .at(id)
+            .at(&grant.names())
             .map(|at| at.plus(Duration::from_millis(1)));
         let made = after.map_or(now, |after| after.max(now));
         let announced = Announced {
@@ -195,16 +202,11 @@ impl Fleet {
 
     /// Its claim was won, so the others know it.
     pub fn published(&mut self, Announced { made, grant }: Announced) -> SharedId {
-        let id = grant.id();
-        let entry = Entry {
-            member: self.member.clone(),
-            made,
-            grant,
-            here: Here::Ordered,
-        };
+        let names = grant.names();
+        let id = names[0];
         // If its close came before the answer to the claim, what opens here is not in the table, so it ends at once.
-        if !self.closed.covers(id, made) {
-            self.table.put(id, entry);
+        if !self.closed.covers(&names, made) {
+            self.keep(self.member.clone(), made, grant, Here::Ordered);
         }
         self.counters.published = self.counters.published.saturating_add(1);
         id
@@ -222,10 +224,15 @@ impl Fleet {
             }
             Told::Current => {
                 self.behind = None;
+                if let Some(untold) = self.closed.untold() {
+                    // All that wait to come back are among them.
+                    self.outbox.forget_closes();
+                    self.untold = untold;
+                }
                 Ok(())
             }
             Told::Behind { why } => {
-                self.behind = Some(crate::core::claims::one_line(why));
+                self.is_behind(&crate::core::claims::one_line(why));
                 Ok(())
             }
             Told::Claimed { .. } | Told::Back { .. } | Told::Away { .. } => Ok(()),
@@ -291,6 +298,11 @@ impl Fleet {
         self.floor
     }
 
+    /// How many closes were to be stored until now.
+    pub fn remembered(&self) -> u64 {
+        self.remembered
+    }
+
     /// Closed grants that must be stored.
     pub fn take_unsaved(&mut self) -> Vec<ClosedGrant> {
         std::mem::take(&mut self.unsaved)
@@ -298,6 +310,7 @@ impl Fleet {
 
     /// What to ask the cluster process next.
     pub fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
+        self.publish_untold(now);
         match self.outbox.next(now) {
             None if !self.outbox.is_connected() => None,
             None if self.notices.take_look(now) => Some(Ask::LookForRoster),
@@ -308,7 +321,7 @@ impl Fleet {
             }
             Some(Next::Ask(ask)) => {
                 if ask == Ask::Watch {
-                    self.behind = Some("the watch begins".to_owned());
+                    self.is_behind("the watch begins");
                 }
                 Some(ask)
             }

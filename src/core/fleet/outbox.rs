@@ -81,6 +81,15 @@ impl Outbox {
         self.closes.insert(number, close);
     }
 
+    pub(super) fn forget_closes(&mut self) {
+        self.closes.clear();
+    }
+
+    /// Whether a close would go at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_connected && self.closes.len() < ON_THE_WAY
+    }
+
     /// This gate's own publication has come back.
     pub(super) fn echoed(&mut self, number: u64) {
         self.closes.remove(&number);

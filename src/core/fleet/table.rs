@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::content::SharedGrant;
+use super::content::{Names, SharedGrant};
 use crate::model::fleet::{ClusterGrant, SharedId};
 use crate::model::grant::GrantId;
 use crate::model::time::Timestamp;
@@ -14,6 +14,8 @@ const GRANTS_MAX: usize = 16_384;
 pub(super) struct Table {
     entries: BTreeMap<SharedId, Entry>,
     ends: BTreeSet<(Timestamp, SharedId)>,
+    /// Their ids, each behind one of its names.
+    names: BTreeSet<(SharedId, SharedId)>,
     /// Those of other gates that are to be ordered, each once.
     wanted: VecDeque<SharedId>,
     is_wanted: BTreeSet<SharedId>,
@@ -25,6 +27,7 @@ pub(super) struct Entry {
     /// When the gate that admitted it made it.
     pub made: Timestamp,
     pub grant: SharedGrant,
+    pub names: Names,
     pub here: Here,
 }
 
@@ -63,13 +66,25 @@ impl Table {
             }
         }
         self.ends.insert((entry.grant.until, id));
+        self.names.extend(entry.names.map(|name| (name, id)));
         self.entries.insert(id, entry);
     }
 
     pub(super) fn remove(&mut self, id: SharedId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
         self.ends.remove(&(entry.grant.until, id));
+        for name in entry.names {
+            self.names.remove(&(name, id));
+        }
         Some(entry)
+    }
+
+    /// Those with this id or of this group that were made until then.
+    pub(super) fn closed_by(&self, name: SharedId, at: Timestamp) -> Vec<SharedId> {
+        let (first, last) = (SharedId([0; 16]), SharedId([u8::MAX; 16]));
+        let named = self.names.range((name, first)..=(name, last));
+        let is_old = |id: &SharedId| self.get(*id).is_some_and(|entry| entry.made <= at);
+        named.map(|(_, id)| *id).filter(is_old).collect()
     }
 
     pub(super) fn want(&mut self, id: SharedId) {
@@ -118,7 +133,7 @@ impl Table {
             .filter(|(until, _)| *until <= now)
         {
             self.ends.remove(&(until, id));
-            self.entries.remove(&id);
+            self.remove(id);
         }
     }
 
@@ -170,13 +185,14 @@ mod tests {
         for second in 0..100_000_u64 {
             let now = Timestamp::from_millis(second * 1000);
             table.forget_ended(now);
+            let id = SharedId(u128::from(second).to_be_bytes());
             let entry = Entry {
                 member: String::new(),
                 made: now,
                 grant: SharedGrant::of(&request, source, now),
+                names: [id; 5],
                 here: Here::Ordered,
             };
-            let id = SharedId(u128::from(second).to_be_bytes());
             table.put(id, entry);
             table.want(id);
         }

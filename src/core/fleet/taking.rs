@@ -6,7 +6,6 @@ use super::members::NAME_MAX;
 use super::refusal::{Refusal, Refused};
 use super::sealing::Opened;
 use super::table::{Entry, Here};
-use crate::core::order::Selection;
 use crate::model::fleet::ClosedGrant;
 use crate::model::grant::GrantId;
 use crate::model::reason::Rule;
@@ -38,7 +37,8 @@ impl Fleet {
                     self.lag = Some(system.since(made));
                 }
                 Content::Grant(grant) => self.note_own(now, member, made, grant),
-                Content::Close(_) | Content::Notice { .. } | Content::Unknown => {}
+                Content::Close(Closing { ids, at, .. }) => self.closed.told(&ids, at),
+                Content::Notice { .. } | Content::Unknown => {}
             }
             return Ok(());
         }
@@ -80,23 +80,25 @@ impl Fleet {
     /// A claim whose answer never came was carried out late, and other gates open its grant. This gate has refused the knock, but a
     /// close must cover the grant.
     fn note_own(&mut self, now: Timestamp, member: String, made: Timestamp, grant: SharedGrant) {
-        let id = grant.id();
-        let is_live = grant.until > now && !self.closed.covers(id, made);
+        let names = grant.names();
+        let id = names[0];
+        let is_live = grant.until > now && !self.closed.covers(&names, made);
         if is_live && self.table.get(id).is_none() && self.table.has_room_for(id) {
             let here = Here::Refused(Rule::Coordinator.name());
             self.keep(member, made, grant, here);
         }
     }
 
-    fn keep(&mut self, member: String, made: Timestamp, grant: SharedGrant, here: Here) {
-        let id = grant.id();
+    pub(super) fn keep(&mut self, member: String, made: Timestamp, grant: SharedGrant, here: Here) {
+        let names = grant.names();
         let entry = Entry {
             member,
             made,
             grant,
+            names,
             here,
         };
-        self.table.put(id, entry);
+        self.table.put(names[0], entry);
     }
 
     fn take_grant(
@@ -106,20 +108,12 @@ impl Fleet {
         made: Timestamp,
         grant: SharedGrant,
     ) -> Result<(), Refusal> {
-        let id = grant.id();
+        let names = grant.names();
+        let id = names[0];
         if grant.until <= now {
             return Err(Refusal::Ended);
         }
-        if self.closed.covers(id, made) {
-            return Err(Refusal::Closed);
-        }
-        let is_ended = |(which, at): &(Selection, Timestamp)| {
-            made <= *at && which.selects(None, &grant.user, &grant.allow)
-        };
-        if self.ended_unheard.iter().any(is_ended) {
-            let here = Here::Refused(Refusal::Closed.name());
-            self.keep(member, made, grant, here);
-            self.close_all(now, vec![id]);
+        if self.closed.covers(&names, made) {
             return Err(Refusal::Closed);
         }
         let known = self.table.get(id).is_some_and(|entry| {
@@ -167,15 +161,15 @@ impl Fleet {
 
     fn take_close(&mut self, now: Timestamp, Closing { ids, at, until }: Closing) {
         let mut ended = Vec::new();
-        for id in ids.into_iter().filter(|id| *id != ClosedGrant::ALL) {
+        for &id in ids.iter().filter(|id| **id != ClosedGrant::ALL) {
             self.remember(now, ClosedGrant { id, at, until });
-            if self.table.get(id).is_some_and(|entry| entry.made <= at)
-                && let Some(entry) = self.table.remove(id)
-            {
-                ended.extend(entry.here());
+            for id in self.table.closed_by(id, at) {
+                let entry = self.table.remove(id);
+                ended.extend(entry.and_then(|entry| entry.here()));
                 self.counters.closed = self.counters.closed.saturating_add(1);
             }
         }
+        self.closed.told(&ids, at);
         self.forget_local(&ended);
         self.to_end.extend(ended);
     }

@@ -1,3 +1,4 @@
+mod closes;
 mod members;
 mod notices;
 
@@ -333,7 +334,8 @@ fn closes_are_published_until_they_come_back() {
     one.end(NOW, &Selection::All);
     let first = said(&mut one, NOW);
     assert_eq!(said(&mut one, later(1)), []);
-    assert!(!one.is_idle(later(1)) && one.take_unsaved().len() == 1);
+    // The grant, and that all were closed.
+    assert!(!one.is_idle(later(1)) && one.take_unsaved().len() == 2);
     assert_eq!(said(&mut one, later(5)), first);
     one.lost("gone");
     assert_eq!(said(&mut one, later(20)), []);

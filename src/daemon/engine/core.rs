@@ -20,6 +20,7 @@ use crate::daemon::engine::claiming::{Admitted, Claiming, user_of};
 use crate::daemon::engine::clock_fault::{ClockFault, warn_of_clock};
 use crate::daemon::engine::commit::Commit;
 use crate::daemon::engine::health::Health;
+use crate::daemon::engine::remembering::Remembering;
 use crate::daemon::engine::sample::Sampler;
 use crate::daemon::engine::shares::{Entry, Shares};
 use crate::daemon::engine::unheard::UnheardLines;
@@ -44,6 +45,7 @@ pub struct Core {
     pub(super) claiming: Option<Claiming>,
     /// `None` without a fleet key.
     pub(super) fleet: Option<Fleet>,
+    pub(super) remembering: Remembering,
     pub(super) started: Timestamp,
     last_ticket: u64,
     /// The admitted knocks that wait for the store or the monitor, and those that wait for their turn.
@@ -92,6 +94,7 @@ impl Core {
             gate_name: gate_name.to_owned(),
             claiming: None,
             fleet: None,
+            remembering: Remembering::default(),
             started: now,
             last_ticket: 0,
             shares: Shares::new(PENDING_MAX),
@@ -289,7 +292,10 @@ impl Core {
         }
         let claiming = self.claiming.as_mut();
         let unclaimed = claiming.and_then(|claiming| claiming.stored(ticket, result.is_ok()));
-        let Err(why) = result else { return };
+        let Err(why) = result else {
+            self.remembering.stored(ticket);
+            return;
+        };
         if let Some(admitted) = unclaimed {
             let user = user_of(&admitted.admission.request);
             self.refuse(user, Rule::Store, why);
@@ -363,7 +369,11 @@ impl Core {
                 }
                 Answer::Grants(grants)
             }
-            Report::Closed { count, .. } => Answer::Closed(count),
+            Report::Closed { count, .. } => {
+                let last = self.fleet.as_ref().map_or(0, Fleet::remembered);
+                self.remembering.answer(last, client, count);
+                return;
+            }
             Report::Confirmed { trial, .. } => Answer::Confirmed(trial),
             Report::Reloaded { outcome, .. } => Answer::Reloaded(outcome),
             Report::Measured { tally, .. } => Answer::Metrics(self.metrics(tally)),
@@ -388,6 +398,7 @@ impl Core {
         let is_claimed = self.claiming.as_ref().is_none_or(Claiming::is_idle);
         is_claimed
             && self.is_fleet_idle()
+            && self.remembering.is_idle()
             && self.ordered.is_empty()
             && self.shares.is_empty()
             && is_stored

@@ -230,7 +230,7 @@ impl Engine {
             }
             Report::LogSensor { lost, restarts } => self.core.health().follow_log(lost, restarts),
             Report::Cluster { .. } => {}
-            Report::Ended { ids } => self.core.grants_ended(now, ids),
+            Report::Ended { grants } => self.core.grants_ended(now, &grants),
             report => {
                 if let Report::Opened { grant, .. } = &report {
                     self.core.attempts.opened(now, grant);

@@ -29,6 +29,7 @@ pub mod limits;
 mod prefilter;
 pub mod privileges;
 mod receive;
+mod remembering;
 mod sample;
 mod shares;
 mod sharing;

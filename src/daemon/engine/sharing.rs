@@ -16,7 +16,7 @@ use crate::core::fleet::{Announced, Fleet, Refusal, Refused};
 use crate::core::gate::ApprovedRequest;
 use crate::core::order::{Order, Report, Selection};
 use crate::model::fleet::{ClosedGrant, FleetStatus, SharedId};
-use crate::model::grant::GrantId;
+use crate::model::grant::Grant;
 use crate::model::reason::Rule;
 use crate::model::time::Timestamp;
 
@@ -158,11 +158,13 @@ impl Core {
     }
 
     /// The monitor has closed these grants, so they are closed at every gate.
-    pub(super) fn grants_ended(&mut self, now: Timestamp, ids: Vec<GrantId>) {
-        self.close_shared(now, &Selection::Ids(ids.into_iter().collect()));
+    pub fn grants_ended(&mut self, now: Timestamp, grants: &[Grant]) {
+        if let Some(fleet) = self.fleet.as_mut() {
+            fleet.ended(now, grants);
+        }
     }
 
-    /// Closed grants are stored, so that none opens after a restart. Their orders do not wait for the disk.
+    /// Closed grants are stored, so that none opens after a restart. Orders do not wait for the disk, answers do.
     pub fn closed_grants(&mut self) -> Option<Commit> {
         let closed = self.fleet.as_mut()?.take_unsaved();
         if closed.is_empty() {
@@ -177,8 +179,12 @@ impl Core {
         }
         let mut change = self.gate.take_unsaved();
         change.closed = closed;
-        change.closed_floor = self.fleet.as_ref()?.floor();
-        Some(Commit::new(self.ticket(), change, None))
+        let fleet = self.fleet.as_ref()?;
+        change.closed_floor = fleet.floor();
+        let last = fleet.remembered();
+        let ticket = self.ticket();
+        self.remembering.saves(ticket, last);
+        Some(Commit::new(ticket, change, None))
     }
 
     pub(super) fn is_fleet_idle(&self) -> bool {

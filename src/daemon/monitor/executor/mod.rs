@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::core::ledger::{Full, Opening};
-use crate::core::order::{ENDED, Order, Report};
+use crate::core::order::{Order, PAGE, Report, Selection};
 use crate::daemon::monitor::boot_protection::BootProtection;
 use crate::daemon::monitor::grant_list;
 use crate::daemon::monitor::hooks::Hooks;
@@ -33,7 +33,7 @@ mod tests;
 
 use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
-use plan::{Asked, Plan, batch, refused};
+use plan::{Asked, Plan, batch, ended, refused};
 
 /// An extension by less is that of a client that waits or renews, and one of many: its line is at debug level.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -146,9 +146,13 @@ impl Executor {
         order: Order,
         closing: &mut BTreeSet<GrantId>,
     ) -> Option<Plan> {
-        let mut close_once = |ticket, mut changes: Vec<Change>| {
+        let mut close_once = |ticket, mut changes: Vec<Change>, by_id| {
             changes.retain(|change| closing.insert(change.id()));
-            Plan::Close { ticket, changes }
+            Plan::Close {
+                ticket,
+                changes,
+                by_id,
+            }
         };
         Some(match order {
             Order::Open { ticket, request } => self.plan_open(now, ticket, request, Asked::Here),
@@ -157,11 +161,16 @@ impl Executor {
             }
             Order::Close { ticket, request } => match self.grants.clearance.close(&request) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
-                Ok(ports) => close_once(ticket, self.grants.ledger.close(&request, &ports)),
+                Ok(ports) => close_once(ticket, self.grants.ledger.close(&request, &ports), false),
             },
             Order::End { ticket, which } => {
                 let ledger = &mut self.grants.ledger;
-                close_once(ticket, ledger.close_where(|grant| which.includes(grant)))
+                let by_id = matches!(which, Selection::Id(_));
+                close_once(
+                    ticket,
+                    ledger.close_where(|grant| which.includes(grant)),
+                    by_id,
+                )
             }
             Order::Confirm { ticket } => Plan::Answer(Report::Confirmed {
                 ticket,
@@ -249,10 +258,20 @@ impl Executor {
                 change,
                 asked,
             } => vec![self.report_open(ticket, change, asked, next())],
-            Plan::Close { ticket, changes } => {
+            Plan::Close {
+                ticket,
+                changes,
+                by_id,
+            } => {
                 let done = |change: &&Change| log_closed(change, &next(), "as was asked");
-                let count = changes.iter().filter(done).count();
-                vec![Report::Closed { ticket, count }]
+                let closed: Vec<&Change> = changes.iter().filter(done).collect();
+                let count = closed.len();
+                // An engine that has just started does not know what the id was.
+                let grants = closed.into_iter().map(|change| ended(change.grants().0));
+                let grants: Vec<Grant> = grants.filter(|_| by_id).collect();
+                let told = (!grants.is_empty()).then_some(Report::Ended { grants });
+                let closed = Report::Closed { ticket, count };
+                told.into_iter().chain([closed]).collect()
             }
         }
     }
@@ -420,11 +439,10 @@ impl Executor {
 
     /// Grants that were closed although nobody asked for it and their time was not up, for the other gates of this name.
     pub(crate) fn take_ended(&mut self) -> Vec<Report> {
-        let ended = std::mem::take(&mut self.grants.ended);
-        let parts = ended.chunks(ENDED);
-        parts
-            .map(|ids| Report::Ended { ids: ids.to_vec() })
-            .collect()
+        let all = std::mem::take(&mut self.grants.ended);
+        let parts = all.chunks(PAGE);
+        let parts = parts.map(|grants| grants.iter().map(ended).collect());
+        parts.map(|grants| Report::Ended { grants }).collect()
     }
 
     pub(crate) fn count_engine(&mut self) {

@@ -9,7 +9,7 @@ use crate::adapters::firewall::{FirewallDriver, FirewallError};
 use crate::core::clearance::Clearance;
 use crate::core::ledger::Ledger;
 use crate::daemon::monitor::hooks::Hooks;
-use crate::model::grant::{Change, Grant, GrantId};
+use crate::model::grant::{Change, Grant};
 use crate::model::service::Ports;
 use crate::model::settings::{Protection, Settings};
 use crate::model::time::{ClockStep, Timestamp};
@@ -43,7 +43,7 @@ pub(super) struct OpenGrants {
     /// The last installation failed, and a part of it may be in force.
     is_incomplete: bool,
     /// Closed by a reload or by somebody who removed them from a set of the host, and not told yet.
-    pub(super) ended: Vec<GrantId>,
+    pub(super) ended: Vec<Grant>,
     /// How often everything was restored.
     pub(super) restored: u64,
 }
@@ -137,7 +137,7 @@ impl OpenGrants {
         };
         let ended: Vec<Grant> = lost.iter().filter_map(ends).collect();
         let closed = lost.len();
-        self.ended.extend(lost.iter().map(|grant| grant.id));
+        self.ended.extend(lost.iter().cloned());
         for grant in lost {
             self.done(&Change::Close(grant));
         }
@@ -231,7 +231,8 @@ impl OpenGrants {
     fn close_removed(&mut self, now: Timestamp) {
         let removed = self.backend.take_removed();
         let changes = self.ledger.close_where(|grant| removed.contains(&grant.id));
-        self.ended.extend(changes.iter().map(Change::id));
+        let removed = changes.iter().map(|change| change.grants().0);
+        self.ended.extend(removed.cloned());
         for (change, result) in changes.iter().zip(self.apply(now, Ok(()), &changes)) {
             log_closed(
                 change,

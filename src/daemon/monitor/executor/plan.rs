@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::core::order::{Order, Report};
-use crate::model::grant::Change;
+use crate::model::grant::{Change, Grant};
 use crate::model::reason::Rule;
 
 pub(super) enum Plan {
@@ -15,6 +15,8 @@ pub(super) enum Plan {
     Close {
         ticket: u64,
         changes: Vec<Change>,
+        /// The administrator named the grant's id.
+        by_id: bool,
     },
     List {
         ticket: u64,
@@ -37,6 +39,15 @@ impl Plan {
             Self::Close { changes, .. } => changes,
             Self::List { .. } | Self::Answer(_) => &[],
         }
+    }
+}
+
+/// What an engine is told of a grant that was closed. It fits into one message with others.
+pub(super) fn ended(grant: &Grant) -> Grant {
+    Grant {
+        services: Vec::new(),
+        forwards: Vec::new(),
+        ..grant.clone()
     }
 }
 
