@@ -176,6 +176,7 @@ const EVERY: &[postern_harness::world::Test] = postern_harness::table![
     NONE: users::knocks_from_elsewhere_are_refused,
     NONE: roster::removed_roster_user_loses_everything,
     NONE: roster::stale_roster_admits_no_user,
+    NONE: roster::bad_rosters_leave_grants_open,
     NONE: restart::grants_survive_a_restart,
     NONE: restart::restart_reuses_no_grant_number,
     IPTABLES: restart::on_stop_remove_restores_the_firewall,

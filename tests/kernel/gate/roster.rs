@@ -104,6 +104,59 @@ pub(crate) fn removed_roster_user_loses_everything(backend: &'static str) {
     });
 }
 
+/// What is open stays until its end, and metrics and `check` say why each was refused.
+pub(crate) fn bad_rosters_leave_grants_open(backend: &'static str) {
+    let world = start(backend, "");
+    world.first.open("alice", Family::V4, &["--for", "10m"]);
+    let open = world.wait_for_grants(1);
+    let names = ["fleet.toml", "fleet.toml.minisig"];
+    let paths = names.map(|name| world.folder().join(name));
+    let files = || {
+        paths
+            .each_ref()
+            .map(|path| fs::read_to_string(path).unwrap())
+    };
+    let older = files();
+    fs::write(&paths[0], older[0].clone() + "# a newer one\n").unwrap();
+    author(&world, &["sign"]);
+    assert!(apply(&world).status.success());
+    let [text, signatures] = files();
+    let until = text.lines().find(|line| line.starts_with("until")).unwrap();
+    let newer = text.replace("version = 3", "version = 9");
+    let ended = newer.replace(until, "until = 2026-01-01T00:00:00Z");
+    let other = newer.replace("\"gate.test\"", "\"other.test\"");
+    for (reason, [text, signatures], is_signed) in [
+        ("unsigned", [text.clone(), String::new()], false),
+        (
+            "bad-signature",
+            [text[..text.len() - 1].to_owned(), signatures],
+            false,
+        ),
+        ("older", older, false),
+        ("expired", [ended, String::new()], true),
+        ("other-gate", [other, String::new()], true),
+    ] {
+        fs::write(&paths[0], text).unwrap();
+        fs::write(&paths[1], signatures).unwrap();
+        if is_signed {
+            author(&world, &["sign"]);
+        }
+        let refused = apply(&world);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            said.contains(&format!("refused, {reason}:")),
+            "{reason}: {refused:?}"
+        );
+        let line = format!("postern_roster_refused_total{{reason=\"{reason}\"}} 1");
+        wait_until(&line, || world.at_gate(&["metrics"]).contains(&line));
+        let check = world.daemon.at_gate(&world.gate, &["check"]).stdout;
+        let check = String::from_utf8_lossy(&check).into_owned();
+        assert!(check.contains(&format!(", {reason}: ")), "{check}");
+        assert_eq!(world.daemon.grants(), open, "{reason}");
+    }
+    world.first.expect_let_in(Family::V4);
+}
+
 /// Lets the gate think that it took the roster earlier, so that it is stale after so many seconds.
 fn stale_in(world: &World, max_age: u64, seconds: u64) {
     let path = world.folder().join("state.monitor/roster");
