@@ -24,13 +24,14 @@ pub struct EngineCounters {
     pub fleet: Option<Box<FleetStatus>>,
 }
 
-/// What became of the claims of knocks.
+/// What became of the claims of knocks, and whether the coordinator answers now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimCounters {
     pub won: u64,
     pub lost: u64,
     pub unknown: u64,
+    pub answers: bool,
 }
 
 /// What one capture counts.

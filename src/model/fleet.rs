@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,18 @@ pub struct MemberStatus {
     pub heard_ms: u64,
     /// How old that heartbeat was by this gate's clock, milliseconds: the way, and the difference of the clocks.
     pub age_ms: i64,
+}
+
+impl MemberStatus {
+    /// Not three heartbeats of it are missing.
+    pub fn is_heard(&self) -> bool {
+        self.heard_ms <= 6000
+    }
+
+    /// How far its clock is from this gate's, with the way of the heartbeat.
+    pub fn clock_apart(&self) -> Duration {
+        Duration::from_millis(self.age_ms.unsigned_abs())
+    }
 }
 
 /// Publications.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use postern_harness::{KnockMaker, Namespace, SERVICE, find, run, text, wait_until};
 
+use super::bad_input;
 use super::claims::Test;
 use super::fleet::{self, Fleet};
 use super::servers::Server;
@@ -83,7 +84,8 @@ fn secure_transport_and_password_admit(kind: &'static str) {
             "--listen-client-urls https://0.0.0.0:2379 --advertise-client-urls https://127.0.0.1:2379 --cert-file {here}/cert.pem --key-file {here}/key.pem"
         ),
         _ => format!(
-            "--port 0 --tls-port 6379 --tls-cert-file {here}/cert.pem --tls-key-file {here}/key.pem --tls-ca-cert-file {here}/ca.pem --tls-auth-clients no --requirepass secret"
+            "--port 0 --tls-port 6379 --tls-cert-file {here}/cert.pem --tls-key-file {here}/key.pem --tls-ca-cert-file {here}/ca.pem \
+             --tls-auth-clients no --user postern on >secret ~/postern/* +@all"
         ),
     };
     let more: Vec<&str> = line.split_whitespace().collect();
@@ -95,30 +97,38 @@ fn secure_transport_and_password_admit(kind: &'static str) {
         let path = folder.join(password);
         postern::adapters::files::write_private(&path, format!("{password}\n").as_bytes(), true)
             .unwrap();
-        let user = if kind == "etcd" {
-            "user = \"postern\"\n"
-        } else {
-            ""
-        };
-        format!("{user}ca_file = \"{here}/{ca}.pem\"\npassword_file = \"{here}/{password}\"\n")
+        format!(
+            "user = \"postern\"\nca_file = \"{here}/{ca}.pem\"\npassword_file = \"{here}/{password}\"\n"
+        )
     };
     let fleet = Fleet::join(space, own, Some(server), kind, 2, &lines("ca", "secret"));
     let knock = fleet.knock(1);
-    fleet.deliver(&knock);
-    wait_until("both gates to decide", || {
-        fleet.count("drop duplicate") == 1
-    });
+    fleet.deliver_to(&fleet.gates[0], &knock);
     wait_until("one gate to open", || fleet.grants() == 1);
+    fleet.deliver_to(&fleet.gates[1], &knock);
+    wait_until("the other to drop it", || {
+        fleet.count("drop duplicate") + fleet.count("drop replay") == 1
+    });
 
-    for (wrong, cure) in [
-        (lines("other", "secret"), "cluster.ca_file"),
+    // Another cluster's prefix is closed to this one's user.
+    let prefix = lines("ca", "secret") + "prefix = \"/other/\"\n";
+    let of_prefix = match kind {
+        "etcd" => "readwrite on all keys of cluster.prefix",
+        _ => "the keys of cluster.prefix",
+    };
+    for (host, wrong, cure) in [
+        (2, lines("other", "secret"), "cluster.ca_file"),
         (
+            3,
             lines("ca", "guessed"),
             "check cluster.user and cluster.password_file",
         ),
+        (4, prefix, of_prefix),
     ] {
         let said = fleet.gates[0].checked(&fleet.section(1, &wrong));
         assert!(said.contains(cure), "{said}");
+        fleet.gates[0].reload();
+        bad_input::refuses(&fleet, host, cure);
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use postern::adapters::files::write_private;
+use postern_harness::clock::{set_clock, with_own_clock};
 use postern_harness::world::{Daemon, key, seed};
 use postern_harness::{GateConfig, KNOCK, KnockMaker, Namespace, SERVICE, text, wait_until};
 use postern_proto::SharedKey;
@@ -45,7 +46,7 @@ pub(crate) fn folder() -> TempDir {
 }
 
 impl Gate {
-    fn start(number: u8, coordinator: &Namespace, section: &str) -> Self {
+    fn start(number: u8, coordinator: &Namespace, section: &str, clock: Option<i64>) -> Self {
         let folder = folder();
         let space = Namespace::new();
         let there = coordinator.thread_id;
@@ -64,6 +65,10 @@ impl Gate {
         write(folder.path(), section);
         let mut daemon = Daemon::new(folder.path());
         daemon.level = "info";
+        daemon.through = clock.map(|ahead| {
+            set_clock(folder.path(), ahead);
+            with_own_clock(folder.path())
+        });
         daemon.start(&space);
         Self {
             daemon,
@@ -77,6 +82,19 @@ impl Gate {
     pub(crate) fn checked(&self, section: &str) -> String {
         write(self.folder.path(), section);
         text(&self.daemon.at_gate(&self.space, &["check"]))
+    }
+
+    /// Takes the config as it is now. Waits until its engine serves.
+    pub(crate) fn reload(&self) {
+        let before = self.daemon.logged(&["the engine serves"]).len();
+        self.daemon.asked(&["reload"]);
+        self.daemon
+            .wait_for_lines(before + 1, &["the engine serves"]);
+    }
+
+    /// Whether a monitoring system sees this line.
+    pub(crate) fn measures(&self, line: &str) -> bool {
+        text(&self.daemon.asked(&["metrics"])).contains(line)
     }
 
     /// Runs a command with this gate's config, in its namespace.
@@ -174,7 +192,13 @@ impl Fleet {
 
     /// One more gate.
     pub(crate) fn gate(&self, number: u8, lines: &str) -> Gate {
-        Gate::start(number, &self.space, &self.section(number, lines))
+        Gate::start(number, &self.space, &self.section(number, lines), None)
+    }
+
+    /// One more gate, whose clock is so many seconds ahead.
+    pub(crate) fn gate_ahead(&self, number: u8, lines: &str, seconds: i64) -> Gate {
+        let section = self.section(number, lines);
+        Gate::start(number, &self.space, &section, Some(seconds))
     }
 
     /// `[cluster]` of a gate, with these lines more.

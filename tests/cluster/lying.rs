@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use postern_harness::{Namespace, process, wait_until};
 
+use super::bad_input::refuses;
 use super::fleet::Fleet;
 
 const DEADLINE: Duration = Duration::from_millis(300);
@@ -39,18 +40,27 @@ enum Lie {
     Silent,
 }
 
-/// Says yes to everything but claims, to which it lies. Returns how many claims it got.
-fn serve(space: &Namespace, lie: Lie) -> Arc<AtomicU64> {
-    let claims = Arc::new(AtomicU64::new(0));
+struct Liar {
+    /// How many claims it got.
+    claims: AtomicU64,
+    /// And whether it lies to all, or says yes to everything but claims.
+    lie: Mutex<(Lie, bool)>,
+}
+
+fn serve(space: &Namespace, lie: Lie) -> Arc<Liar> {
+    let liar = Arc::new(Liar {
+        claims: AtomicU64::new(0),
+        lie: Mutex::new((lie, false)),
+    });
     let listener = space.run(|| TcpListener::bind("0.0.0.0:2379").unwrap());
-    let counter = Arc::clone(&claims);
+    let same = Arc::clone(&liar);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let counter = Arc::clone(&counter);
-            thread::spawn(move || answer(stream, lie, &counter));
+            let same = Arc::clone(&same);
+            thread::spawn(move || answer(stream, &same));
         }
     });
-    claims
+    liar
 }
 
 /// The first line of a request of HTTP, and its body.
@@ -71,13 +81,16 @@ pub(crate) fn request(lines: &mut BufReader<TcpStream>) -> Option<(String, Strin
     Some((first, body))
 }
 
-fn answer(stream: TcpStream, lie: Lie, claims: &AtomicU64) -> Option<()> {
+fn answer(stream: TcpStream, liar: &Liar) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
     loop {
         let (_, asked) = request(&mut lines)?;
         let is_claim = asked.contains(CLAIMS);
-        claims.fetch_add(u64::from(is_claim), Ordering::Relaxed);
+        liar.claims
+            .fetch_add(u64::from(is_claim), Ordering::Relaxed);
+        let (lie, to_all) = *liar.lie.lock().unwrap();
+        let is_lied_to = is_claim || to_all;
         let body = match lie {
             Lie::No => {
                 r#"{"header":{"revision":"1"},"responses":[{"response_range":{"kvs":[{"value":"MQ=="}]}},{"response_range":{"kvs":[{"value":"MQ=="}]}}]}"#
@@ -87,7 +100,7 @@ fn answer(stream: TcpStream, lie: Lie, claims: &AtomicU64) -> Option<()> {
             }
             _ => YES,
         };
-        let body = match is_claim {
+        let body = match is_lied_to {
             true => body,
             false if asked.contains(IDENTITY) => FOUND,
             false => YES,
@@ -95,20 +108,20 @@ fn answer(stream: TcpStream, lie: Lie, claims: &AtomicU64) -> Option<()> {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
         let whole = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
         match lie {
-            Lie::Noise if is_claim => stream.write_all(&[0xA5; 4096]).ok()?,
-            Lie::Endless if is_claim => {
+            Lie::Noise if is_lied_to => stream.write_all(&[0xA5; 4096]).ok()?,
+            Lie::Endless if is_lied_to => {
                 write!(stream, "{head}Content-Length: 100000000\r\n\r\n{{\"a\":\"").ok()?;
                 (0..1600)
                     .try_for_each(|_| stream.write_all(&[b'x'; 62_500]))
                     .ok()?;
             }
-            Lie::Slow if is_claim => {
+            Lie::Slow if is_lied_to => {
                 for byte in whole.as_bytes() {
                     stream.write_all(&[*byte]).ok()?;
                     sleep(DEADLINE / 4);
                 }
             }
-            Lie::Silent if is_claim => sleep(Duration::from_secs(600)),
+            Lie::Silent if is_lied_to => sleep(Duration::from_secs(600)),
             _ => stream.write_all(whole.as_bytes()).ok()?,
         }
     }
@@ -125,7 +138,7 @@ pub(crate) fn lying_server_opens_nothing() {
         Lie::Silent,
     ] {
         let space = Namespace::new();
-        let claims = serve(&space, lie);
+        let liar = serve(&space, lie);
         let lines = format!("deadline = \"{}ms\"", DEADLINE.as_millis());
         let fleet = Fleet::beside(space, 1, &lines);
         let gate = &fleet.gates[0];
@@ -139,7 +152,7 @@ pub(crate) fn lying_server_opens_nothing() {
             gate.daemon.status().judged() > 0
         });
         assert_eq!(
-            (fleet.grants(), claims.load(Ordering::Relaxed)),
+            (fleet.grants(), liar.claims.load(Ordering::Relaxed)),
             (0, 0),
             "{lie:?}"
         );
@@ -170,5 +183,28 @@ pub(crate) fn lying_server_opens_nothing() {
             let memory = process::memory(pid);
             assert!(memory < 128 << 10, "{lie:?}: {memory} kB");
         }
+    }
+}
+
+/// A server that told the truth, and does not any more.
+pub(crate) fn lying_server_leaves_open_what_is_open() {
+    for (lie, reason) in [
+        (Lie::Noise, "it does not answer in time"),
+        (
+            Lie::Nonsense,
+            "is another coordinator than was asked before",
+        ),
+        (Lie::Endless, "its answer is not etcd's"),
+        (Lie::Slow, "it does not answer in time"),
+        (Lie::Silent, "it does not answer in time"),
+    ] {
+        let space = Namespace::new();
+        let liar = serve(&space, Lie::Yes);
+        let lines = format!("deadline = \"{}ms\"", DEADLINE.as_millis());
+        let fleet = Fleet::beside(space, 1, &lines);
+        fleet.deliver(&fleet.knock(1));
+        wait_until("a grant", || fleet.grants() == 1);
+        *liar.lie.lock().unwrap() = (lie, true);
+        refuses(&fleet, 2, reason);
     }
 }

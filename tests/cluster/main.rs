@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use postern_harness::{Machine, run_tests};
 
 mod access;
+mod bad_input;
 mod claims;
 mod faults;
 mod fleet;
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
         let tests = tests.chain(publish::TESTS).chain(sharing::TESTS);
         for (name, test) in tests.chain(roster::TESTS) {
             trials.push(machine.trial(*name, needs, move || test(kind)));
+        }
+        let needs_clock = [needs, &[Requirement::Root, Program("cc"), Program("mount")]].concat();
+        for (name, test) in bad_input::TESTS {
+            trials.push(machine.trial(*name, &needs_clock, move || test(kind)));
         }
         for (name, test) in faults::TESTS {
             alone.push(machine.trial(*name, needs, move || test(kind)));
@@ -84,6 +89,8 @@ fn main() -> ExitCode {
         let name = "lies_are_bounded";
         alone.push(machine.trial(name, &[], move || liars::lies_are_bounded(kind)));
     }
+    let name = "lying_server_leaves_open_what_is_open";
+    trials.push(machine.trial(name, &[], lying::lying_server_leaves_open_what_is_open));
     let name = "lying_server_opens_nothing";
     alone.push(machine.trial(name, &[], lying::lying_server_opens_nothing));
     run_tests(trials, alone)

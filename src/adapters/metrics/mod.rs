@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::model::counters::{EngineCounters, MonitorCounters};
+use crate::model::fleet::MemberStatus;
 use crate::model::reason::{Drop, Reason, Rule};
 use crate::model::roster::{RosterCounters, RosterFault};
 use crate::model::time::Timestamp;
@@ -160,13 +161,15 @@ impl Writer<'_> {
         let Some(claims) = &figures.claims else {
             return Ok(());
         };
-        let claims = [
+        let answers = [
             ([("answer", "won")], claims.won),
             ([("answer", "lost")], claims.lost),
             ([("answer", "unknown")], claims.unknown),
         ];
+        let help = "Whether the coordinator of the cluster answers; otherwise knocks are refused";
+        self.gauge("coordinator_answers", help, usize::from(claims.answers))?;
         let help = "Claims of knocks at the coordinator of the cluster, by answer";
-        self.counters("claims", help, &claims)
+        self.counters("claims", help, &answers)
     }
 
     fn fleet(&mut self, figures: &EngineCounters) -> fmt::Result {
@@ -190,6 +193,12 @@ impl Writer<'_> {
                 Some(&Unit::Seconds),
                 &ConstGauge::new(lag),
             )?;
+        }
+        let heard = fleet.members.iter().filter(|member| member.is_heard());
+        if let Some(apart) = heard.map(MemberStatus::clock_apart).max() {
+            let help = "How far the clock of another gate is from this gate's, at most";
+            let apart = ConstGauge::new(apart.as_secs_f64());
+            self.one("fleet_clock_difference", help, Some(&Unit::Seconds), &apart)?;
         }
         let help = "Grants of this gate that were published to the others";
         self.counter("fleet_published", help, counters.published)?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::counters::ReasonCounters;
 use crate::model::counters::{CaptureCounters, ClaimCounters, GrantCounters};
-use crate::model::fleet::{FleetCounters, FleetStatus};
+use crate::model::fleet::{FleetCounters, FleetStatus, MemberStatus};
 
 fn snapshot() -> Snapshot {
     let mut counters = ReasonCounters::default();
@@ -35,9 +35,11 @@ fn snapshot() -> Snapshot {
                 won: 14,
                 lost: 15,
                 unknown: 16,
+                answers: true,
             }),
             fleet: Some(Box::new(FleetStatus {
                 lag_ms: Some(17),
+                members: vec![member(2000, -21_500), member(7000, 90_000)],
                 grants: 18,
                 counters: FleetCounters {
                     taken: 19,
@@ -61,6 +63,14 @@ fn snapshot() -> Snapshot {
                 ..RosterCounters::default()
             }),
         },
+    }
+}
+
+fn member(heard_ms: u64, age_ms: i64) -> MemberStatus {
+    MemberStatus {
+        member: "gate2".to_owned(),
+        heard_ms,
+        age_ms,
     }
 }
 
@@ -143,6 +153,8 @@ fn every_other_counter_is_present() {
         ("roster_stale_time_seconds", "1750000000.5"),
         ("roster_refused_total{reason=\"older\"}", "28"),
         ("fleet_lag_seconds", "0.017"),
+        ("coordinator_answers", "1"),
+        ("fleet_clock_difference_seconds", "21.5"),
         ("fleet_grants", "18"),
         ("fleet_current", "1"),
         ("fleet_taken_total", "19"),

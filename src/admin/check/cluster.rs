@@ -4,13 +4,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::findings::{Finding, Findings};
+use crate::adapters::control::{self, Answer, Question};
 use crate::core::claims::GateFacts;
+use crate::core::fleet::Refusal;
 use crate::daemon::monitor;
 use crate::daemon::monitor::rights::RunAs;
 use crate::model::cluster::{Cluster, CoordinatorEndpoint};
+use crate::model::fleet::FleetStatus;
 use crate::model::settings::Settings;
+use crate::model::time;
 
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
+/// A heartbeat may be as old as its way is long.
+const CLOCKS_APART: Duration = Duration::from_secs(10);
 
 pub(super) fn check(
     cluster: &Cluster,
@@ -38,6 +45,39 @@ pub(super) fn check(
             findings.add(why.splitn(2, "; ").fold(finding, Finding::detail));
         }
         Ok(None) => {}
+    }
+    let status = control::ask(&settings.gate.control_socket, &Question::Status);
+    if let Ok(Answer::Status(status)) = status
+        && let Some(fleet) = status.cluster.and_then(|cluster| cluster.fleet)
+    {
+        check_fleet(&fleet, findings);
+    }
+}
+
+/// What the running gate hears of the others.
+fn check_fleet(fleet: &FleetStatus, findings: &mut Findings) {
+    for one in fleet.members.iter().filter(|one| one.is_heard()) {
+        let apart = one.clock_apart();
+        if apart > CLOCKS_APART {
+            let (member, apart) = (&one.member, time::human(apart));
+            let what = format!("the clocks of {member} and of this gate differ by {apart}");
+            let why = "one of them drops knocks that are right at the other; 60s is the most";
+            let cure = "let all gates of the name get the time from NTP";
+            let finding = Finding::warning("cluster-clock", what);
+            findings.add(finding.detail(why).detail(cure));
+        }
+    }
+    let refused = |refusal: Refusal| fleet.counters.refused.get(refusal.name()).copied();
+    if let Some(count) = refused(Refusal::Seal) {
+        let count = time::count(usize::try_from(count).unwrap_or(usize::MAX), "publication");
+        let what = format!("{count} at the coordinator can't be opened with this gate's fleet key");
+        let why = "another gate of the name has another cluster.fleet_key_file";
+        let or = "or cluster.prefix is another cluster's, or somebody forges them";
+        findings.add(Finding::warning("fleet-seal", what).detail(why).detail(or));
+    }
+    if refused(Refusal::Twin).is_some() {
+        let what = Refusal::Twin.sentence();
+        findings.add(Finding::warning("fleet-member", what));
     }
 }
 

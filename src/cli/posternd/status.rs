@@ -24,9 +24,6 @@ use crate::model::fleet::{FleetStatus, MemberStatus};
 use crate::model::self_test::{FirewallState, SelfTest};
 use crate::model::time::{self, Timestamp, human};
 
-/// Three heartbeats of a gate are missing.
-const MISSING_MS: u64 = 6000;
-
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     #[command(flatten)]
@@ -269,22 +266,17 @@ fn fleet_lines(fleet: &FleetStatus) -> String {
         "fleet: {} is {state}; {live}; {published} published, {taken} taken, {closed} closed by others\n",
         fleet.member
     );
-    for MemberStatus {
-        member,
-        heard_ms,
-        age_ms,
-    } in &fleet.members
-    {
+    for one in &fleet.members {
+        let MemberStatus {
+            member,
+            heard_ms,
+            age_ms,
+        } = one;
         let ago = human(Duration::from_millis(*heard_ms));
-        let state = if *heard_ms > MISSING_MS {
-            "NOT HEARD for"
+        let (state, ago) = if one.is_heard() {
+            ("heard", format!("{ago} ago"))
         } else {
-            "heard"
-        };
-        let ago = if *heard_ms > MISSING_MS {
-            ago
-        } else {
-            format!("{ago} ago")
+            ("NOT HEARD for", ago)
         };
         text += &format!("fleet: {member} {state} {ago}, clock and way {age_ms} ms\n");
     }

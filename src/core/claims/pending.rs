@@ -61,7 +61,10 @@ impl<T> Claims<T> {
     }
 
     pub(crate) fn counters(&self) -> ClaimCounters {
-        self.counters
+        ClaimCounters {
+            answers: self.state == State::Answers,
+            ..self.counters
+        }
     }
 
     /// Why no claim is asked now.

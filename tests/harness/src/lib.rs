@@ -12,6 +12,7 @@
     reason = "test code"
 )]
 
+pub mod clock;
 pub mod cluster;
 pub mod firewall;
 pub mod hosts;
