@@ -233,13 +233,22 @@ mod tests {
     #[test]
     fn public_keys_of_small_order_are_refused() {
         let own = PrivateKey::from_bytes([1; 32]);
-        let mut one = [0; 32];
-        one[0] = 1;
-        for point in [[0; 32], one].map(PublicKey::from_bytes) {
+        for point in crate::pair::SMALL_ORDER.map(PublicKey::from_bytes) {
+            assert!(point.is_of_small_order());
+            let mut with_bit = *point.as_bytes();
+            with_bit[31] |= 0x80;
+            assert!(PublicKey::from_bytes(with_bit).is_of_small_order());
             let at_client = KeyMaterial::pair_at_client(&own, &point, None);
             let at_gate = KeyMaterial::pair_at_gate(&own, &point, None);
             let refused = Some(KeyError::ZeroSecret);
             assert_eq!((at_client.err(), at_gate.err()), (refused, refused));
+        }
+        // Each of its neighbours is a good key.
+        for mut bytes in crate::pair::SMALL_ORDER {
+            bytes[15] ^= 4;
+            let point = PublicKey::from_bytes(bytes);
+            assert!(!point.is_of_small_order());
+            assert!(KeyMaterial::pair_at_gate(&own, &point, None).is_ok());
         }
     }
 

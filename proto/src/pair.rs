@@ -78,6 +78,34 @@ impl Drop for PrivateKey {
 
 secret!(PrivateKey);
 
+/// All encodings of the points whose order divides the cofactor of the curve or of its twist: 0, 1, the two of order 8, and -1; then 0
+/// and 1 with the prime added.
+pub(crate) const SMALL_ORDER: [[u8; KEY_LEN]; 7] = [
+    [0; KEY_LEN],
+    around(1, 0),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+        0x11, 0x57,
+    ],
+    around(0xec, 0xff),
+    around(0xed, 0xff),
+    around(0xee, 0xff),
+];
+
+/// This first byte, and then others; the greatest bit is not set.
+const fn around(first: u8, others: u8) -> [u8; KEY_LEN] {
+    let mut bytes = [others; KEY_LEN];
+    bytes[0] = first;
+    bytes[KEY_LEN - 1] &= 0x7f;
+    bytes
+}
+
 /// An X25519 public key, of a client or of a gate: 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; KEY_LEN]);
@@ -98,6 +126,17 @@ impl PublicKey {
     #[must_use]
     pub fn to_base64(&self) -> KeyText {
         KeyText::of(&self.0)
+    }
+
+    /// Whether it is a point of small order: with every private key it gives [`KeyError::ZeroSecret`]. Costs no X25519.
+    #[must_use]
+    pub fn is_of_small_order(&self) -> bool {
+        let mut bytes = self.0;
+        // X25519 ignores this bit.
+        if let Some(last) = bytes.last_mut() {
+            *last &= 0x7f;
+        }
+        SMALL_ORDER.contains(&bytes)
     }
 
     /// The key's bytes.

@@ -108,6 +108,18 @@ impl UserKey {
         }
     }
 
+    /// What [`Self::material`] would say, without an X25519.
+    pub(super) fn check(&self, gate: Option<&PrivateKey>) -> Option<Result<(), Refusal>> {
+        match self {
+            Self::Shared(_) => Some(Ok(())),
+            Self::Pair(public, _) if public.is_of_small_order() => {
+                gate?;
+                Some(Err(unusable(KeyError::ZeroSecret)))
+            }
+            Self::Pair(..) => gate.map(|_| Ok(())),
+        }
+    }
+
     /// The key material; `None` for a key pair without the gate's private key.
     pub(super) fn material(
         &self,
@@ -118,11 +130,13 @@ impl UserKey {
             Self::Pair(public, preshared) => (public, preshared.as_ref()),
         };
         let paired = KeyMaterial::pair_at_gate(gate?, public, preshared);
-        Some(paired.map_err(|error| {
-            let cure = "ask the user for a new key pair, from postern keygen --pair";
-            refusal(error.to_string(), cure)
-        }))
+        Some(paired.map_err(unusable))
     }
+}
+
+fn unusable(error: KeyError) -> Refusal {
+    let cure = "ask the user for a new key pair, from postern keygen --pair";
+    refusal(error.to_string(), cure)
 }
 
 /// A text of one line without the end of it, which may be that of Windows.

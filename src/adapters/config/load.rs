@@ -123,7 +123,7 @@ fn read(bundle: &Bundle, how: How) -> Result<(Loaded, Vec<Listed>), Problems> {
         }
         found.add(number, file.into_problems());
     }
-    let reader = EntryReader::new(main.as_ref(), &key_files, how.listing);
+    let reader = EntryReader::new(main.as_ref(), &key_files, how);
     let mut table = UserTable::new(main.as_ref(), how);
     // The values of the main file have no users if it is divided.
     if let (Some(whole), Some(values)) = (parts.undivided(), &values) {

@@ -9,6 +9,7 @@ use super::config_text::ConfigText;
 use super::fields::{Fields, wrong_type};
 use super::fwknop_user;
 use super::gate::GateKey;
+use super::how::How;
 use super::key::{KeyFiles, UserKey};
 use super::listed::{Credential, Listed, ReadUser};
 use super::main_file::MainFile;
@@ -27,6 +28,7 @@ pub(super) struct EntryReader<'a, 'm> {
     pub(super) main: Option<&'m MainFile>,
     pub(super) key_files: &'m KeyFiles<'a>,
     pub(super) listing: bool,
+    keeps_keys: bool,
     hashers: [RandomState; 2],
 }
 
@@ -56,21 +58,20 @@ pub(super) struct Key<'a> {
 
 pub(super) enum Material {
     Made(KeyMaterial),
+    /// It could be made, and nobody keeps it.
+    Checked,
     Refused,
     /// A key pair, and the gate has no private key.
     NoGateKey,
 }
 
 impl<'a, 'm> EntryReader<'a, 'm> {
-    pub(super) fn new(
-        main: Option<&'m MainFile>,
-        key_files: &'m KeyFiles<'a>,
-        listing: bool,
-    ) -> Self {
+    pub(super) fn new(main: Option<&'m MainFile>, key_files: &'m KeyFiles<'a>, how: How) -> Self {
         Self {
             main,
             key_files,
-            listing,
+            listing: how.listing,
+            keeps_keys: how.keeps_keys,
             hashers: [RandomState::new(), RandomState::new()],
         }
     }
@@ -215,8 +216,14 @@ impl<'a, 'm> EntryReader<'a, 'm> {
 
     /// `at` is the place of the key.
     fn key(&self, file: &ConfigText<'a>, at: usize, key: &UserKey) -> Key<'a> {
-        let material = match key.material(self.gate_key()) {
-            Some(Ok(material)) => Material::Made(material),
+        let gate = self.gate_key();
+        let made = if self.keeps_keys {
+            key.material(gate).map(|made| made.map(Material::Made))
+        } else {
+            key.check(gate).map(|good| good.map(|()| Material::Checked))
+        };
+        let material = match made {
+            Some(Ok(material)) => material,
             Some(Err(refusal)) => {
                 file.refuse(at, refusal);
                 Material::Refused

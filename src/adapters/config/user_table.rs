@@ -351,7 +351,7 @@ impl<'a, 'm> UserTable<'a, 'm> {
         }
         match key.material {
             Material::Made(material) => Some(material),
-            Material::Refused => None,
+            Material::Checked | Material::Refused => None,
             Material::NoGateKey => {
                 self.report_gate_key(number, key.place);
                 None

@@ -43,7 +43,11 @@ fn settings(main: &str) -> Settings {
 /// The problems, one a line, without the folder.
 fn refused(bundle: &Bundle) -> String {
     let problems = load(bundle).map(|loaded| loaded.settings).unwrap_err();
-    problems.to_string().replace("/etc/postern/", "")
+    let problems = problems.to_string();
+    // The monitor, which keeps no keys, refuses the same.
+    let of_monitor = super::settings(bundle).unwrap_err();
+    assert_eq!(of_monitor.to_string(), problems);
+    problems.replace("/etc/postern/", "")
 }
 
 fn key(byte: u8) -> String {
