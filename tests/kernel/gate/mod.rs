@@ -205,6 +205,7 @@ const ONCE: &[postern_harness::world::Test] = postern_harness::table![
     NONE: privileges::both_processes_have_the_programs_name,
     ROOT: privileges::keys_are_in_no_command_line_or_log,
     ROOT: wiped::config_keys_are_wiped_from_memory,
+    ROOT: roster::roster_keys_are_wiped_from_memory,
     MOUNT: connect::connect_uses_the_family_that_opened,
     NONE: silence::gate_with_udp_socket_sends_no_frame,
     SYSCTL: behind::client_connects_to_inner_host,

@@ -10,6 +10,8 @@ use postern_harness::{Family, GateConfig, SERVICE, World, echoes, wait_for, wait
 use postern_proto::PrivateKey;
 use std::net::TcpListener;
 
+use super::wiped::traces;
+
 /// Another hidden service, which answers.
 const ECHO: u16 = 2200;
 
@@ -165,6 +167,25 @@ fn stale_in(world: &World, max_age: u64, seconds: u64) {
     let now = jiff::Timestamp::now().as_millisecond() as u64;
     let then = format!("confirmed = {}", now - (max_age - seconds) * 1000);
     fs::write(&path, text.replace(line.unwrap(), &then)).unwrap();
+}
+
+pub(crate) fn roster_keys_are_wiped_from_memory(backend: &'static str) {
+    let world = start(backend, "");
+    let kept = world.folder().join("state.monitor/roster.part");
+    // The part is kept, and then it is made anew from the roster.
+    for is_kept in [true, false] {
+        for pid in [world.daemon.pid(), world.daemon.engine()] {
+            let found = traces(pid, &["the key of alice", "the gate"]);
+            assert_eq!(found, [""; 0], "in {pid}, kept: {is_kept}");
+        }
+        fs::remove_file(&kept).unwrap();
+        let before = world.daemon.engine();
+        world.at_gate(&["reload"]);
+        wait_until("the old engine to end", || {
+            !fs::exists(format!("/proc/{before}")).unwrap()
+        });
+        assert!(fs::exists(&kept).unwrap());
+    }
 }
 
 pub(crate) fn stale_roster_admits_no_user(backend: &'static str) {

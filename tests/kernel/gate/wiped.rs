@@ -45,7 +45,7 @@ const PAGE: usize = 4096;
 
 /// The keys of these words, as they are written and as they are, where either lies in this process. Half of one is enough to call
 /// it found.
-fn traces(pid: u32, all: &[&str]) -> Vec<String> {
+pub(super) fn traces(pid: u32, all: &[&str]) -> Vec<String> {
     let halves = all.iter().flat_map(|words| {
         let bytes = seed(words);
         let text = STANDARD.encode(bytes).into_bytes();
