@@ -1,4 +1,4 @@
-//! The engine's loop: packets, reports and events, one after the other. It owns the gate and never waits for the disk or the monitor.
+//! The engine's loop: packets, reports and events, one after the other. It owns the gate and waits neither for the disk nor for the monitor.
 
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
@@ -48,7 +48,8 @@ pub(super) struct Engine {
     pub(super) store: Option<Box<dyn ReplayStore>>,
     /// What waits for the store.
     pub(super) commits: Vec<Commit>,
-    pub(super) is_wanted: Arc<AtomicBool>,
+    /// No commit was stored since the store was settled.
+    pub(super) is_settled: bool,
     pub(super) orders: Arc<Orders>,
     pub(super) tables: SyncSender<RangeInclusive<u64>>,
     pub(super) is_table_being_built: bool,
@@ -78,6 +79,7 @@ impl Engine {
     /// Runs until commits can be stored, or the engine has finished.
     pub(super) fn serve(&mut self) -> Result<Next, ExitError> {
         loop {
+            self.core.health().tell_kernel();
             let ready = self.wait()?;
             let now = clock::wall();
             let packets = self.receive(now, ready)?;
@@ -115,7 +117,7 @@ impl Engine {
             }
             self.send_asks(now);
             self.request_next_table(now);
-            if let Some(work) = self.work() {
+            if let Some(work) = self.work().or_else(|| self.settling()) {
                 return Ok(Next::Store(work));
             }
             if ready.is_nothing() && self.has_finished() {
@@ -130,11 +132,22 @@ impl Engine {
 
     /// What waits for the store, if that is free.
     fn work(&mut self) -> Option<Work> {
-        let is_wanted = !self.commits.is_empty();
-        self.is_wanted.store(is_wanted, Ordering::Relaxed);
-        let store = self.store.take_if(|_| is_wanted)?;
+        let store = self.store.take_if(|_| !self.commits.is_empty())?;
+        self.is_settled = false;
         let commits = std::mem::take(&mut self.commits);
-        self.is_wanted.store(false, Ordering::Relaxed);
+        Some(Work { store, commits })
+    }
+
+    /// The store was changed, and nobody uses it.
+    pub(super) fn has_work(&self) -> bool {
+        self.store.is_some() && !self.is_settled
+    }
+
+    /// The store is settled while it has nothing else to do.
+    fn settling(&mut self) -> Option<Work> {
+        let store = self.store.take_if(|_| !self.is_settled)?;
+        self.is_settled = true;
+        let commits = Vec::new();
         Some(Work { store, commits })
     }
 
@@ -187,11 +200,11 @@ impl Engine {
         Ok(())
     }
 
-    fn stored(&mut self, now: Timestamp, done: Done) -> Result<(), ExitError> {
+    pub(super) fn stored(&mut self, now: Timestamp, done: Done) -> Result<(), ExitError> {
         let Work { store, mut commits } = done.work;
         self.store = Some(store);
         let failure = done.failure.as_deref();
-        if commits.iter().all(Commit::is_durable) {
+        if !commits.is_empty() && commits.iter().all(Commit::is_durable) {
             self.core.health().stored(now, commits.len(), done.took);
         }
         for commit in commits.drain(..) {

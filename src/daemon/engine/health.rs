@@ -131,15 +131,22 @@ impl Health {
         all
     }
 
-    /// Copies of a packet that can open nothing more need not reach the engine. If the kernel has no room, the gate drops them.
-    pub(crate) fn follow(&self, packet: &Datagram, decision: &Decision) {
-        let Some(used) = &self.used else { return };
-        let payload = packet.payload();
-        let _ = match decision {
-            Decision::Admit(_) | Decision::Refuse(_) => used.used_now(payload),
-            Decision::Drop(Drop::Replay) => used.used_before(payload),
-            Decision::Drop(_) => Ok(()),
-        };
+    /// Copies of a packet that can open nothing more need not reach the engine.
+    pub(crate) fn follow(&mut self, packet: &Datagram, decision: &Decision) {
+        if let Some(used) = &mut self.used {
+            match decision {
+                Decision::Admit(_) | Decision::Refuse(_) => used.used_now(packet.payload()),
+                Decision::Drop(Drop::Replay) => used.used_before(packet.payload()),
+                Decision::Drop(_) => {}
+            }
+        }
+    }
+
+    /// Tells the kernel of used packets. An admitted knock does not wait for it.
+    pub(crate) fn tell_kernel(&mut self) {
+        self.used
+            .iter_mut()
+            .for_each(hint_filter::UsedPackets::tell_kernel);
     }
 
     pub(crate) fn store(&self) -> StoreStatus {

@@ -1,8 +1,7 @@
 //! The engine: the unprivileged process. It holds the keys, the gate, the replay store and the control socket.
 //!
-//! One loop owns the gate (`event_loop.rs`). It receives packets and reports itself; other threads feed its channel. The thread that
-//! runs the loop changes with each commit (`turns.rs`). The engine opens nothing itself: it sends orders to the monitor, which checks
-//! each again.
+//! One loop owns the gate (`event_loop.rs`). It receives packets and reports itself; other threads feed its channel. Another thread runs
+//! it while the disk is slow (`turns.rs`). The engine opens nothing itself: it sends orders to the monitor, which checks each again.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,7 +40,7 @@ mod unheard;
 
 use event_loop::{Engine, OpenCapture};
 use fwknop::FwknopThread;
-use turns::Tools;
+use turns::{Tools, Turns};
 
 /// Events that may wait for the loop. If there is no room, the other threads wait. Their room is taken at the start.
 const EVENTS_MAX: usize = 256;
@@ -97,7 +96,7 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
     let tools = Tools {
         orders: Arc::clone(&orders),
         events,
-        is_wanted: Arc::default(),
+        turns: Arc::new(Turns::new(parts.alarm)),
     };
     let engine = Engine {
         core,
@@ -111,7 +110,7 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
         finish,
         store: Some(Box::new(parts.store)),
         commits: Vec::new(),
-        is_wanted: Arc::clone(&tools.is_wanted),
+        is_settled: true,
         orders,
         tables,
         is_table_being_built: false,

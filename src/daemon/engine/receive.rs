@@ -100,6 +100,9 @@ impl Engine {
     }
 
     fn patience(&self) -> Duration {
+        if self.has_work() {
+            return Duration::ZERO;
+        }
         let mut captures = self.captures.iter();
         let is_blind = captures.any(|open| open.capture.descriptor().is_none());
         let longest = if self.finish.load(Ordering::Relaxed) {

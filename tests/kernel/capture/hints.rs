@@ -181,8 +181,9 @@ pub(crate) fn only_copies_of_used_packets_are_dropped() {
     let known = hint(&keys, 0, 10);
     for first in [known, [b'8'; 8]] {
         let [new, recent, old] = [1, 2, 3].map(|n| packet(first, n + first[0]));
-        filtered.used.used_now(&recent).unwrap();
-        filtered.used.used_before(&old).unwrap();
+        filtered.used.used_now(&recent);
+        filtered.used.used_before(&old);
+        filtered.used.tell_kernel();
         for one in [&new, &recent, &old] {
             link.send_ip(&udp4(PORT, one));
             link.send_ip(&udp6(PORT, one));

@@ -8,6 +8,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use postern_proto::limits::MARK_LEN;
+
 use crate::adapters::clock;
 use crate::core::gate::HintTable;
 
@@ -99,7 +101,11 @@ pub struct Dropped {
 /// Packets that can never open again: every copy has the same bytes at one place (`IDENTITY_AT` in `program.rs`). In a knock
 /// these are the mark. Only who knows a user's keys can make a packet that the gate uses, and no other packet has its bytes.
 #[derive(Debug)]
-pub struct UsedPackets(Map<LruHash>);
+pub struct UsedPackets {
+    map: Map<LruHash>,
+    /// Those of which the kernel does not know yet, with their times.
+    new: Vec<([u8; MARK_LEN], u64)>,
+}
 
 impl Hints {
     /// Adopts the first of [`HintFilter::maps`].
@@ -147,23 +153,32 @@ impl FilterCounters {
 impl UsedPackets {
     /// Adopts the third of [`HintFilter::maps`].
     pub fn adopt(map: OwnedFd) -> io::Result<Self> {
-        Map::adopt(map).map(Self)
+        let map = Map::adopt(map)?;
+        let new = Vec::new();
+        Ok(Self { map, new })
     }
 
     /// The gate has just used this packet: it remembers its mark. The kernel counts copies of it.
-    pub fn used_now(&self, payload: &[u8]) -> io::Result<()> {
+    pub fn used_now(&mut self, payload: &[u8]) {
         let now = u64::try_from(clock::monotonic().as_nanos()).unwrap_or(u64::MAX);
-        self.insert(payload, now)
+        self.add(payload, now);
     }
 
     /// The gate had used this packet before: copies of it are replays.
-    pub fn used_before(&self, payload: &[u8]) -> io::Result<()> {
-        self.insert(payload, 0)
+    pub fn used_before(&mut self, payload: &[u8]) {
+        self.add(payload, 0);
     }
 
-    fn insert(&self, payload: &[u8], time: u64) -> io::Result<()> {
+    fn add(&mut self, payload: &[u8], time: u64) {
         let identity = payload.get(program::IDENTITY_AT..);
         let identity = identity.and_then(|rest| rest.first_chunk());
-        identity.map_or(Ok(()), |identity| self.0.insert(*identity, time))
+        self.new.extend(identity.map(|identity| (*identity, time)));
+    }
+
+    /// From now on the kernel drops copies of all packets that were added. If it has no room, the gate drops them.
+    pub fn tell_kernel(&mut self) {
+        for (identity, time) in self.new.drain(..) {
+            let _ = self.map.insert(identity, time);
+        }
     }
 }
