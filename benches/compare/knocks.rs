@@ -27,6 +27,16 @@ pub(crate) fn measure(plan: &Plan) {
     report(plan, "knocks", &mut subjects);
 }
 
+/// Whose turn it is. A subject finds the caches of the processor as the one before left them, so each second round goes backwards.
+fn order(round: usize, turn: usize, subjects: usize) -> usize {
+    let number = (round / 2 + turn) % subjects;
+    if round.is_multiple_of(2) {
+        number
+    } else {
+        subjects - 1 - number
+    }
+}
+
 /// Measures knocks in turns. The first subject is what the others are compared with.
 pub(crate) fn report(plan: &Plan, name: &str, subjects: &mut [Subject]) {
     let mut times = vec![Vec::new(); subjects.len()];
@@ -34,7 +44,7 @@ pub(crate) fn report(plan: &Plan, name: &str, subjects: &mut [Subject]) {
     let mut lost = vec![0; subjects.len()];
     for round in 0..plan.rounds {
         for turn in 0..subjects.len() {
-            let number = (round + turn) % subjects.len();
+            let number = order(round, turn, subjects.len());
             let subject = &mut subjects[number];
             let took = subject.time_to_open(u32::try_from(round + 1).unwrap());
             let took = took.map(|took| took.as_secs_f64() * 1e3);
