@@ -91,14 +91,16 @@ impl RosterPlace {
     }
 
     /// The file of the roster in force; `None` if there is none yet.
-    pub(crate) fn read(&self) -> Result<Option<Zeroizing<String>>, ExitError> {
-        present(files::read_roster(&self.file()))
+    pub(crate) fn read(&self) -> Result<Option<BundleFile>, ExitError> {
+        let path = self.file();
+        let text = present(files::read_roster(&path))?;
+        Ok(text.map(|text| BundleFile { path, text }))
     }
 
     /// What the gate notes of the roster in force.
     pub(crate) fn notes(&self) -> Option<Notes> {
         let file = self.read().ok().flatten()?;
-        Some(Installed::read(&file)?.notes)
+        Some(Installed::read(&file.text)?.notes)
     }
 
     /// What is never forgotten; `None` before the first roster. Fails if it is damaged.
@@ -167,7 +169,7 @@ pub(super) fn take_in_force(bundle: &mut Bundle) -> Result<Option<KeptPart>, Exi
         return Ok(None);
     };
     let unusable = |what: &str| unusable(&place.file(), what);
-    let installed = Installed::read(&file).ok_or_else(|| unusable("this file is damaged"))?;
+    let installed = Installed::read(&file.text).ok_or_else(|| unusable("this file is damaged"))?;
     let Notes { in_force, closed } = &installed.notes;
     let refused = |refusal: RosterRefusal| unusable(&refusal.to_string());
     let text = installed.text.as_bytes();

@@ -107,7 +107,7 @@ fn put_in_force(
     let trust = place.trust();
     let verified = roster::verify(&offer.text, &offer.signatures, &trust)?;
     let file = place.read()?;
-    let old = file.as_deref().and_then(|file| Installed::read(file));
+    let old = file.as_ref().and_then(|file| Installed::read(&file.text));
     let last = match (place.floor(), &old) {
         // Either of the two files stands for the other.
         (Err(_) | Ok(None), Some(old)) => Some(floor_of(place, old)?),
