@@ -9,6 +9,9 @@ use super::outages::{Fault, Outage};
 /// After the first answer that follows a fault, gates have this long to admit again.
 pub(crate) const BACK_MS: u64 = 1000;
 
+/// What is under way when a fault begins may be answered, or not.
+const IN_FLIGHT_MS: u64 = 50;
+
 /// A packet may wait so long for a busy machine.
 const BUSY_MS: u64 = 200;
 
@@ -93,7 +96,7 @@ impl Timeline {
     pub(crate) fn healthy(&self, sent: &[u64]) -> Vec<usize> {
         self.which(sent, |span| {
             let from = span.answered? + BACK_MS;
-            Some(from..span.times.end)
+            Some(from..span.times.end.saturating_sub(IN_FLIGHT_MS))
         })
     }
 
@@ -101,7 +104,7 @@ impl Timeline {
     pub(crate) fn gone(&self, sent: &[u64]) -> Vec<usize> {
         self.which(sent, |span| {
             let end = span.times.end.saturating_sub(self.deadline + BUSY_MS);
-            (!span.serves).then_some(span.times.start..end)
+            (!span.serves).then_some(span.times.start + IN_FLIGHT_MS..end)
         })
     }
 
