@@ -25,12 +25,6 @@ impl Step {
         (first.0..=last.0).map(Self)
     }
 
-    /// The step's first millisecond.
-    #[must_use]
-    pub fn start_ms(self) -> u64 {
-        self.0.saturating_mul(STEP_MS)
-    }
-
     /// The next step.
     #[must_use]
     pub fn next(self) -> Self {
@@ -75,7 +69,6 @@ mod tests {
         assert_eq!(Step::of(63_999), Step(0));
         assert_eq!(Step::of(64_000), Step(1));
         assert_eq!(Step::of(u64::MAX), Step(u64::MAX / 64_000));
-        assert_eq!(Step(3).start_ms(), 192_000);
         assert_eq!(Step(3).next(), Step(4));
     }
 

@@ -60,14 +60,22 @@ impl<'a> Packet<'a> {
     /// The mark, which replay protection stores.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *self.mac;
-        Mark(mark)
+        Mark::of(*self.mac)
     }
 }
 
 /// The first half of a packet's mac. Use it only after the mac is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub [u8; MARK_LEN]);
+
+impl Mark {
+    /// The first half of a mac, or of the hash that takes its place.
+    #[must_use]
+    pub fn of(bytes: [u8; MAC_LEN]) -> Self {
+        let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = bytes;
+        Self(mark)
+    }
+}
 
 /// The datagram is too short or too long for a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

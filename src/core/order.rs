@@ -323,6 +323,11 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, NotAMessage> {
     }
 }
 
+/// As [`decode`], from the first `len` bytes of a buffer.
+pub fn decode_first<T: DeserializeOwned>(buffer: &[u8], len: usize) -> Result<T, NotAMessage> {
+    decode(buffer.get(..len).unwrap_or_default())
+}
+
 /// Decodes exactly one message of this type, to the last byte.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
     if bytes.len() > MESSAGE_MAX {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +35,7 @@ impl TryFrom<String> for SharedId {
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(bytes)
 }
 
 /// A shared grant that no publication opens any more.

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use crate::model::fleet::hexadecimal;
+
 pub trait JournalStore: Send {
     /// The text; `None` if none was ever saved.
     ///
@@ -70,10 +72,7 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Damaged> {
 }
 
 fn checksum(body: &str) -> String {
-    Sha256::digest(body)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hexadecimal(&Sha256::digest(body))
 }
 
 #[cfg(test)]

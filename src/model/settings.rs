@@ -216,7 +216,8 @@ pub struct Settings {
     /// `None`: this gate is alone with its name.
     pub cluster: Option<Cluster>,
     pub catalog: Catalog,
-    /// One policy for each user; names are unique. Users with keys of ours come first, then those of fwknop's clients, then those of sequences.
+    /// One policy for each user; names are unique. Users with keys of ours come first, then those of fwknop's clients, then those of
+    /// sequences.
     pub policies: Policies,
     /// How many of them knock with a client of fwknop.
     pub fwknop_users: usize,

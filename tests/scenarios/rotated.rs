@@ -39,14 +39,6 @@ fn an_old_key_ends_to_the_millisecond() {
 }
 
 #[test]
-fn an_expired_key_never_counts() {
-    let mut world = rotated(START.minus(seconds(1)), "");
-    let old = Knock::of("bob").sealed(world.now);
-    world.drops(HOME, old, Drop::UnknownHint);
-    world.opens(&Knock::of("alice"), HOME);
-}
-
-#[test]
 fn both_keys_share_one_quota() {
     let mut world = rotated(START.plus(seconds(600)), "quota = '3/min'\n");
     for user in ["alice", "bob", "alice"] {

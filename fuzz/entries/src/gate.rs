@@ -33,7 +33,8 @@ const RECORDED_MAX: usize = 64;
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Move {
-    /// A user, or the first one with the rotated-out key, knocks with a clock that is this many seconds ahead; an odd `what` asks for a service that is not his.
+    /// A user, or the first one with the rotated-out key, knocks with a clock that is this many seconds ahead. An odd `what` asks for a
+    /// service that the user may not open.
     Knock { user: u8, ahead: i8, what: u8 },
     /// A packet that was sent before comes again, from elsewhere.
     Replay { which: u8, source: u8 },

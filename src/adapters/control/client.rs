@@ -13,7 +13,8 @@ const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 /// Longer than the server waits for an answer, so that it can report its own deadline.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Binds the socket for a [`Server`](super::server::Server), so that only root can connect; a socket that nobody serves any more is replaced.
+/// Binds the socket for a [`Server`](super::server::Server), so that only root can connect. A socket that nobody serves any more is
+/// replaced.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

@@ -7,6 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::adapters::random;
+use crate::model::fleet::hexadecimal;
 
 /// Its key, behind the prefix.
 pub(super) const KEY: &str = "identity";
@@ -27,7 +28,7 @@ impl Identity {
     /// What to store if there is nothing yet.
     pub(super) fn fresh() -> Result<String, String> {
         let bytes: [u8; 16] = random::bytes().map_err(|error| error.to_string())?;
-        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hexadecimal(&bytes))
     }
 
     /// Fails, from then on always, if it is not what was seen first.

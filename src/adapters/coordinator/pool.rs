@@ -85,6 +85,19 @@ impl Pool {
         self.endpoints.get(number)
     }
 
+    pub(super) fn name(&self, number: usize) -> String {
+        let endpoint = self.endpoint(number);
+        endpoint.map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// What an endpoint said, with its name.
+    pub(super) fn at(&self, number: usize, why: &str) -> String {
+        match self.endpoint(number) {
+            Some(endpoint) => format!("{endpoint}: {why}"),
+            None => why.to_owned(),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.endpoints.len().max(1)
     }

@@ -1,3 +1,5 @@
+//! Tokens that read back, and other texts, which are refused.
+
 use std::time::Duration;
 
 use postern_proto::limits::KEY_LEN;

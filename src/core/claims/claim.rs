@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::core::gate::Admission;
+use crate::model::fleet::hexadecimal;
 use crate::model::time::{Timestamp, millis};
 
 /// Claims that wait for their answer. One more is unknown at once.
@@ -29,8 +30,7 @@ pub struct ClaimKey(String);
 
 impl ClaimKey {
     fn of(gate_name: &str, Mark(mark): Mark) -> Self {
-        let digits = mark.iter().map(|byte| format!("{byte:02x}"));
-        Self(gate_hash(gate_name) + &digits.collect::<String>())
+        Self(gate_hash(gate_name) + &hexadecimal(&mark))
     }
 
     pub fn as_str(&self) -> &str {
@@ -41,8 +41,7 @@ impl ClaimKey {
 /// 16 bytes of the hash of a gate name, in hexadecimal digits.
 pub fn gate_hash(gate_name: &str) -> String {
     let hash = Sha256::digest(gate_name);
-    let digits = hash.iter().take(16);
-    digits.map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(hash.get(..16).unwrap_or_default())
 }
 
 /// One reservation. It is won if none of its keys was reserved before.

@@ -1,3 +1,5 @@
+//! Two gates of one name that tell each other what they publish, in memory.
+
 mod closes;
 mod members;
 mod notices;

@@ -42,14 +42,30 @@ impl Clocks {
         }
     }
 
+    /// Notes when an authentic knock of a user was made, and when it came.
+    pub(super) fn note(
+        &mut self,
+        number: usize,
+        user: &str,
+        came: Timestamp,
+        made: Timestamp,
+        window: Duration,
+    ) {
+        if came.since(made).max(made.since(came)) > window {
+            self.off(number, user, came, made);
+        } else {
+            self.right(number, made);
+        }
+    }
+
     /// A knock was made within the window.
-    pub(super) fn right(&mut self, number: usize, made: Timestamp) {
+    fn right(&mut self, number: usize, made: Timestamp) {
         let known = self.users.entry(number).or_default();
         known.latest = known.latest.max(made);
     }
 
     /// A knock was made outside the window.
-    pub(super) fn off(&mut self, number: usize, user: &str, came: Timestamp, made: Timestamp) {
+    fn off(&mut self, number: usize, user: &str, came: Timestamp, made: Timestamp) {
         let known = self.users.entry(number).or_default();
         let is_early = |warned: Timestamp| came >= warned && came.since(warned) < AGAIN_AFTER;
         if made <= known.latest.max(self.start) || known.warned.is_some_and(is_early) {

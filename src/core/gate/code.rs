@@ -55,9 +55,7 @@ pub(super) fn used_up(
     hash.update(codes.used().step?.to_be_bytes());
     hash.update([u8::from(open.allow.addr().is_ipv6())]);
     hash.update(user);
-    let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
-        hash.finalize().into();
-    Some(Mark(mark))
+    Some(Mark::of(hash.finalize().into()))
 }
 
 impl Codes {

@@ -77,13 +77,9 @@ impl Gate {
         let member = self.users.member(user.user);
         let policy = member.map(|member| member.policy);
         let policy = policy.ok_or(Drop::Fwknop(Reason::Mac))?;
-        if now.since(timestamp).max(timestamp.since(now)) > FWKNOP_WINDOW {
-            self.clocks.off(user.user, &policy.user, now, timestamp);
-        } else {
-            self.clocks.right(user.user, timestamp);
-        }
-        self.replay
-            .fresh(user.user, now, timestamp, FWKNOP_WINDOW)?;
+        let (number, name, window) = (user.user, &policy.user, FWKNOP_WINDOW);
+        self.clocks.note(number, name, now, timestamp, window);
+        self.replay.fresh(number, now, timestamp, window)?;
         let record = MarkRecord {
             mark,
             timestamp,

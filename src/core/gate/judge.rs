@@ -224,14 +224,9 @@ impl Gate {
         // Section 6, step 7: window.
         let timestamp = Timestamp::from_millis(request.timestamp_ms);
         let user = self.users.member(user).ok_or(Drop::UnknownHint)?;
-        if now.since(timestamp).max(timestamp.since(now)) > self.window {
-            let name = &user.policy.user;
-            self.clocks.off(user.number, name, now, timestamp);
-        } else {
-            self.clocks.right(user.number, timestamp);
-        }
-        self.replay
-            .fresh(user.number, now, timestamp, self.window)?;
+        let (number, name, window) = (user.number, &user.policy.user, self.window);
+        self.clocks.note(number, name, now, timestamp, window);
+        self.replay.fresh(number, now, timestamp, window)?;
 
         // Section 6, step 8: mark.
         let record = MarkRecord {
@@ -248,19 +243,19 @@ impl Gate {
             code::check(user.codes, now, request.code(), &approved)?;
             Ok(approved)
         });
-        let (user, asked) = (user.number, || approve::asked(&request, source));
-        self.settle(user, &record, approved, asked)
+        let asked = || approve::asked(&request, source);
+        self.settle(number, &record, approved, asked)
     }
 
     /// Section 6, step 10: quota. Then the mark is remembered, whether the knock is admitted or refused.
     pub(super) fn settle(
         &mut self,
-        user: usize,
+        number: usize,
         record: &MarkRecord,
         approved: Result<ApprovedRequest, Rule>,
         asked: impl FnOnce() -> String,
     ) -> Result<Admission, Rejection> {
-        let (now, number) = (record.admitted, user);
+        let now = record.admitted;
         let approved = approved.and_then(|approved| {
             self.quota_clock.set(now);
             if self.users.admit(number, now, &self.quota_clock) {

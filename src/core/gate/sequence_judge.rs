@@ -120,10 +120,8 @@ fn record(
     };
     hash.update(kind);
     hash.update(policy.user.as_str());
-    let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
-        hash.finalize().into();
     MarkRecord {
-        mark: Mark(mark),
+        mark: Mark::of(hash.finalize().into()),
         timestamp,
         admitted: now,
     }

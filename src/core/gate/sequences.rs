@@ -1,4 +1,4 @@
-//! Users who knock with a port sequence: whose sequence is complete, and may it open?
+//! Users who knock with a port sequence: which sequences count now, and whose sequence is complete?
 //!
 //! Hits come from anyone and are not authenticated. Only a complete sequence says whose it is.
 
@@ -104,9 +104,7 @@ fn line_mark(sequence: &Sequence) -> Mark {
         hash.update([hit.protocol.number()]);
         hash.update(hit.first.to_be_bytes());
     }
-    let [mark @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
-        hash.finalize().into();
-    Mark(mark)
+    Mark::of(hash.finalize().into())
 }
 
 fn encrypted_range(protocol: Protocol, offset: u16) -> Expected {

@@ -1,3 +1,5 @@
+//! Grants under virtual time: due, renewed, closed and limited.
+
 use super::*;
 use crate::core::fixture;
 use crate::model::catalog::Forward;

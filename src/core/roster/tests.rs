@@ -1,3 +1,5 @@
+//! Rosters as a gate takes them: signatures, versions, its own part, and edits.
+
 use postern_proto::PrivateKey;
 use zeroize::Zeroizing;
 

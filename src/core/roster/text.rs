@@ -12,6 +12,9 @@ use crate::model::policy::KEYS;
 use crate::model::time::{self, Timestamp};
 use crate::model::user_name::is_user_name;
 
+/// What a public key must be.
+const NO_KEY: &str = "is no key; write 32 bytes in base64, 44 characters";
+
 /// The longest sealed secret, as text.
 const SEALED_MAX: usize = 1024;
 
@@ -166,7 +169,8 @@ impl Roster {
                 return Err(malformed(what));
             }
             if !policy.contains_key("services") {
-                return Err(malformed(format!("policy {name} has no services")));
+                let cure = "add services = [\"tcp/22\"]";
+                return Err(malformed(format!("policy {name} has no services; {cure}")));
             }
             let expires = policy.get("expires");
             if expires.is_some_and(|time| time.as_datetime().and_then(moment).is_none()) {
@@ -180,11 +184,12 @@ impl Roster {
     fn check_gates(&self) -> Result<(), Malformed> {
         for (name, gate) in &self.gate {
             if GateName::new(name).is_err() || name.contains(char::is_control) {
-                return Err(malformed("the name of a gate is none"));
+                let cure = "a gate name has 1 to 255 bytes and no control characters";
+                return Err(malformed(format!("[gate] has a wrong name; {cure}")));
             }
             let key = gate.public_key.as_deref();
             if key.is_some_and(|key| PublicKey::from_base64(key).is_err()) {
-                return Err(malformed(format!("gate {name}: public_key is no key")));
+                return Err(malformed(format!("gate {name}: public_key {NO_KEY}")));
             }
         }
         for (name, gates) in &self.group {
@@ -202,7 +207,8 @@ impl Roster {
 
     fn check_user(&self, user: &RosterUser) -> Result<(), String> {
         if !is_user_name(&user.name) {
-            return Err("this is no user name".to_owned());
+            let cure = "write 1 to 64 letters, digits, dots, underscores, hyphens or @, the first a letter or digit";
+            return Err(format!("this is no user name; {cure}"));
         }
         if !self.policy.contains_key(&user.policy) {
             return Err(format!("there is no [policy.{}]", user.policy));
@@ -214,7 +220,7 @@ impl Roster {
             ));
         }
         if user.gates.is_empty() {
-            return Err("gates is empty".to_owned());
+            return Err("gates is empty; name a gate or a group".to_owned());
         }
         if user
             .expires
@@ -224,10 +230,10 @@ impl Roster {
         }
         let key = user.public_key.as_deref();
         if key.is_some_and(|key| PublicKey::from_base64(key).is_err()) {
-            return Err("public_key is no key".to_owned());
+            return Err(format!("public_key {NO_KEY}"));
         }
         match user.sealed.is_empty() {
-            true if key.is_none() => return Err("there is no key".to_owned()),
+            true if key.is_none() => return Err("it has neither public_key nor sealed".to_owned()),
             true => return Ok(()),
             false => {}
         }
@@ -247,7 +253,10 @@ impl Roster {
             text.len() <= SEALED_MAX && text.bytes().all(base64)
         };
         if !user.sealed.values().all(is_text) {
-            return Err("a sealed secret is none".to_owned());
+            let cure = "remove the user and add it again";
+            return Err(format!(
+                "a sealed secret is not base64, or too long; {cure}"
+            ));
         }
         Ok(())
     }

@@ -82,8 +82,7 @@ fn receive(link: &Link) -> Result<(ClusterStart, OwnedFd, OwnedFd, Option<OwnedF
         let what = "the monitor was gone before the cluster process had started";
         return Err(ExitError::new(SYSTEM, what));
     };
-    let start = order::decode(buffer.get(..len).unwrap_or_default())
-        .map_err(|error| ExitError::new(SYSTEM, error))?;
+    let start = order::decode_first(&buffer, len).map_err(|error| ExitError::new(SYSTEM, error))?;
     let mut descriptors = descriptors.into_iter();
     let (Some(files), Some(engine)) = (descriptors.next(), descriptors.next()) else {
         let what = "the monitor did not hand over two descriptors";

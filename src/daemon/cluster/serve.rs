@@ -44,9 +44,9 @@ pub(super) fn serve(
         start(move || work(&waiting, coordinator.as_ref(), &looks, &link))?;
     }
     let publications = Arc::new(Publications::default());
-    let (waiting, by) = (Arc::clone(&publications), Arc::clone(&coordinator));
+    let (all, by) = (Arc::clone(&publications), Arc::clone(&coordinator));
     let due = looks.clone();
-    start(move || waiting.publish_all(by.as_ref(), &due))?;
+    start(move || all.publish_all(by.as_ref(), &due))?;
     let (watches, asked) = channel();
     let (by, own) = (Arc::clone(&coordinator), clone()?);
     start(move || watcher::watch(by.as_ref(), &asked, &own))?;
@@ -59,7 +59,7 @@ pub(super) fn serve(
         let Received::Message(len) = received else {
             return Ok(());
         };
-        let ask = order::decode(buffer.get(..len).unwrap_or_default());
+        let ask = order::decode_first(&buffer, len);
         match ask.map_err(|error| ExitError::new(FAILED, error))? {
             Ask::Claim {
                 ticket,

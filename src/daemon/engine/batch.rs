@@ -4,22 +4,24 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use crate::core::sequence::Hit;
+
 const BATCH_MAX: usize = 64;
 const BATCHES: usize = 8;
 
-pub(super) struct BatchPool<T> {
-    free: SyncSender<Vec<T>>,
-    empty: Receiver<Vec<T>>,
+pub(super) struct BatchPool {
+    free: SyncSender<Vec<Hit>>,
+    empty: Receiver<Vec<Hit>>,
 }
 
-impl<T> BatchPool<T> {
+impl BatchPool {
     pub(super) fn new() -> Self {
         let (free, empty) = sync_channel(BATCHES);
         (0..BATCHES).for_each(|_| drop(free.send(Vec::with_capacity(BATCH_MAX))));
         Self { free, empty }
     }
 
-    pub(super) fn take(&self) -> Batch<T> {
+    pub(super) fn take(&self) -> Batch {
         // This value holds a sender, so receiving cannot fail.
         Batch {
             items: self.empty.recv().unwrap_or_default(),
@@ -28,14 +30,14 @@ impl<T> BatchPool<T> {
     }
 }
 
-pub(super) struct Batch<T> {
-    items: Vec<T>,
-    free: SyncSender<Vec<T>>,
+pub(super) struct Batch {
+    items: Vec<Hit>,
+    free: SyncSender<Vec<Hit>>,
 }
 
-impl<T> Batch<T> {
-    pub(super) fn push(&mut self, item: T) {
-        self.items.push(item);
+impl Batch {
+    pub(super) fn push(&mut self, hit: Hit) {
+        self.items.push(hit);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -46,12 +48,12 @@ impl<T> Batch<T> {
         self.items.len() >= BATCH_MAX
     }
 
-    pub(super) fn as_slice(&self) -> &[T] {
+    pub(super) fn as_slice(&self) -> &[Hit] {
         &self.items
     }
 }
 
-impl<T> Drop for Batch<T> {
+impl Drop for Batch {
     fn drop(&mut self) {
         let mut buffer = std::mem::take(&mut self.items);
         buffer.clear();
@@ -61,29 +63,16 @@ impl<T> Drop for Batch<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-    use std::thread;
-
     use super::*;
-    use crate::model::datagram::Datagram;
-
-    fn datagram(port: u16) -> Datagram {
-        Datagram::new(
-            IpAddr::from(Ipv4Addr::LOCALHOST),
-            IpAddr::from(Ipv4Addr::LOCALHOST),
-            port,
-            &[],
-        )
-    }
 
     #[test]
     fn exhausted_pool_waits_for_a_batch() {
         let pool = BatchPool::new();
-        let mut taken: Vec<Batch<Datagram>> = (0..BATCHES).map(|_| pool.take()).collect();
-        taken.iter_mut().for_each(|batch| batch.push(datagram(1)));
-        let waiting = thread::spawn(move || pool.take().is_empty());
-        assert!(!waiting.is_finished());
-        taken.pop();
-        assert!(waiting.join().unwrap());
+        let taken: Vec<Batch> = (0..BATCHES).map(|_| pool.take()).collect();
+        assert!(pool.empty.try_recv().is_err(), "one more must wait");
+        drop(taken);
+        let returned = std::iter::from_fn(|| pool.empty.try_recv().ok());
+        let room = returned.map(|buffer| buffer.capacity());
+        assert_eq!(room.filter(|room| *room >= BATCH_MAX).count(), BATCHES);
     }
 }

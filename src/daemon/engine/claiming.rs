@@ -1,4 +1,4 @@
-//! The knocks of a gate in a cluster, after their marks are durable and before their orders.
+//! The knocks of a gate in a cluster, from the admission until the claim is won or the knock is refused.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ pub(super) struct Admitted {
     pub(super) announced: Option<Announced>,
 }
 
-/// The knocks of a gate in a cluster, between the store and the monitor.
+/// Admitted knocks, by what they wait for: the store, their turn, or the answer to their claim.
 #[derive(Debug)]
 pub(super) struct Claiming {
     gate_name: String,

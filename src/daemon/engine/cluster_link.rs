@@ -22,8 +22,9 @@ impl Engine {
             let Some(link) = &self.cluster else { break };
             let told = match link.try_receive(&mut buffer) {
                 Ok(Received::Nothing) => break,
-                Ok(Received::Message(len)) => order::decode(buffer.get(..len).unwrap_or_default())
-                    .map_err(|error| error.to_string()),
+                Ok(Received::Message(len)) => {
+                    order::decode_first(&buffer, len).map_err(|error| error.to_string())
+                }
                 Ok(Received::Gone) => Err("the cluster process has ended".to_owned()),
                 Err(error) => Err(error.to_string()),
             };

@@ -46,7 +46,7 @@ pub(super) struct Work {
     pub(super) commits: Vec<Commit>,
 }
 
-/// What became of it.
+/// What became of the work.
 pub(super) struct Done {
     pub(super) work: Work,
     /// Why the marks are not durable, or the store cannot be used again.

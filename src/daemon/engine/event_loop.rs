@@ -36,7 +36,7 @@ const FLOOD_PAUSE: Duration = Duration::from_micros(100);
 pub(super) struct Engine {
     pub(super) core: Core,
     pub(super) link: Link,
-    /// For a report.
+    /// For one message of the monitor or of the cluster process.
     pub(super) buffer: Vec<u8>,
     pub(super) inbox: Inbox,
     pub(super) captures: Vec<OpenCapture>,

@@ -13,7 +13,6 @@ use super::batch::Batch;
 use super::commit::Done;
 use crate::adapters::control::{Client, Question};
 use crate::core::gate::{FwknopRow, HintTable};
-use crate::core::sequence::Hit;
 use crate::model::attempt::Attempt;
 use crate::model::datagram::Datagram;
 
@@ -21,7 +20,7 @@ pub(super) enum Event {
     /// Packets that look like fwknop's were tried with the users' keys.
     FwknopTried(Vec<Tried>),
     /// Packets to ports of sequences, from the firewall's log.
-    Hits(Batch<Hit>),
+    Hits(Batch),
     Stored(Box<Done>),
     Question(Question, Client),
     /// The firewall dropped these packets.

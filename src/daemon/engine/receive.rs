@@ -18,7 +18,8 @@ use crate::model::time::Timestamp;
 
 /// The longest wait while nothing is due.
 const IDLE: Duration = Duration::from_secs(5);
-/// The wait while something may change without a word: a lost interface, or the clock where nothing tells of it.
+/// The wait while something may change without a word: a lost interface, room in the link to the cluster process, or the clock where the
+/// kernel does not tell of it.
 const TICK: Duration = Duration::from_millis(250);
 const LAST_TICK: Duration = Duration::from_millis(10);
 
@@ -188,10 +189,9 @@ impl Engine {
                     })?;
             let mut files = files.into_iter();
             let report: Report = match received {
-                Received::Message(len) => order::decode(buffer.get(..len).unwrap_or_default())
-                    .map_err(|error| {
-                        ExitError::new(FAILED, format!("a report of the monitor: {error}"))
-                    })?,
+                Received::Message(len) => order::decode_first(&buffer, len).map_err(|error| {
+                    ExitError::new(FAILED, format!("a report of the monitor: {error}"))
+                })?,
                 Received::Nothing => break,
                 Received::Gone => return Err(ExitError::new(FAILED, "the monitor is gone")),
             };

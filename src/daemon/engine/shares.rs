@@ -28,7 +28,7 @@ struct Share<T> {
 pub(super) enum Entry<T> {
     Goes(T),
     Waits,
-    /// The user has taken his share of the room.
+    /// The user's share of the room is taken.
     Full,
 }
 
@@ -42,7 +42,7 @@ impl<T> Shares<T> {
         }
     }
 
-    /// A user gets no more room than he leaves: alone a half, one of two a third. So there is always some for another.
+    /// A user gets no more room than stays free: alone a half, as one of two users a third. So there is always some for another user.
     pub(super) fn enter(&mut self, user: &str, item: T) -> Entry<T> {
         let user = UserName::from(user);
         let left = self.most.saturating_sub(self.total);

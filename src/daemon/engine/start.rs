@@ -70,11 +70,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     }
     let locked = locked.is_none();
     debug!(locked, "the engine has given up all rights");
-    let mut descriptors = descriptors.into_iter();
-    let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
-        let what = "the monitor handed over too few descriptors";
-        return Err(ExitError::new(SYSTEM, what));
-    };
+    let handed = Handed::sort(&start, descriptors)?;
     let Loaded {
         settings,
         keys,
@@ -84,7 +80,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         sequences,
         fleet_keys,
         ..
-    } = load(config)?;
+    } = load(handed.config)?;
     let run = random::bytes().map_err(ExitError::system("drawing random bytes"));
     let fleet =
         FleetKeys::new(fleet_keys).map(|keys| run.map(|run| Fleet::new(keys, run, &settings)));
@@ -93,14 +89,8 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let sensor = settings.gate.log_sensor.as_ref();
     let prefix = sensor.map_or(String::new(), |sensor| sensor.prefix.clone());
     let next_file = NextFile::default();
-    let sockets: Vec<OwnedFd> = descriptors.by_ref().take(start.captures.len()).collect();
-    let metrics = start.metrics.then(|| descriptors.next()).flatten();
-    let attempts = start.nflog_group.and_then(|_| descriptors.next());
-    let mut map = || descriptors.next();
-    let maps = start.hint_filter.then(|| Some([map()?, map()?])).flatten();
-    // The last one, if the kernel can do it.
-    let used = descriptors.next();
-    let adopted = maps.map(|maps| {
+    let (sockets, used) = (handed.sockets, handed.used);
+    let adopted = handed.maps.map(|maps| {
         let knocks = start.captures.iter().zip(&sockets);
         let knocks = knocks.filter(|(spec, _)| matches!(spec, CaptureSpec::Packet { .. }));
         let sockets: Vec<BorrowedFd<'_>> = knocks.map(|(_, socket)| socket.as_fd()).collect();
@@ -160,13 +150,52 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         sensor,
         interfaces,
         next_file,
-        control: UnixListener::from(control),
-        metrics: metrics.map(TcpListener::from),
-        attempts: attempts.map(AttemptReader::new),
+        control: UnixListener::from(handed.control),
+        metrics: handed.metrics.map(TcpListener::from),
+        attempts: handed.attempts.map(AttemptReader::new),
         prefilter,
         clock_events,
         alarm,
     }))
+}
+
+/// What the monitor handed over, by what it is for.
+struct Handed {
+    config: OwnedFd,
+    control: OwnedFd,
+    /// One for each capture.
+    sockets: Vec<OwnedFd>,
+    metrics: Option<OwnedFd>,
+    attempts: Option<OwnedFd>,
+    /// The maps of the hint filter.
+    maps: Option<[OwnedFd; 2]>,
+    /// The map of used packets, if the kernel can do it.
+    used: Option<OwnedFd>,
+}
+
+impl Handed {
+    /// The monitor sends them in this order.
+    fn sort(start: &Start, descriptors: Vec<OwnedFd>) -> Result<Self, ExitError> {
+        let mut descriptors = descriptors.into_iter();
+        let (Some(config), Some(control)) = (descriptors.next(), descriptors.next()) else {
+            let what = "the monitor handed over too few descriptors";
+            return Err(ExitError::new(SYSTEM, what));
+        };
+        let sockets = descriptors.by_ref().take(start.captures.len()).collect();
+        let metrics = start.metrics.then(|| descriptors.next()).flatten();
+        let attempts = start.nflog_group.and_then(|_| descriptors.next());
+        let mut map = || descriptors.next();
+        let maps = start.hint_filter.then(|| Some([map()?, map()?])).flatten();
+        Ok(Self {
+            config,
+            control,
+            sockets,
+            metrics,
+            attempts,
+            maps,
+            used: descriptors.next(),
+        })
+    }
 }
 
 /// Derives the keys that open knocks. Not inlined, so that the caller can wipe its stack.
@@ -195,7 +224,7 @@ fn wait_for_go(link: &Link) -> Result<bool, ExitError> {
     let mut buffer = vec![0; MESSAGE_MAX];
     let received = link.receive(&mut buffer);
     match received.map_err(ExitError::system("waiting for the monitor to say go"))? {
-        Received::Message(len) => match order::decode(buffer.get(..len).unwrap_or_default()) {
+        Received::Message(len) => match order::decode_first(&buffer, len) {
             Ok(Report::Go) => Ok(true),
             Ok(other) => {
                 let what = format!("the monitor sent {other:?} instead of go");
@@ -216,8 +245,7 @@ fn receive(link: &Link) -> Result<(Start, Vec<OwnedFd>), ExitError> {
         let what = "the monitor was gone before the engine had started";
         return Err(ExitError::new(SYSTEM, what));
     };
-    let start = order::decode(buffer.get(..len).unwrap_or_default())
-        .map_err(|error| ExitError::new(SYSTEM, error))?;
+    let start = order::decode_first(&buffer, len).map_err(|error| ExitError::new(SYSTEM, error))?;
     Ok((start, descriptors))
 }
 

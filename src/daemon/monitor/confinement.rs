@@ -45,8 +45,8 @@ pub fn enter(settings: &Settings, config: &Path, backend: &str) -> Result<Vec<St
     Ok(gaps)
 }
 
-/// The rights that [`enter`] and the engine's sandbox cannot give up on this host, one line each. Two threads try it and end, because a thread's
-/// rights are its own.
+/// The rights that [`enter`] and the engine's sandbox cannot give up on this host, one line each. Two threads try it and end, because a
+/// thread's rights are its own.
 pub fn gaps(settings: &Settings, config: &Path, backend: &str) -> Vec<String> {
     let mut gaps: Vec<String> = allow_locking().into_iter().collect();
     let failed = || Err(ExitError::new(SYSTEM, "the thread that tried it died"));

@@ -1,7 +1,7 @@
 //! Takes a roster: verifies it, checks the config with this gate's part of it, and stores it for the next load of the config.
 //!
-//! All ways end here, so that none skips a check: a file, https, and later the coordinator. The last good roster stays until a
-//! better one is stored in one step.
+//! All ways end here, so that none skips a check: a file, https, and the coordinator. The last good roster stays until a better one is
+//! stored in one step.
 
 pub(crate) mod offer;
 mod refusals;

@@ -1,3 +1,5 @@
+//! Files of a log that rotate, are cut, and hold other lines.
+
 use std::fs::File;
 use std::io::Write;
 

@@ -40,10 +40,7 @@ impl Etcd {
         within: Duration,
     ) -> Result<T, Failure> {
         let until = clock::instant() + within;
-        let connection = match self.pool.take(until) {
-            Some(connection) => connection,
-            None => self.pool.connect(until).map_err(Failure::NotSent)?,
-        };
+        let connection = self.connection(until).map_err(Failure::NotSent)?;
         let answer = self.ask_by(connection, call, request, most);
         if matches!(answer, Err(Failure::Unknown(_))) {
             self.pool.clear();
@@ -78,10 +75,11 @@ impl Etcd {
         request: &impl Serialize,
         most: usize,
     ) -> Result<T, Failure> {
-        let Some(endpoint) = self.pool.endpoint(connection.endpoint) else {
+        let number = connection.endpoint;
+        let Some(endpoint) = self.pool.endpoint(number) else {
             return Err(Failure::NotSent("there is no endpoint".to_owned()));
         };
-        let at = |why: &str| format!("{endpoint}: {why}");
+        let at = |why: &str| self.pool.at(number, why);
         let body = serde_json::to_vec(request).map(Zeroizing::new);
         let body = body.map_err(|error| Failure::NotSent(error.to_string()))?;
         let (host, path, token) = (endpoint.to_string(), format!("/v3/{call}"), self.token());
@@ -102,9 +100,7 @@ impl Etcd {
             self.pool.give_back(connection);
         }
         if status != 200 {
-            let said = String::from_utf8_lossy(&bytes);
-            let why = format!("status {status}: {}", text::short(said.trim()));
-            return Err(Failure::Refused(status, at(&why)));
+            return Err(Failure::Refused(status, at(&status_text(status, &bytes))));
         }
         serde_json::from_slice(&bytes)
             .map_err(|error| Failure::Unknown(at(&format!("its answer is not etcd's: {error}"))))
@@ -167,7 +163,13 @@ impl Etcd {
     }
 }
 
-/// Not through [`Value`], which would copy the password.
+/// An answer that is not 200.
+pub(super) fn status_text(status: u16, body: &[u8]) -> String {
+    let said = String::from_utf8_lossy(body);
+    format!("status {status}: {}", text::short(said.trim()))
+}
+
+/// Not through `serde_json::Value`, which would copy the password.
 #[derive(Serialize)]
 struct Credential<'c> {
     name: &'c str,

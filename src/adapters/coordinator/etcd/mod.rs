@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 use super::identity::{self, Identity};
 use super::pool::{Connection, Pool};
 use super::stream;
+use super::text;
 use crate::adapters::clock;
 use crate::core::claims::{
     self, Answer, Claim, Coordinator, GateFacts, Heard, MARGIN, Publish, PublishKind,
 };
 use crate::model::cluster::{Cluster, Credentials};
-use crate::model::time::millis;
 use leases::Leases;
 use wire::{Committed, Granted, encode};
 
@@ -93,6 +93,14 @@ impl Etcd {
         self.state().token.clone()
     }
 
+    /// An idle connection, or a new one.
+    fn connection(&self, until: Instant) -> Result<Connection, String> {
+        match self.pool.take(until) {
+            Some(connection) => Ok(connection),
+            None => self.pool.connect(until),
+        }
+    }
+
     /// A transaction that a majority of the nodes must confirm, as it must confirm a claim.
     fn look(&self, within: Duration) -> Result<(), String> {
         let start = clock::instant();
@@ -103,15 +111,8 @@ impl Etcd {
         };
         let number = connection.endpoint;
         self.identify(connection)?;
-        let took = clock::elapsed(start);
-        if took > self.cluster.deadline {
-            self.pool.leave(number);
-            return Err(format!(
-                "it answers later than cluster.deadline, {} ms",
-                millis(self.cluster.deadline)
-            ));
-        }
-        Ok(())
+        let in_time = text::in_time(clock::elapsed(start), self.cluster.deadline);
+        in_time.inspect_err(|_| self.pool.leave(number))
     }
 
     fn identify(&self, connection: Connection) -> Result<(), String> {
@@ -129,8 +130,7 @@ impl Etcd {
     }
 
     fn see(&self, number: usize, found: &str) -> Result<(), String> {
-        let endpoint = self.pool.endpoint(number).map(ToString::to_string);
-        self.identity.see(&endpoint.unwrap_or_default(), found)
+        self.identity.see(&self.pool.name(number), found)
     }
 
     /// Fails if the transaction, of this many keys, was not carried out because the coordinator is another one.

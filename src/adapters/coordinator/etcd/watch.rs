@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::http::{Answer, Request};
 use super::super::{pool, text};
 use super::Etcd;
-use super::ask::Failure;
+use super::ask::{Failure, status_text};
 use super::wire::{Line, Page, Watched, encode};
 use crate::adapters::clock;
 use crate::core::claims::{Heard, live};
@@ -61,13 +61,18 @@ impl Etcd {
         })
     }
 
+    /// The first key behind all publications: `0` follows `/`.
+    fn range_end(&self) -> String {
+        encode(self.published.trim_end_matches('/').to_owned() + "0")
+    }
+
     /// The revision, unless nobody hears any more.
     fn tell_live(&self, hear: &mut Hear<'_>) -> Result<Option<u64>, String> {
-        let end = self.published.trim_end_matches('/').to_owned() + "0";
+        let end = self.range_end();
         let (mut key, mut revision) = (encode(&self.published), None);
         for _ in 0..PAGES_MAX {
             let request = json!({
-                "key": key, "range_end": encode(&end), "limit": PAGE.to_string(),
+                "key": key, "range_end": end, "limit": PAGE.to_string(),
                 "revision": revision.unwrap_or(0_u64).to_string(),
             });
             let page: Result<Page, Failure> = self.ask("kv/range", &request, PAGE_MAX, PAGE_WITHIN);
@@ -95,9 +100,8 @@ impl Etcd {
     }
 
     fn tell_events(&self, revision: u64, hear: &mut Hear<'_>) -> Result<(), String> {
-        let end = self.published.trim_end_matches('/').to_owned() + "0";
         let create = json!({
-            "key": encode(&self.published), "range_end": encode(&end),
+            "key": encode(&self.published), "range_end": self.range_end(),
             "start_revision": revision.saturating_add(1).to_string(),
             "filters": ["NODELETE"], "fragment": true,
         });
@@ -138,7 +142,7 @@ impl Etcd {
         let Some(endpoint) = self.pool.endpoint(number) else {
             return Ok(());
         };
-        let at = |why: &str| format!("{endpoint}: {why}");
+        let at = |why: &str| self.pool.at(number, why);
         let body = json!({ "create_request": create }).to_string();
         let (host, token) = (endpoint.to_string(), self.token());
         let request = Request {
@@ -155,8 +159,7 @@ impl Etcd {
         if answer.status != 200 {
             let status = answer.status;
             let (said, _) = answer.whole(PAGE_MAX).map_err(failed)?;
-            let said = String::from_utf8_lossy(&said);
-            let why = at(&format!("status {status}: {}", text::short(said.trim())));
+            let why = at(&status_text(status, &said));
             return Err(self.cured(Failure::Refused(status, why)));
         }
         let (mut buffer, mut searched) = (Vec::new(), 0);

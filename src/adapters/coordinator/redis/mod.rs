@@ -86,10 +86,7 @@ impl Redis {
     }
 
     fn at(&self, connection: &Connection, why: &str) -> String {
-        match self.pool.endpoint(connection.endpoint) {
-            Some(endpoint) => format!("{endpoint}: {why}"),
-            None => why.to_owned(),
-        }
+        self.pool.at(connection.endpoint, why)
     }
 
     /// Authenticates, and refuses a server that may forget claims.
@@ -141,7 +138,7 @@ impl Redis {
     }
 
     fn identify(&self, connection: &mut Connection) -> Result<(), String> {
-        let (key, fresh) = (self.identity_key(), Identity::fresh()?);
+        let (key, fresh) = (self.key(identity::KEY), Identity::fresh()?);
         let mut command = Vec::new();
         resp::command(&["SET", &key, &fresh, "NX"], &mut command);
         resp::command(&["GET", &key], &mut command);
@@ -155,19 +152,13 @@ impl Redis {
     }
 
     fn see(&self, endpoint: usize, found: &Reply) -> Result<(), String> {
-        let endpoint = self.pool.endpoint(endpoint);
-        let endpoint = endpoint.map(ToString::to_string).unwrap_or_default();
-        self.identity
-            .see(&endpoint, found.text().unwrap_or_default())
-    }
-
-    fn identity_key(&self) -> String {
-        format!("{}{}", self.cluster.prefix, identity::KEY)
+        let found = found.text().unwrap_or_default();
+        self.identity.see(&self.pool.name(endpoint), found)
     }
 
     /// Writes as a claim does, so that a user who may not write is found before a knock is used up.
     fn try_write(&self, stream: &mut Stream) -> Result<(), String> {
-        let key = format!("{}trial/{}", self.cluster.prefix, self.cluster.member);
+        let key = self.key(&format!("trial/{}", self.cluster.member));
         // It has ended, and is told to nobody.
         let [_, (heartbeats, keeps)] = &self.streams;
         let publication = (heartbeats.as_str(), *keeps, "0 -".to_owned());
@@ -201,7 +192,7 @@ impl Redis {
     ) -> Result<Answer, String> {
         let keys = claim
             .keys()
-            .map(|key| format!("{}claims/{}", self.cluster.prefix, key.as_str()));
+            .map(|key| self.key(&format!("claims/{}", key.as_str())));
         let publication = publish
             .map(|publish| self.publication(publish))
             .transpose()?;
@@ -284,7 +275,7 @@ impl Redis {
         lasts_ms: Option<u64>,
         publications: &[(&str, Duration, String)],
     ) -> Result<Vec<u8>, String> {
-        let (own, identity) = (self.identity_key(), self.identity.known()?);
+        let (own, identity) = (self.key(identity::KEY), self.identity.known()?);
         let count = keys
             .len()
             .saturating_add(publications.len())
@@ -340,13 +331,7 @@ impl Coordinator for Redis {
             self.identify(&mut connection)?;
             let written = self.try_write(&mut connection.stream);
             written.map_err(|why| self.at(&connection, &why))?;
-            let took = clock::elapsed(start);
-            if took > self.cluster.deadline {
-                return Err(format!(
-                    "it answers later than cluster.deadline, {} ms",
-                    millis(self.cluster.deadline)
-                ));
-            }
+            text::in_time(clock::elapsed(start), self.cluster.deadline)?;
             self.pool.give_back(connection);
             Ok(())
         });

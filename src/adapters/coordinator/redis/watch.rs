@@ -35,10 +35,8 @@ impl Redis {
         hear: &mut dyn FnMut(Heard<'_>) -> bool,
     ) -> Result<(), String> {
         let mut connection = self.new_connection(clock::instant() + CONNECT_WITHIN)?;
-        let at = |why: String| match self.pool.endpoint(connection.endpoint) {
-            Some(endpoint) => format!("{endpoint}: {why}"),
-            None => why,
-        };
+        let number = connection.endpoint;
+        let at = |why: String| self.pool.at(number, &why);
         let mut last: [Id; 2] = [(0, 0); 2];
         let (mut is_current, mut pages) = (false, 0_usize);
         loop {

@@ -101,7 +101,8 @@ pub(super) fn protection_rules(family: Family, protection: &Protection, form: Fo
         let drop = format!("{matches} -j DROP");
         [known].into_iter().chain(used).chain([drop])
     });
-    // The host's own rules decide about established connections. conntrack knows those from before the installation: the monitor tells it about them first.
+    // The host's own rules decide about established connections. conntrack knows those from before the installation: the monitor tells it
+    // about them first.
     let services = protection
         .services
         .iter()

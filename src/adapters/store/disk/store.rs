@@ -1,4 +1,4 @@
-//! The store on disk: the log of marks, and the log of used sequences beside it.
+//! The store on disk: the log of marks, and beside it those of used sequences and of closed grants.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use crate::model::time::Timestamp;
 
 /// The file's name in the state folder.
 pub const FILE: &str = "marks.log";
-/// Used sequences never age, so they have a file of their own. It is made with the first one.
+/// Used sequences never age, so they have a file of their own. It is made for the first of them.
 pub(super) const RUNS: &str = "sequences.log";
-/// So do closed grants of a gate that shares them: a release that knows none of them reads the marks all the same.
+/// Closed grants of a gate that shares grants. In a file of their own, so that a release without shared grants still reads the marks.
 pub(super) const CLOSED: &str = "closed.log";
 
 /// The store that survives the engine.
@@ -76,17 +76,14 @@ impl DiskStore {
 
 impl ReplayStore for DiskStore {
     fn load(&mut self) -> Result<StoredMarks, StoreError> {
-        let runs = match &mut self.runs {
-            Some(runs) => runs.with(read_again)?.stored().runs,
-            None => Vec::new(),
+        let stored = |log: &mut Option<LogFile>| match log {
+            Some(log) => log.stored(),
+            None => Ok(StoredMarks::default()),
         };
-        let closed = match &mut self.closed {
-            Some(closed) => closed.with(read_again)?.stored(),
-            None => StoredMarks::default(),
-        };
-        let marks = self.marks.with(read_again)?.stored();
+        let (runs, closed) = (stored(&mut self.runs)?, stored(&mut self.closed)?);
+        let marks = self.marks.stored()?;
         Ok(StoredMarks {
-            runs,
+            runs: runs.runs,
             closed: closed.marks.into_iter().map(closed_grant).collect(),
             closed_floor: closed.times.floor,
             ..marks
@@ -96,21 +93,13 @@ impl ReplayStore for DiskStore {
     fn write(&mut self, change: &StoredMarks) -> Result<(), StoreError> {
         // First: nothing opens before both are durable, and a run without its mark is refused all the same.
         if !change.runs.is_empty() {
-            let runs = match self.runs.take() {
-                Some(runs) => runs,
-                None => LogFile::create(self.dir.join(RUNS))?,
-            };
             let entries = change.runs.iter().cloned().map(Entry::Run).collect();
-            let runs = self.runs.insert(runs);
+            let runs = LogFile::made(&mut self.runs, || self.dir.join(RUNS))?;
             runs.append(StoredTimes::default(), entries)?;
             // Used sequences are few: each is safe from damage at once.
             runs.settle()?;
         }
         if !change.closed.is_empty() {
-            let closed = match self.closed.take() {
-                Some(closed) => closed,
-                None => LogFile::create(self.dir.join(CLOSED))?,
-            };
             let entries = change.closed.iter().map(|grant| Entry::Mark(record(grant)));
             let floor = change.times.floor.max(change.closed_floor);
             let times = StoredTimes {
@@ -119,7 +108,7 @@ impl ReplayStore for DiskStore {
             };
             let all = change.closed.iter().rev();
             let all = all.copied().find(|grant| grant.id == ClosedGrant::ALL);
-            let closed = self.closed.insert(closed);
+            let closed = LogFile::made(&mut self.closed, || self.dir.join(CLOSED))?;
             match all {
                 Some(all) => closed.replace(times, entries.collect(), |old| {
                     all.covers(&closed_grant(*old))
@@ -168,6 +157,18 @@ impl LogFile {
         Ok(Self { path, log })
     }
 
+    /// The log that is there, or a new one.
+    fn made(
+        log: &mut Option<Self>,
+        path: impl FnOnce() -> PathBuf,
+    ) -> Result<&mut Self, StoreError> {
+        let made = match log.take() {
+            Some(made) => made,
+            None => Self::create(path())?,
+        };
+        Ok(log.insert(made))
+    }
+
     /// After an error the log is opened again before it is used: that writes all into the other half.
     fn with<T>(
         &mut self,
@@ -180,6 +181,10 @@ impl LogFile {
         let (log, done) = work(&self.path, log)?;
         self.log = Some(log);
         Ok(done)
+    }
+
+    fn stored(&mut self) -> Result<StoredMarks, StoreError> {
+        Ok(self.with(read_again)?.stored())
     }
 
     fn append(&mut self, times: StoredTimes, entries: Vec<Entry>) -> Result<(), StoreError> {

@@ -1,3 +1,5 @@
+//! Where Postern's rules go in the chains of a host.
+
 use super::*;
 use crate::core::host_rules::{Base, Chain, Condition, Rule, Test, Verdict};
 

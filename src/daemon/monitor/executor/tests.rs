@@ -130,7 +130,6 @@ fn close_ends_are_batched() {
     assert_eq!((scene.in_firewall(), scene.batches()), expected);
 }
 
-/// A client that waits knocks at these times.
 #[test]
 fn batch_is_one_firewall_step() {
     let mut scene = Scene::new();

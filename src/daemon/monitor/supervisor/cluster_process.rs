@@ -161,13 +161,11 @@ pub(crate) fn probe_cluster(
         let left = Timespec::try_from(left).unwrap_or_default();
         let _ = poll(&mut [PollFd::new(&link, PollFlags::IN)], Some(&left));
         match link.try_receive(&mut buffer) {
-            Ok(Received::Message(len)) => {
-                match order::decode(buffer.get(..len).unwrap_or_default()) {
-                    Ok(Told::Back { .. }) => return Ok(None),
-                    Ok(Told::Away { why, .. }) => last = one_line(&why),
-                    Ok(_) | Err(_) => {}
-                }
-            }
+            Ok(Received::Message(len)) => match order::decode_first(&buffer, len) {
+                Ok(Told::Back { .. }) => return Ok(None),
+                Ok(Told::Away { why, .. }) => last = one_line(&why),
+                Ok(_) | Err(_) => {}
+            },
             Ok(Received::Nothing) => {}
             Ok(Received::Gone) | Err(_) => {
                 last = "the cluster process ended (its own log line is above)".to_owned();

@@ -206,8 +206,9 @@ impl EngineProcess {
                     self.fail(EngineFailure::Ended);
                     break;
                 }
-                Ok(Received::Message(len)) => order::decode(buffer.get(..len).unwrap_or_default())
-                    .map_err(|error| error.to_string()),
+                Ok(Received::Message(len)) => {
+                    order::decode_first(buffer, len).map_err(|error| error.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             };
             match order {

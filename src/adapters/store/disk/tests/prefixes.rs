@@ -17,7 +17,7 @@ const CAPACITY: u32 = 96;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    /// A sector with its old and its new bytes.
+    /// The number of a sector, and its bytes after the write.
     Write(usize, Vec<u8>),
     Sync,
 }

@@ -1,3 +1,5 @@
+//! The kernel's events over a rule set in memory.
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
