@@ -15,11 +15,17 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::claims::Test;
+
 use super::fleet::{Fleet, Gate};
+use super::outages::Fault;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("knock_opens_all_gates", knock_opens_all_gates),
     ("close_at_one_gate_closes_all", close_at_one_gate_closes_all),
+    (
+        "close_is_published_after_a_reload",
+        close_is_published_after_a_reload,
+    ),
     (
         "revoked_user_is_closed_everywhere",
         revoked_user_is_closed_everywhere,
@@ -121,6 +127,25 @@ fn close_at_one_gate_closes_all(kind: &'static str) {
         three.cluster()["fleet"]["grants"] == 1
     });
     assert_eq!(open(&fleet), [1, 1, 1]);
+}
+
+/// The coordinator is away during the close and the reload.
+fn close_is_published_after_a_reload(kind: &'static str) {
+    let mut fleet = start(kind, 2);
+    fleet.deliver_to(&fleet.gates[0], &fleet.knock(1));
+    wait_for_grants(&fleet, 1);
+    let server = fleet.server.as_mut().unwrap();
+    super::outages::begin(server, &fleet.space, Fault::Pause);
+    let one = &fleet.gates[0].daemon;
+    let said = text(&one.asked(&["close", "--all"]));
+    assert!(said.contains('1'), "{said}");
+    let engine = one.engine();
+    one.asked(&["reload"]);
+    wait_until("the old engine to end", || !one.engines().contains(&engine));
+    assert_eq!(open(&fleet), [0, 1]);
+    let server = fleet.server.as_mut().unwrap();
+    super::outages::end(server, &fleet.space, Fault::Pause);
+    wait_for_grants(&fleet, 0);
 }
 
 /// Who owns etcd hides a close, tells the closed grant again, also to another engine, and makes grants up.

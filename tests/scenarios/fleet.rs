@@ -119,7 +119,7 @@ fn tell(gate: &mut World, told: &Told) {
 
 fn carry_out(gate: &mut World) {
     while let Some(order) = gate.core.next_shared(gate.now) {
-        assert!(matches!(order, Order::Share { .. } | Order::End { .. }));
+        assert!(!matches!(order, Order::Open { .. }));
         gate.carry_out(order);
     }
     if let Some(commit) = gate.core.closed_grants() {
@@ -314,4 +314,44 @@ fn close_by_id_behind_the_watch_closes_for_good() {
         carry_out(gate);
     }
     assert_eq!(all.open(), [0, 0]);
+}
+
+/// The monitor ends before it has closed what another gate closed.
+#[test]
+fn close_that_the_monitor_lost_is_carried_out_later() {
+    for coordinator_tells_the_grant_first in [true, false] {
+        let mut all = Gates::of(&[ALICE; 2]);
+        let long = Knock::of("alice").seconds(600);
+        assert!(all.gates[0].knock(&long, HOME).admitted);
+        all.settle();
+        asked(&mut all.gates[0], Question::Close(Selection::All));
+        let one = &mut all.gates[0];
+        while let Some(ask) = one.core.next_ask(one.now) {
+            all.published.extend(answer(one, ask, &[]));
+        }
+        let two = &mut all.gates[1];
+        all.published.iter().for_each(|told| tell(two, told));
+        let lost = two.core.next_shared(two.now).unwrap();
+        assert!(matches!(lost, Order::End { .. }));
+        let commit = two.core.closed_grants().unwrap();
+        two.keep(commit);
+        assert_eq!(two.open(), [OPEN]);
+        two.restart_monitor();
+        two.restart_engine();
+        join(two, 9, 1);
+        if !coordinator_tells_the_grant_first {
+            all.published.reverse();
+        }
+        all.settle();
+        assert_eq!(all.open(), [0, 0]);
+        // A later knock is not closed by what is told again.
+        all.pass(1);
+        assert!(all.gates[0].knock(&long, HOME).admitted);
+        all.settle();
+        let two = &mut all.gates[1];
+        two.restart_engine();
+        join(two, 10, 1);
+        all.settle();
+        assert_eq!(all.open(), [1, 1]);
+    }
 }

@@ -21,19 +21,9 @@ const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 impl Fleet {
     /// A user closes grants.
     pub fn close(&mut self, now: Timestamp, request: &CloseRequest) {
-        let Ok(asked) = self.clearance.close(request) else {
+        let Some(ids) = self.closed_by(request) else {
             return;
         };
-        let ids = self.table.ids(|entry| {
-            let grant = &entry.grant;
-            let is_own = grant.user == request.user && grant.allow == request.allow;
-            let covers = || {
-                let opens = self.clearance.ports_of(&grant.services);
-                grant.target == request.target
-                    && opens.is_ok_and(|opens| asked.cover(&opens.services, &opens.forwards))
-            };
-            is_own && (request.services.is_empty() || covers())
-        });
         // Which services the grants have that are told later, nobody knows yet.
         let is_all = request.services.is_empty() || self.behind.is_some();
         let group = Group::UserAt(&request.user, request.allow);

@@ -12,6 +12,7 @@
 mod closed;
 mod closing;
 mod content;
+mod leftover;
 mod members;
 mod notice;
 mod outbox;
@@ -23,7 +24,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ use crate::model::fleet::{
 };
 use crate::model::grant::{Grant, GrantId};
 use crate::model::reason::Rule;
-use crate::model::request::OpenRequest;
+use crate::model::request::{CloseRequest, OpenRequest};
 use crate::model::settings::Settings;
 use crate::model::time::{Timestamp, millis};
 
@@ -83,6 +84,8 @@ pub struct Fleet {
     notices: Notices,
     /// Grants of this gate that others have closed.
     to_end: BTreeSet<GrantId>,
+    /// Closed grants that the monitor is to close, if they are open.
+    leftovers: VecDeque<CloseRequest>,
     ordered: usize,
     behind: Option<String>,
     lag: Option<Duration>,
@@ -115,6 +118,7 @@ impl Fleet {
             outbox: Outbox::default(),
             notices: Notices::default(),
             to_end: BTreeSet::new(),
+            leftovers: VecDeque::new(),
             ordered: 0,
             behind: Some("the cluster process has not started yet".to_owned()),
             lag: None,

@@ -114,6 +114,9 @@ impl Fleet {
             return Err(Refusal::Ended);
         }
         if self.closed.covers(&names, made) {
+            if self.behind.is_some() {
+                self.may_be_left(grant);
+            }
             return Err(Refusal::Closed);
         }
         let known = self.table.get(id).is_some_and(|entry| {
@@ -164,8 +167,13 @@ impl Fleet {
         for &id in ids.iter().filter(|id| **id != ClosedGrant::ALL) {
             self.remember(now, ClosedGrant { id, at, until });
             for id in self.table.closed_by(id, at) {
-                let entry = self.table.remove(id);
-                ended.extend(entry.and_then(|entry| entry.here()));
+                let Some(entry) = self.table.remove(id) else {
+                    continue;
+                };
+                match entry.here() {
+                    Some(here) => ended.push(here),
+                    None => self.may_be_left(entry.grant),
+                }
                 self.counters.closed = self.counters.closed.saturating_add(1);
             }
         }

@@ -109,6 +109,11 @@ impl Core {
         if let Some(order) = self.next_ended() {
             return Some(order);
         }
+        if let Some(request) = self.fleet.as_mut()?.take_leftover() {
+            let ticket = self.ticket();
+            self.ordered.insert(ticket, Waiting::Ending);
+            return Some(Order::Close { ticket, request });
+        }
         let taken = self.fleet.as_mut()?.next_taken(now)?;
         let ticket = self.ticket();
         self.ordered
