@@ -177,7 +177,7 @@ impl Fleet {
     ) -> Option<(Announced, Publish)> {
         let grant = SharedGrant::of(request, source, now);
         let (id, until) = (grant.id(), grant.until);
-        if !self.table.has_room_for(id) {
+        if !self.table.has_room_for(id, &grant.user) {
             self.count(Refusal::Full.name());
             return None;
         }

@@ -16,6 +16,8 @@ pub(super) struct Table {
     ends: BTreeSet<(Timestamp, SharedId)>,
     /// Their ids, each behind one of its names.
     names: BTreeSet<(SharedId, SharedId)>,
+    /// How many each user has.
+    by_user: BTreeMap<String, usize>,
     /// Those of other gates that are to be ordered, each once.
     wanted: VecDeque<SharedId>,
     is_wanted: BTreeSet<SharedId>,
@@ -52,8 +54,11 @@ impl Table {
         self.entries.len()
     }
 
-    pub(super) fn has_room_for(&self, id: SharedId) -> bool {
-        self.entries.len() < GRANTS_MAX || self.entries.contains_key(&id)
+    /// A user gets no more room than he leaves, so that there is always some for another.
+    pub(super) fn has_room_for(&self, id: SharedId, user: &str) -> bool {
+        let left = GRANTS_MAX.saturating_sub(self.entries.len());
+        let own = self.by_user.get(user).copied().unwrap_or_default();
+        own < left || self.entries.contains_key(&id)
     }
 
     /// Adds it, or its renewal. A grant that is open stays so, whatever becomes of its renewal.
@@ -67,6 +72,8 @@ impl Table {
         }
         self.ends.insert((entry.grant.until, id));
         self.names.extend(entry.names.map(|name| (name, id)));
+        let own = self.by_user.entry(entry.grant.user.clone()).or_default();
+        *own = own.saturating_add(1);
         self.entries.insert(id, entry);
     }
 
@@ -75,6 +82,12 @@ impl Table {
         self.ends.remove(&(entry.grant.until, id));
         for name in entry.names {
             self.names.remove(&(name, id));
+        }
+        if let Some(own) = self.by_user.get_mut(&entry.grant.user) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.by_user.remove(&entry.grant.user);
+            }
         }
         Some(entry)
     }

@@ -83,7 +83,7 @@ impl Fleet {
         let names = grant.names();
         let id = names[0];
         let is_live = grant.until > now && !self.closed.covers(&names, made);
-        if is_live && self.table.get(id).is_none() && self.table.has_room_for(id) {
+        if is_live && self.table.get(id).is_none() && self.table.has_room_for(id, &grant.user) {
             let here = Here::Refused(Rule::Coordinator.name());
             self.keep(member, made, grant, here);
         }
@@ -126,7 +126,7 @@ impl Fleet {
         if known {
             return Ok(());
         }
-        if !self.table.has_room_for(id) {
+        if !self.table.has_room_for(id, &grant.user) {
             return Err(Refusal::Full);
         }
         let allowed = self.request_of(now, made, &grant);

@@ -132,7 +132,8 @@ impl Follower<'_> {
     fn is_wanted(&self, head: &Head) -> bool {
         let (version, sought) = (head.version, self.sought.version);
         match &self.offered {
-            Some((last, at)) if last == head => {
+            // The one in force not more often under another head: each time it is verified and written.
+            Some((last, at)) if last == head || version == sought => {
                 let each = self.each(version);
                 each.is_some_and(|each| clock::elapsed(*at) > each)
             }

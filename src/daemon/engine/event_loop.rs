@@ -120,7 +120,9 @@ impl Engine {
             if let Some(work) = self.work().or_else(|| self.settling()) {
                 return Ok(Next::Store(work));
             }
-            if ready.is_nothing() && self.has_finished() {
+            // A coordinator that tells something without end must not delay the successor.
+            let is_quiet = !ready.has_events() && !ready.has_reports();
+            if is_quiet && self.has_finished() {
                 self.control.take().into_iter().for_each(ControlThread::end);
                 return Ok(Next::Over);
             }

@@ -59,10 +59,6 @@ impl Ready {
     pub(super) fn has_clock(self) -> bool {
         self.has(CLOCK)
     }
-
-    pub(super) fn is_nothing(self) -> bool {
-        self.0 == 0
-    }
 }
 
 impl Engine {

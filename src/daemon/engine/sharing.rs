@@ -3,7 +3,7 @@
 //! What comes from the cluster process is hostile. An order for a grant of another gate can be had only from a
 //! [`Taken`](crate::core::fleet::Taken).
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::claiming::Claiming;
 use super::commit::Commit;
@@ -131,10 +131,12 @@ impl Core {
             Report::Opened { grant, .. } => fleet.opened(id, &grant, true),
             Report::Refused { rule, why, .. } => {
                 fleet.refused(id, rule);
-                debug!(
-                    rule = rule.name(),
-                    why, "a grant of another gate is not open"
-                );
+                if self.unheard_lines.may_log(clock::wall(), rule.name()) {
+                    info!(
+                        rule = rule.name(),
+                        "a grant of another gate is not open: {why}"
+                    );
+                }
             }
             report => warn!(?report, "the monitor answered something else"),
         }

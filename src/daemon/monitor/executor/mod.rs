@@ -234,11 +234,14 @@ impl Executor {
                     Full::Gate => Rule::Firewall,
                     Full::User(_) => Rule::MaxGrants,
                 };
-                warn!(
-                    user = request.user,
-                    rule = rule.name(),
-                    "not open: {request}: {full}"
-                );
+                let (user, rule_name) = (&request.user, rule.name());
+                match asked {
+                    Asked::Here => warn!(user, rule = rule_name, "not open: {request}: {full}"),
+                    // A coordinator can tell it again and again. The engine logs some of it.
+                    Asked::Elsewhere => {
+                        debug!(user, rule = rule_name, "not open: {request}: {full}")
+                    }
+                }
                 refused(ticket, rule, &full.to_string())
             }
         }
@@ -306,12 +309,18 @@ impl Executor {
             }
             Err(error) => {
                 let rule = Rule::Firewall;
-                let address = grant.allow.addr();
-                warn!(
-                    user = grant.user,
-                    rule = rule.name(),
-                    "not open: {grant}: {error}; to see why: posternd check --from {address}"
-                );
+                let (user, rule_name) = (&grant.user, rule.name());
+                let cure = format!("posternd check --from {}", grant.allow.addr());
+                match asked {
+                    Asked::Here => warn!(
+                        user,
+                        rule = rule_name,
+                        "not open: {grant}: {error}; to see why: {cure}"
+                    ),
+                    Asked::Elsewhere => {
+                        debug!(user, rule = rule_name, "not open: {grant}: {error}")
+                    }
+                }
                 let why = error.to_string();
                 Report::Refused { ticket, rule, why }
             }
