@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::content::{Closing, Content, Group, Said};
-use super::table::Entry;
+use super::table::LiveGrant;
 use super::{CLOSES, Fleet};
 use crate::core::claims::{MARGIN, Publish, PublishKind};
 use crate::core::order::Selection;
@@ -54,7 +54,7 @@ impl Fleet {
     /// The monitor has closed these. Of one that was told to no engine before this one, only user and address are known.
     pub fn ended(&mut self, now: Timestamp, grants: &[Grant]) {
         let closed: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id).collect();
-        let is_closed = |entry: &Entry| entry.here().is_some_and(|id| closed.contains(&id));
+        let is_closed = |entry: &LiveGrant| entry.here().is_some_and(|id| closed.contains(&id));
         let ids = self.table.ids(is_closed);
         let known: BTreeSet<GrantId> = ids
             .iter()
@@ -83,7 +83,8 @@ impl Fleet {
             for id in self.table.closed_by(*name, now) {
                 // Nobody else ends it here.
                 if ids.insert(id) {
-                    self.to_end.extend(self.table.get(id).and_then(Entry::here));
+                    self.to_end
+                        .extend(self.table.get(id).and_then(LiveGrant::here));
                 }
             }
         }
@@ -92,7 +93,8 @@ impl Fleet {
         let is_ahead = |id: &SharedId| self.table.get(*id).is_some_and(|entry| entry.made > now);
         let (ahead, others): (Vec<_>, Vec<_>) = names.into_iter().partition(is_ahead);
         for ids in ahead.chunks(CLOSES).chain(others.chunks(CLOSES)) {
-            let entries: Vec<Entry> = ids.iter().filter_map(|id| self.table.remove(*id)).collect();
+            let entries: Vec<LiveGrant> =
+                ids.iter().filter_map(|id| self.table.remove(*id)).collect();
             let made = entries.iter().map(|entry| entry.made);
             let ends = entries.iter().map(|entry| entry.grant.until);
             let at = made.fold(now, Timestamp::max);

@@ -12,7 +12,7 @@ const GRANTS_MAX: usize = 16_384;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: BTreeMap<SharedId, Entry>,
+    entries: BTreeMap<SharedId, LiveGrant>,
     ends: BTreeSet<(Timestamp, SharedId)>,
     /// Their ids, each behind one of its names.
     names: BTreeSet<(SharedId, SharedId)>,
@@ -24,7 +24,7 @@ pub(super) struct Table {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct LiveGrant {
     pub member: String,
     /// When the gate that admitted it made it.
     pub made: Timestamp,
@@ -46,7 +46,7 @@ pub(super) enum Here {
 }
 
 impl Table {
-    pub(super) fn get(&self, id: SharedId) -> Option<&Entry> {
+    pub(super) fn get(&self, id: SharedId) -> Option<&LiveGrant> {
         self.entries.get(&id)
     }
 
@@ -62,7 +62,7 @@ impl Table {
     }
 
     /// Adds it, or its renewal. A grant that is open stays so, whatever becomes of its renewal.
-    pub(super) fn put(&mut self, id: SharedId, mut entry: Entry) {
+    pub(super) fn put(&mut self, id: SharedId, mut entry: LiveGrant) {
         if let Some(before) = self.remove(id) {
             entry.grant.until = entry.grant.until.max(before.grant.until);
             entry.made = entry.made.max(before.made);
@@ -77,7 +77,7 @@ impl Table {
         self.entries.insert(id, entry);
     }
 
-    pub(super) fn remove(&mut self, id: SharedId) -> Option<Entry> {
+    pub(super) fn remove(&mut self, id: SharedId) -> Option<LiveGrant> {
         let entry = self.entries.remove(&id)?;
         self.ends.remove(&(entry.grant.until, id));
         for name in entry.names {
@@ -133,7 +133,7 @@ impl Table {
     }
 
     /// Those for which this holds.
-    pub(super) fn ids(&self, test: impl Fn(&Entry) -> bool) -> Vec<SharedId> {
+    pub(super) fn ids(&self, test: impl Fn(&LiveGrant) -> bool) -> Vec<SharedId> {
         let entries = self.entries.iter().filter(|(_, entry)| test(entry));
         entries.map(|(id, _)| *id).collect()
     }
@@ -174,7 +174,7 @@ impl Table {
     }
 }
 
-impl Entry {
+impl LiveGrant {
     /// The grant at this gate.
     pub(super) fn here(&self) -> Option<GrantId> {
         match self.here {
@@ -199,7 +199,7 @@ mod tests {
             let now = Timestamp::from_millis(second * 1000);
             table.forget_ended(now);
             let id = SharedId(u128::from(second).to_be_bytes());
-            let entry = Entry {
+            let entry = LiveGrant {
                 member: String::new(),
                 made: now,
                 grant: SharedGrant::of(&request, source, now),

@@ -5,7 +5,7 @@ use super::content::{Closing, Content, Said, SharedGrant};
 use super::members::NAME_MAX;
 use super::refusal::{Refusal, Refused};
 use super::sealing::Opened;
-use super::table::{Entry, Here};
+use super::table::{Here, LiveGrant};
 use crate::model::fleet::ClosedGrant;
 use crate::model::grant::GrantId;
 use crate::model::reason::Rule;
@@ -91,7 +91,7 @@ impl Fleet {
 
     pub(super) fn keep(&mut self, member: String, made: Timestamp, grant: SharedGrant, here: Here) {
         let names = grant.names();
-        let entry = Entry {
+        let entry = LiveGrant {
             member,
             made,
             grant,
@@ -187,7 +187,7 @@ impl Fleet {
         if ended.is_empty() {
             return;
         }
-        let is_ended = |entry: &Entry| entry.here().is_some_and(|here| ended.contains(&here));
+        let is_ended = |entry: &LiveGrant| entry.here().is_some_and(|here| ended.contains(&here));
         for id in self.table.ids(is_ended) {
             self.table.remove(id);
         }

@@ -6,7 +6,6 @@ use tracing::info;
 
 use super::claiming::{Admitted, Claiming, user_of};
 use super::core::Core;
-use crate::adapters::clock;
 use crate::core::claims::{Ask, Outcome, Told};
 use crate::core::gate::again;
 use crate::core::order::Order;
@@ -55,8 +54,8 @@ impl Core {
     }
 
     /// How long until a claim is overdue, or another gate must hear of this one.
-    pub(super) fn next_cluster_due(&self) -> Option<Duration> {
-        let (claiming, now) = (self.claiming.as_ref()?, clock::wall());
+    pub(super) fn next_cluster_due(&self, now: Timestamp) -> Option<Duration> {
+        let claiming = self.claiming.as_ref()?;
         let beat = self.fleet.as_ref().and_then(|fleet| fleet.due(now));
         let claim = claiming.claims.next_due(now);
         claim.into_iter().chain(beat).min()
@@ -101,7 +100,7 @@ impl Core {
             }
             Outcome::Unknown { why } => self.refuse(user, Rule::Coordinator, &why),
         }
-        self.arrived(user);
+        self.knock_done(user);
     }
 }
 

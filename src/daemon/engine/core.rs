@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
+use super::claiming::{Admitted, Claiming, user_of};
+use super::clock_fault::{ClockFault, warn_of_clock};
+use super::commit::Commit;
+use super::health::Health;
+use super::publication_lines::PublicationLines;
+use super::remembering::Remembering;
+use super::sample::Sampler;
+use super::shares::{Entry, Shares};
 use crate::adapters::control::{self, Answer, Client, Question};
 use crate::core::attempts::AttemptLog;
 use crate::core::fleet::Fleet;
 use crate::core::gate::{ApprovedRequest, Decision, FwknopRow, Gate, Refusal};
 use crate::core::order::{Order, Report};
 use crate::core::sequence::Hit;
-use crate::daemon::engine::claiming::{Admitted, Claiming, user_of};
-use crate::daemon::engine::clock_fault::{ClockFault, warn_of_clock};
-use crate::daemon::engine::commit::Commit;
-use crate::daemon::engine::health::Health;
-use crate::daemon::engine::remembering::Remembering;
-use crate::daemon::engine::sample::Sampler;
-use crate::daemon::engine::shares::{Entry, Shares};
-use crate::daemon::engine::unheard::UnheardLines;
 use crate::model::datagram::Datagram;
 use crate::model::fleet::SharedId;
 use crate::model::grant::ListedGrant;
@@ -62,7 +62,7 @@ pub struct Core {
     pub(super) attempts: AttemptLog,
     dropped_lines: Sampler,
     refused_lines: Sampler,
-    pub(super) unheard_lines: UnheardLines,
+    pub(super) publication_lines: PublicationLines,
 }
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Core {
             attempts: AttemptLog::default(),
             dropped_lines: Sampler::new(8),
             refused_lines: Sampler::new(20),
-            unheard_lines: UnheardLines::default(),
+            publication_lines: PublicationLines::default(),
         }
     }
 
@@ -280,7 +280,8 @@ impl Core {
         }
     }
 
-    pub(super) fn arrived(&mut self, user: &str) {
+    /// A knock on its way is done or refused. The user's next one may go.
+    pub(super) fn knock_done(&mut self, user: &str) {
         let next = self.shares.leave(user);
         self.ready.extend(next);
     }
@@ -299,11 +300,11 @@ impl Core {
         if let Some(admitted) = unclaimed {
             let user = user_of(&admitted.admission.request);
             self.refuse(user, Rule::Store, why);
-            self.arrived(user);
+            self.knock_done(user);
         }
         if let Some(Waiting::Knock { user, .. }) = self.ordered.remove(&ticket) {
             self.refuse(&user, Rule::Store, why);
-            self.arrived(&user);
+            self.knock_done(&user);
         }
     }
 
@@ -330,13 +331,13 @@ impl Core {
                 // The monitor has logged it.
                 self.gate.count(rule);
                 self.shared_is_refused(shared, rule);
-                self.arrived(&user);
+                self.knock_done(&user);
                 debug!(user = &*user, rule = rule.name(), why, "not done");
             }
             (Some(Waiting::Knock { user, shared }), report) => {
                 self.shared_is_open(shared, &report);
                 debug!(user = &*user, ?report, "done");
-                self.arrived(&user);
+                self.knock_done(&user);
             }
             (Some(Waiting::Reader { reply }), Report::Measured { tally, .. }) => {
                 drop(reply.try_send(self.metrics(tally)))

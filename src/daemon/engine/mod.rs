@@ -27,6 +27,7 @@ mod health;
 pub mod limits;
 mod prefilter;
 pub mod privileges;
+mod publication_lines;
 mod receive;
 mod remembering;
 mod sample;
@@ -36,7 +37,6 @@ mod start;
 mod tables;
 mod threads;
 mod turns;
-mod unheard;
 
 use event_loop::{Engine, OpenCapture};
 use fwknop::FwknopThread;

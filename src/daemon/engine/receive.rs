@@ -64,23 +64,24 @@ impl Ready {
 impl Engine {
     pub(super) fn wait(&self) -> Result<Ready, ExitError> {
         let (events, link) = (&self.inbox, &self.link);
+        let nothing = || PollFd::new(events, PollFlags::empty());
         let read = |number: usize| match number {
             EVENTS => PollFd::new(events, PollFlags::IN),
             LINK => PollFd::new(link, PollFlags::IN),
             CLUSTER => match &self.cluster {
                 Some(cluster) => PollFd::new(cluster, PollFlags::IN),
-                None => PollFd::new(events, PollFlags::empty()),
+                None => nothing(),
             },
             CLOCK => match &self.clock_events {
                 Some(clock) => PollFd::new(clock, PollFlags::IN),
-                None => PollFd::new(events, PollFlags::empty()),
+                None => nothing(),
             },
             number => {
                 let open = self.captures.get(number.saturating_sub(CAPTURES));
-                let socket = open.and_then(|open| open.capture.descriptor());
-                socket.map_or(PollFd::new(events, PollFlags::empty()), |socket| {
-                    PollFd::from_borrowed_fd(socket, PollFlags::IN)
-                })
+                match open.and_then(|open| open.capture.descriptor()) {
+                    Some(socket) => PollFd::from_borrowed_fd(socket, PollFlags::IN),
+                    None => nothing(),
+                }
             }
         };
         let mut all: [PollFd<'_>; DESCRIPTORS] = std::array::from_fn(read);
@@ -109,10 +110,8 @@ impl Engine {
         } else {
             IDLE
         };
-        let due = [
-            self.core.next_cluster_due(),
-            self.core.refusals_due(clock::wall()),
-        ];
+        let now = clock::wall();
+        let due = [self.core.next_cluster_due(now), self.core.refusals_due(now)];
         due.into_iter().flatten().fold(longest, Duration::min)
     }
 

@@ -75,7 +75,7 @@ impl Core {
         if matches!(refusal, Refusal::Ended | Refusal::Closed | Refusal::Stale) {
             return;
         }
-        if !self.unheard_lines.may_log(now, name) {
+        if !self.publication_lines.may_log(now, name) {
             return;
         }
         let member = member.as_deref().unwrap_or("somebody");
@@ -131,7 +131,7 @@ impl Core {
             Report::Opened { grant, .. } => fleet.opened(id, &grant, true),
             Report::Refused { rule, why, .. } => {
                 fleet.refused(id, rule);
-                if self.unheard_lines.may_log(clock::wall(), rule.name()) {
+                if self.publication_lines.may_log(clock::wall(), rule.name()) {
                     info!(
                         rule = rule.name(),
                         "a grant of another gate is not open: {why}"
@@ -178,7 +178,7 @@ impl Core {
             return None;
         }
         let all = closed.iter().find(|grant| grant.id == ClosedGrant::ALL);
-        if let Some(all) = all.filter(|all| self.unheard_lines.may_log(all.at, "closes")) {
+        if let Some(all) = all.filter(|all| self.publication_lines.may_log(all.at, "closes")) {
             warn!(
                 "too many closes are remembered: no grant of another gate that was made before {} opens here, until {}",
                 all.at, all.until

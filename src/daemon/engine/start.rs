@@ -12,6 +12,9 @@ use std::time::Duration;
 use postern_proto::KeyMaterial;
 use tracing::{debug, info};
 
+use super::core::Core;
+use super::prefilter::Prefilter;
+use super::{limits, privileges, tables};
 use crate::adapters::attempts::AttemptReader;
 use crate::adapters::capture::Capture;
 use crate::adapters::capture::log::{LogCapture, NextFile};
@@ -30,9 +33,6 @@ use crate::adapters::store::disk::DiskStore;
 use crate::core::fleet::{Fleet, FleetKeys};
 use crate::core::gate::Gate;
 use crate::core::order::{self, CaptureSpec, MESSAGE_MAX, Order, Report, Start};
-use crate::daemon::engine::core::Core;
-use crate::daemon::engine::prefilter::Prefilter;
-use crate::daemon::engine::{limits, privileges, tables};
 use crate::model::exit::{CONFIG, ExitError, IO, SYSTEM};
 use crate::model::settings::Settings;
 
@@ -62,13 +62,12 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     // The kernel named it after the file that was executed, /proc/self/exe.
     let _ = rustix::thread::set_name(c"posternd");
     // The monitor has already logged that it could not raise the limit.
-    let locked = privileges::lock_memory();
+    let locked = privileges::lock_memory().is_none();
     limits::lower(start.users)?;
     privileges::give_up(start.run_as)?;
     for gap in sandbox::engine(&start.state_dir).map_err(|error| ExitError::new(SYSTEM, error))? {
         info!("{}", sandbox::gap_line(&format!("the engine: {gap}")));
     }
-    let locked = locked.is_none();
     debug!(locked, "the engine has given up all rights");
     let handed = Handed::sort(&start, descriptors)?;
     let Loaded {

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::batch::BatchPool;
+use super::events::{Event, Events};
+use super::prefilter::Prefilter;
+use super::tables;
 use crate::adapters::attempts::AttemptReader;
 use crate::adapters::capture::log::LogCapture;
 use crate::adapters::clock;
@@ -19,10 +23,6 @@ use crate::adapters::ipc::Link;
 use crate::adapters::metrics::http;
 use crate::core::gate::{HintKeys, HintTable};
 use crate::core::order::{self, Order};
-use crate::daemon::engine::batch::BatchPool;
-use crate::daemon::engine::events::{Event, Events};
-use crate::daemon::engine::prefilter::Prefilter;
-use crate::daemon::engine::tables;
 use crate::model::exit::ExitError;
 
 /// The deadline for the monitor's counters, and how long a reply to a metrics request is used again.

@@ -33,7 +33,7 @@ mod tests;
 
 use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
-use plan::{Asked, Plan, batch, ended, refused};
+use plan::{Origin, Plan, batch, ended, refused};
 
 /// An extension by less is that of a client that waits or renews, and one of many: its line is at debug level.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -155,9 +155,9 @@ impl Executor {
             }
         };
         Some(match order {
-            Order::Open { ticket, request } => self.plan_open(now, ticket, request, Asked::Here),
+            Order::Open { ticket, request } => self.plan_open(now, ticket, request, Origin::Here),
             Order::Share { ticket, request } => {
-                self.plan_open(now, ticket, request, Asked::Elsewhere)
+                self.plan_open(now, ticket, request, Origin::Elsewhere)
             }
             Order::Close { ticket, request } => match self.grants.clearance.close(&request) {
                 Err(rule) => refused(ticket, rule, rule.sentence()),
@@ -197,7 +197,7 @@ impl Executor {
         now: Timestamp,
         ticket: u64,
         request: OpenRequest,
-        asked: Asked,
+        origin: Origin,
     ) -> Plan {
         let ports = match self.grants.clearance.open(&request, now) {
             Ok(ports) => ports,
@@ -222,10 +222,10 @@ impl Executor {
             Ok(Opening::Change(change)) => Plan::Open {
                 ticket,
                 change,
-                asked,
+                origin,
             },
             Ok(Opening::Repeat(grant)) => {
-                self.admitted(asked);
+                self.admitted(origin);
                 debug!(user = grant.user, id = grant.id.0, until = %grant.until, "extended: {grant}");
                 Plan::Answer(Report::Opened { ticket, grant })
             }
@@ -235,10 +235,10 @@ impl Executor {
                     Full::User(_) => Rule::MaxGrants,
                 };
                 let (user, rule_name) = (&request.user, rule.name());
-                match asked {
-                    Asked::Here => warn!(user, rule = rule_name, "not open: {request}: {full}"),
+                match origin {
+                    Origin::Here => warn!(user, rule = rule_name, "not open: {request}: {full}"),
                     // A coordinator can tell it again and again. The engine logs some of it.
-                    Asked::Elsewhere => {
+                    Origin::Elsewhere => {
                         debug!(user, rule = rule_name, "not open: {request}: {full}")
                     }
                 }
@@ -259,8 +259,8 @@ impl Executor {
             Plan::Open {
                 ticket,
                 change,
-                asked,
-            } => vec![self.report_open(ticket, change, asked, next())],
+                origin,
+            } => vec![self.report_open(ticket, change, origin, next())],
             Plan::Close {
                 ticket,
                 changes,
@@ -283,7 +283,7 @@ impl Executor {
         &mut self,
         ticket: u64,
         change: Change,
-        asked: Asked,
+        origin: Origin,
         done: Result<(), FirewallError>,
     ) -> Report {
         let (grant, gain) = match change {
@@ -295,10 +295,10 @@ impl Executor {
         };
         match done {
             Ok(()) => {
-                self.admitted(asked);
+                self.admitted(origin);
                 let (user, id, until) = (&grant.user, grant.id.0, grant.until);
                 match gain {
-                    None if asked == Asked::Elsewhere => {
+                    None if origin == Origin::Elsewhere => {
                         info!(user, id, %until, "open, admitted by another gate: {grant}")
                     }
                     None => info!(user, id, %until, "open: {grant}"),
@@ -311,13 +311,13 @@ impl Executor {
                 let rule = Rule::Firewall;
                 let (user, rule_name) = (&grant.user, rule.name());
                 let cure = format!("posternd check --from {}", grant.allow.addr());
-                match asked {
-                    Asked::Here => warn!(
+                match origin {
+                    Origin::Here => warn!(
                         user,
                         rule = rule_name,
                         "not open: {grant}: {error}; to see why: {cure}"
                     ),
-                    Asked::Elsewhere => {
+                    Origin::Elsewhere => {
                         debug!(user, rule = rule_name, "not open: {grant}: {error}")
                     }
                 }
@@ -406,8 +406,8 @@ impl Executor {
         self.trial_end
     }
 
-    fn admitted(&mut self, asked: Asked) {
-        if asked == Asked::Here {
+    fn admitted(&mut self, origin: Origin) {
+        if origin == Origin::Here {
             self.pass_trial("a knock was admitted");
         }
     }

@@ -10,7 +10,7 @@ pub(super) enum Plan {
     Open {
         ticket: u64,
         change: Change,
-        asked: Asked,
+        origin: Origin,
     },
     Close {
         ticket: u64,
@@ -26,7 +26,7 @@ pub(super) enum Plan {
 
 /// Where a grant was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Origin {
     Here,
     /// At another gate of this name, which says nothing of whether this one can be knocked at.
     Elsewhere,

@@ -10,9 +10,9 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// When a refused publication was logged, by reason.
 #[derive(Debug, Default)]
-pub(super) struct UnheardLines(BTreeMap<&'static str, Timestamp>);
+pub(super) struct PublicationLines(BTreeMap<&'static str, Timestamp>);
 
-impl UnheardLines {
+impl PublicationLines {
     pub(super) fn may_log(&mut self, now: Timestamp, reason: &'static str) -> bool {
         let last = self.0.get(reason);
         let may = last.is_none_or(|last| now < *last || now.since(*last) >= LINE_EVERY);
