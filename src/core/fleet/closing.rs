@@ -114,6 +114,10 @@ impl Fleet {
     pub(super) fn remember(&mut self, now: Timestamp, closed: ClosedGrant) {
         let ends = closed.until.max(closed.at.plus(self.longest));
         let until = ends.min(now.plus(LONGEST));
+        // The coordinator's owner can tell old ones again, and each would be written to the disk.
+        if until <= now {
+            return;
+        }
         let closed = ClosedGrant { until, ..closed };
         let Some(record) = self.closed.insert(now, closed) else {
             return;

@@ -349,6 +349,20 @@ fn closes_are_published_until_they_come_back() {
 }
 
 #[test]
+fn old_close_that_is_told_again_is_not_stored() {
+    let (mut one, mut two) = pair();
+    admitted(&mut one, NOW, &open("alice", 300));
+    one.end(later(1), &Selection::All);
+    let closes = said(&mut one, later(1));
+    two.told(later(1), &closes[0]).unwrap();
+    assert!(!two.take_unsaved().is_empty());
+    for seconds in 10_000..10_003 {
+        two.told(later(seconds), &closes[0]).unwrap();
+    }
+    assert_eq!(two.take_unsaved(), []);
+}
+
+#[test]
 fn keys_rotate_and_versions_differ() {
     let mut old = gate(1, keys("gate", &[1]));
     let mut both = gate(2, keys("gate", &[1, 2]));
