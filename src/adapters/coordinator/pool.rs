@@ -143,6 +143,8 @@ impl Pool {
                 Err(why) => failed = why,
             }
         }
+        // Only the last one had all the time that was left, which an endpoint far away needs. The next time it is another one.
+        self.leave(first);
         Err(failed)
     }
 

@@ -36,6 +36,9 @@ impl Fleet {
             let (here, grant) = (entry.here(), &entry.grant);
             which.selects(here, &grant.user, &grant.allow)
         });
+        if let (Selection::Id(id), false) = (which, ids.is_empty()) {
+            self.ended_by_id.insert(*id);
+        }
         let group = match which {
             Selection::All => Some(Group::All),
             Selection::User(user) => Some(Group::User(user)),
@@ -53,6 +56,10 @@ impl Fleet {
 
     /// The monitor has closed these. Of one that was told to no engine before this one, only user and address are known.
     pub fn ended(&mut self, now: Timestamp, grants: &[Grant]) {
+        let is_behind = self.behind.is_some();
+        let mut grants: Vec<&Grant> = grants.iter().collect();
+        // It is closed already, and its user's other grants stay open.
+        grants.retain(|grant| !self.ended_by_id.remove(&grant.id) || is_behind);
         let closed: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id).collect();
         let is_closed = |entry: &LiveGrant| entry.here().is_some_and(|id| closed.contains(&id));
         let ids = self.table.ids(is_closed);
@@ -146,7 +153,7 @@ impl Fleet {
     }
 
     fn publish_close(&mut self, now: Timestamp, closing: Closing) {
-        let until = closing.until;
+        let (at, until) = (closing.at, closing.until);
         let said = Said {
             member: self.member.clone(),
             made: now,
@@ -162,6 +169,6 @@ impl Fleet {
             sealed,
             lasts_ms: millis(until.since(now)),
         };
-        self.outbox.close(now, number, publish);
+        self.outbox.close(now, at, number, publish);
     }
 }

@@ -1,8 +1,8 @@
 //! Grants that were closed and may still be open here: the monitor ended before it had closed them, or an engine before this one opened
 //! them, so that this one does not know their ids.
 
-use super::Fleet;
 use super::content::SharedGrant;
+use super::{Fleet, ORDERED_MAX};
 use crate::model::fleet::SharedId;
 use crate::model::request::CloseRequest;
 
@@ -11,24 +11,26 @@ const LEFTOVERS_MAX: usize = 1024;
 
 impl Fleet {
     pub(super) fn may_be_left(&mut self, grant: SharedGrant) {
-        if self.leftovers.len() < LEFTOVERS_MAX {
-            self.leftovers.push_back(CloseRequest {
-                user: grant.user,
-                allow: grant.allow,
-                target: grant.target,
-                services: grant.services,
-            });
+        let request = CloseRequest {
+            user: grant.user,
+            allow: grant.allow,
+            target: grant.target,
+            services: grant.services,
+        };
+        if self.leftovers.len() < LEFTOVERS_MAX && !self.leftovers.contains(&request) {
+            self.leftovers.push_back(request);
         }
     }
 
     /// The next of them, after all that is live was told. What a later knock has opened stays open.
     pub fn take_leftover(&mut self) -> Option<CloseRequest> {
-        if self.behind.is_some() {
+        if self.behind.is_some() || self.ordered >= ORDERED_MAX {
             return None;
         }
         loop {
             let request = self.leftovers.pop_front()?;
             if self.closed_by(&request).is_some_and(|live| live.is_empty()) {
+                self.ordered = self.ordered.saturating_add(1);
                 return Some(request);
             }
         }

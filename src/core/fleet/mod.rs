@@ -6,8 +6,9 @@
 //!
 //! The coordinator's owner can hold publications back, tell them again and in any order. So nothing depends on their order: a
 //! grant has the same id in each of its publications, and to take one twice changes nothing. Closed ids are remembered until all
-//! publications of them have ended. There are at most so many of them: then all grants that were made until then are closed. Grants carry the time when they were made; one made after a close that its gate knew is later than
-//! the close, whatever the clocks say. Numbers count for heartbeats alone, which must not come again.
+//! publications of them have ended. Beyond `CLOSED_MAX`, one record in their place closes all grants that were made until
+//! then. Grants carry the time when they were made; one made after a close that its gate knew is later than the close, whatever the
+//! clocks say. Numbers count for heartbeats alone, which must not come again.
 
 mod closed;
 mod closing;
@@ -84,6 +85,8 @@ pub struct Fleet {
     notices: Notices,
     /// Grants of this gate that others have closed.
     to_end: BTreeSet<GrantId>,
+    /// What the administrator closed by id, and was shared: the monitor reports it as ended, too.
+    ended_by_id: BTreeSet<GrantId>,
     /// Closed grants that the monitor is to close, if they are open.
     leftovers: VecDeque<CloseRequest>,
     ordered: usize,
@@ -118,6 +121,7 @@ impl Fleet {
             outbox: Outbox::default(),
             notices: Notices::default(),
             to_end: BTreeSet::new(),
+            ended_by_id: BTreeSet::new(),
             leftovers: VecDeque::new(),
             ordered: 0,
             behind: Some("the cluster process has not started yet".to_owned()),

@@ -66,7 +66,8 @@ impl Outbox {
         self.is_connected = false;
     }
 
-    pub(super) fn close(&mut self, now: Timestamp, number: u64, publish: Publish) {
+    /// A gate that ends does not wait for a close that it publishes again: `at` is long ago.
+    pub(super) fn close(&mut self, now: Timestamp, at: Timestamp, number: u64, publish: Publish) {
         if self.closes.len() >= CLOSES_MAX {
             // It ends by itself, and this gate has closed it.
             self.closes.pop_first();
@@ -74,7 +75,7 @@ impl Outbox {
         let until = now.plus(Duration::from_millis(publish.lasts_ms));
         let close = Close {
             publish,
-            queued: now,
+            queued: at.min(now),
             sent: None,
             until,
         };

@@ -54,7 +54,7 @@ impl Table {
         self.entries.len()
     }
 
-    /// A user gets no more room than he leaves, so that there is always some for another.
+    /// A user gets no more room than stays free. An owner of the fleet key can still fill all of it, with invented users.
     pub(super) fn has_room_for(&self, id: SharedId, user: &str) -> bool {
         let left = GRANTS_MAX.saturating_sub(self.entries.len());
         let own = self.by_user.get(user).copied().unwrap_or_default();

@@ -78,6 +78,8 @@ pub(super) enum Waiting {
     },
     /// Grants that another gate has closed.
     Ending,
+    /// The same, if they are still open.
+    Leftover,
     Client {
         client: Client,
         grants: Vec<ListedGrant>,
@@ -327,6 +329,10 @@ impl Core {
             (None, _) => warn!(ticket, "the monitor reported on an unknown order"),
             (Some(Waiting::Shared { id }), report) => self.shared(id, report),
             (Some(Waiting::Ending), report) => debug!(?report, "ended"),
+            (Some(Waiting::Leftover), report) => {
+                self.fleet.iter_mut().for_each(Fleet::arrived);
+                debug!(?report, "ended");
+            }
             (Some(Waiting::Knock { user, shared }), Report::Refused { rule, why, .. }) => {
                 // The monitor has logged it.
                 self.gate.count(rule);

@@ -50,6 +50,8 @@ pub(super) struct Engine {
     pub(super) commits: Vec<Commit>,
     /// No commit was stored since the store was settled.
     pub(super) is_settled: bool,
+    /// The last commits left reports, events and claims waiting.
+    pub(super) is_hasty: bool,
     pub(super) orders: Arc<Orders>,
     pub(super) tables: SyncSender<RangeInclusive<u64>>,
     pub(super) is_table_being_built: bool,
@@ -83,10 +85,14 @@ impl Engine {
             let ready = self.wait()?;
             let now = clock::wall();
             let packets = self.receive(now, ready)?;
-            // At once: nothing else is on the way of a knock.
-            if let Some(work) = self.work() {
+            // At once: nothing else is on the way of a knock. But not twice in a row, or a flood of knocks would keep all else waiting.
+            if !self.is_hasty
+                && let Some(work) = self.work()
+            {
+                self.is_hasty = true;
                 return Ok(Next::Store(work));
             }
+            self.is_hasty = false;
             if ready.has_reports() {
                 self.take_reports(now)?;
             }

@@ -111,6 +111,7 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
         store: Some(Box::new(parts.store)),
         commits: Vec::new(),
         is_settled: true,
+        is_hasty: false,
         orders,
         tables,
         is_table_being_built: false,

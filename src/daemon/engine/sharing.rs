@@ -111,7 +111,7 @@ impl Core {
         }
         if let Some(request) = self.fleet.as_mut()?.take_leftover() {
             let ticket = self.ticket();
-            self.ordered.insert(ticket, Waiting::Ending);
+            self.ordered.insert(ticket, Waiting::Leftover);
             return Some(Order::Close { ticket, request });
         }
         let taken = self.fleet.as_mut()?.next_taken(now)?;

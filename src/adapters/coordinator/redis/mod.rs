@@ -324,7 +324,9 @@ impl Coordinator for Redis {
     fn prepare(&self, within: Duration) -> Result<(), String> {
         let until = clock::instant() + within;
         self.pool.look_up(until);
+        let mut endpoint = self.pool.current();
         let prepared = self.connection(until).and_then(|mut connection| {
+            endpoint = connection.endpoint;
             let start = clock::instant();
             let checked = self.check(&mut connection.stream);
             checked.map_err(|why| self.at(&connection, &why))?;
@@ -339,7 +341,8 @@ impl Coordinator for Redis {
         *checked = prepared.is_ok().then(clock::instant);
         if prepared.is_err() {
             self.pool.clear();
-            self.pool.leave(self.pool.current());
+            // A claim that failed meanwhile has left it already.
+            self.pool.leave(endpoint);
         }
         prepared
     }

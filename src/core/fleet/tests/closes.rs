@@ -32,6 +32,25 @@ fn close_by_id_counts_before_the_grant_is_told() {
 }
 
 #[test]
+fn close_by_id_leaves_other_grants_of_the_user() {
+    let (mut one, mut two) = pair();
+    let other = OpenRequest {
+        services: vec!["tcp/80".parse().unwrap()],
+        ..open("alice", 300)
+    };
+    for request in [open("alice", 300), other] {
+        let grant = admitted(&mut one, NOW, &request);
+        // The policy of the second gate does not allow the other one.
+        let _ = two.told(NOW, &grant);
+        orders(&mut two, NOW, 4);
+    }
+    two.end(later(1), &Selection::Id(GrantId(4)));
+    two.ended(later(1), &[fixture::grant(4, "alice", HOME, &[])]);
+    assert_eq!(two.take_unsaved().len(), 1);
+    assert_eq!(two.grants(later(1)).len(), 1);
+}
+
+#[test]
 fn users_close_counts_before_the_grant_is_told() {
     for services in [&["tcp/22"][..], &[]] {
         let (mut one, mut two) = pair();
