@@ -255,6 +255,7 @@ impl World {
             orders.extend(decode::<Order>(&bytes));
         }
         let tickets: Vec<u64> = orders.iter().filter_map(Order::ticket).collect();
+        let ended: Vec<GrantId> = orders.iter().filter_map(ended_by).collect();
         let closes = orders
             .iter()
             .any(|order| matches!(order, Order::Close { .. } | Order::End { .. }));
@@ -266,12 +267,13 @@ impl World {
             let bytes = encode(&report).expect("a report has room");
             assert!(bytes.len() <= MESSAGE_MAX);
             assert_eq!(decode::<Report>(&bytes).as_ref(), Ok(&report));
-            assert!(
-                report
+            let was_asked = match &report {
+                Report::Ended { grants } => grants.iter().all(|grant| ended.contains(&grant.id)),
+                report => report
                     .ticket()
                     .is_some_and(|ticket| tickets.contains(&ticket)),
-                "nobody asked: {report:?}"
-            );
+            };
+            assert!(was_asked, "nobody asked: {report:?}");
             if let Report::Opened { grant, .. } = &report {
                 self.opened += 1;
                 let open = |state: &mut State| state.open.iter().any(|open| open.id == grant.id);
@@ -408,6 +410,17 @@ impl Asked {
             Self::List => Order::List { ticket },
             Self::Ready => Order::Ready,
         }
+    }
+}
+
+/// The one grant that an order ends.
+fn ended_by(order: &Order) -> Option<GrantId> {
+    match order {
+        Order::End {
+            which: Selection::Id(id),
+            ..
+        } => Some(*id),
+        _ => None,
     }
 }
 
