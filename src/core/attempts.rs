@@ -23,6 +23,9 @@ const OTHERS_MAX: usize = 8;
 /// What is older explains nothing.
 const TOLD_FOR: Duration = Duration::from_secs(3600);
 
+/// An attempt that is told so soon after its grant was opened was made before.
+const TOLD_LATE: Duration = Duration::from_secs(1);
+
 /// What the firewall dropped lately.
 #[derive(Debug, Default)]
 pub struct AttemptLog {
@@ -36,12 +39,20 @@ pub struct AttemptLog {
 struct Watched {
     grant: Grant,
     admitted: Timestamp,
+    opened: Timestamp,
     others: Vec<Attempts>,
 }
 
 impl AttemptLog {
     /// A packet was dropped.
     pub fn attempt(&mut self, now: Timestamp, attempt: Attempt) {
+        let was_before = |watched: &Watched| {
+            let is_own = lets_in(&watched.grant, attempt.source) && has(&watched.grant, attempt);
+            is_own && now.since(watched.opened) < TOLD_LATE
+        };
+        if self.grants.iter().any(was_before) {
+            return;
+        }
         count(&mut self.sources, SOURCES_MAX, now, attempt);
         for watched in &mut self.grants {
             let is_open = watched.grant.until > now;
@@ -70,6 +81,7 @@ impl AttemptLog {
         self.grants.push_back(Watched {
             grant: grant.clone(),
             admitted: known.as_ref().map_or(now, |known| known.admitted),
+            opened: now,
             others: known.map(|known| known.others).unwrap_or_default(),
         });
     }
@@ -206,6 +218,17 @@ mod tests {
         let sources: Vec<_> = sources.iter().map(|one| (one.service, one.count)).collect();
         let [ssh, telnet] = ["tcp/22", "tcp/23"].map(|text| text.parse().unwrap());
         assert_eq!(sources, [(ssh, 5), (telnet, 3), (telnet, 3)]);
+    }
+
+    #[test]
+    fn attempt_just_before_the_grant_needs_no_explanation() {
+        let mut log = AttemptLog::default();
+        log.opened(at(10), &grant(1, "192.168.1.5/32", 40));
+        log.attempt(at(10), attempt("192.168.1.5", "tcp/22"));
+        assert_eq!(log.sources(), []);
+        // The grant was closed.
+        log.attempt(at(12), attempt("192.168.1.5", "tcp/22"));
+        assert_eq!(log.sources().len(), 1);
     }
 
     #[test]

@@ -96,9 +96,12 @@ impl Engine {
             if ready.has_reports() {
                 self.take_reports(now)?;
             }
+            // Neither strangers' attempts nor a coordinator that tells something without end delay a successor.
+            let mut is_quiet = !ready.has_reports();
             if ready.has_events() {
                 self.inbox.silence();
                 while let Some(event) = self.inbox.next() {
+                    is_quiet &= matches!(event, Event::Attempts(_));
                     self.handle(now, event)?;
                 }
             }
@@ -126,8 +129,6 @@ impl Engine {
             if let Some(work) = self.work().or_else(|| self.settling()) {
                 return Ok(Next::Store(work));
             }
-            // A coordinator that tells something without end must not delay the successor.
-            let is_quiet = !ready.has_events() && !ready.has_reports();
             if is_quiet && self.has_finished() {
                 self.control.take().into_iter().for_each(ControlThread::end);
                 return Ok(Next::Over);

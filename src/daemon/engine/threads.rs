@@ -34,8 +34,7 @@ const QUEUE_FULL: &str = "the queue is full";
 const THREAD_ENDED: &str = "its thread has ended";
 
 const ATTEMPTS_WAIT: Duration = Duration::from_secs(60);
-/// Longer than the last wait of an engine that ends: strangers must not delay its successor.
-const ATTEMPTS_PAUSE: Duration = Duration::from_millis(25);
+const ATTEMPTS_PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) fn start(
     work: impl FnOnce() + Send + 'static,
