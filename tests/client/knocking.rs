@@ -78,7 +78,7 @@ fn each_address_gets_one_knock() {
 fn unreachable_family_is_no_failure() {
     let gate = FakeGate::v4();
     // A link-local address without an interface has no route.
-    let address = format!("localhost:{}", gate.address().port());
+    let address = gate.address().to_string();
     let addresses = ["--address", "fe80::1", "--address", &address];
     let arguments = [
         &["knock", "--gate", GATE, "-s", "tcp/22", "--json"],
