@@ -33,7 +33,7 @@ mod tests;
 
 use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
-use plan::{Origin, Plan, batch, ended, refused};
+use plan::{Origin, Plan, batch, ended, log_not_open, refused};
 
 /// An extension by less is that of a client that waits or renews, and one of many: its line is at debug level.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -234,14 +234,12 @@ impl Executor {
                     Full::Gate => Rule::Firewall,
                     Full::User(_) => Rule::MaxGrants,
                 };
-                let (user, rule_name) = (&request.user, rule.name());
-                match origin {
-                    Origin::Here => warn!(user, rule = rule_name, "not open: {request}: {full}"),
-                    // A coordinator can tell it again and again. The engine logs some of it.
-                    Origin::Elsewhere => {
-                        debug!(user, rule = rule_name, "not open: {request}: {full}")
-                    }
-                }
+                log_not_open(
+                    origin,
+                    &request.user,
+                    rule,
+                    format_args!("{request}: {full}"),
+                );
                 refused(ticket, rule, &full.to_string())
             }
         }
@@ -309,18 +307,13 @@ impl Executor {
             }
             Err(error) => {
                 let rule = Rule::Firewall;
-                let (user, rule_name) = (&grant.user, rule.name());
-                let cure = format!("posternd check --from {}", grant.allow.addr());
-                match origin {
-                    Origin::Here => warn!(
-                        user,
-                        rule = rule_name,
-                        "not open: {grant}: {error}; to see why: {cure}"
-                    ),
-                    Origin::Elsewhere => {
-                        debug!(user, rule = rule_name, "not open: {grant}: {error}")
-                    }
-                }
+                let cure = format_args!("to see why: posternd check --from {}", grant.allow.addr());
+                log_not_open(
+                    origin,
+                    &grant.user,
+                    rule,
+                    format_args!("{grant}: {error}; {cure}"),
+                );
                 let why = error.to_string();
                 Report::Refused { ticket, rule, why }
             }

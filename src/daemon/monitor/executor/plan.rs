@@ -1,6 +1,9 @@
 //! What becomes of an order, before the firewall changes.
 
 use std::collections::VecDeque;
+use std::fmt;
+
+use tracing::{debug, warn};
 
 use crate::core::order::{Order, Report};
 use crate::model::grant::{Change, Grant};
@@ -73,4 +76,13 @@ pub(super) fn batch(orders: &VecDeque<Order>) -> usize {
         }
     }
     orders.len()
+}
+
+/// A coordinator can tell the same grant again and again, so the engine logs some of those.
+pub(super) fn log_not_open(origin: Origin, user: &str, rule: Rule, what: fmt::Arguments<'_>) {
+    let rule = rule.name();
+    match origin {
+        Origin::Here => warn!(user, rule, "not open: {what}"),
+        Origin::Elsewhere => debug!(user, rule, "not open: {what}"),
+    }
 }
