@@ -24,7 +24,7 @@ const OTHERS_MAX: usize = 8;
 const TOLD_FOR: Duration = Duration::from_secs(3600);
 
 /// An attempt that is told so soon after its grant was opened was made before.
-const TOLD_LATE: Duration = Duration::from_secs(1);
+const TOLD_LATE: Duration = Duration::from_millis(250);
 
 /// What the firewall dropped lately.
 #[derive(Debug, Default)]
@@ -50,10 +50,9 @@ impl AttemptLog {
             let is_own = lets_in(&watched.grant, attempt.source) && has(&watched.grant, attempt);
             is_own && now.since(watched.opened) < TOLD_LATE
         };
-        if self.grants.iter().any(was_before) {
-            return;
+        if !self.grants.iter().any(was_before) {
+            count(&mut self.sources, SOURCES_MAX, now, attempt);
         }
-        count(&mut self.sources, SOURCES_MAX, now, attempt);
         for watched in &mut self.grants {
             let is_open = watched.grant.until > now;
             if is_open && !lets_in(&watched.grant, attempt.source) && has(&watched.grant, attempt) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 
@@ -33,6 +33,9 @@ use crate::model::time::Timestamp;
 const FLOOD: usize = 4;
 const FLOOD_PAUSE: Duration = Duration::from_micros(100);
 
+/// So long nothing comes before an engine ends.
+pub(super) const LAST_TICK: Duration = Duration::from_millis(10);
+
 pub(super) struct Engine {
     pub(super) core: Core,
     pub(super) link: Link,
@@ -52,6 +55,8 @@ pub(super) struct Engine {
     pub(super) is_settled: bool,
     /// The last commits left reports, events and claims waiting.
     pub(super) is_hasty: bool,
+    /// When the last report or event was handled, attempts apart.
+    pub(super) busy_at: Instant,
     pub(super) orders: Arc<Orders>,
     pub(super) tables: SyncSender<RangeInclusive<u64>>,
     pub(super) is_table_being_built: bool,
@@ -129,7 +134,11 @@ impl Engine {
             if let Some(work) = self.work().or_else(|| self.settling()) {
                 return Ok(Next::Store(work));
             }
-            if is_quiet && self.has_finished() {
+            if !is_quiet {
+                self.busy_at = clock::instant();
+            }
+            // A client that has just connected gets its answer.
+            if self.has_finished() && clock::elapsed(self.busy_at) >= LAST_TICK {
                 self.control.take().into_iter().for_each(ControlThread::end);
                 return Ok(Next::Over);
             }

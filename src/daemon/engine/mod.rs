@@ -112,6 +112,7 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
         commits: Vec::new(),
         is_settled: true,
         is_hasty: false,
+        busy_at: clock::instant(),
         orders,
         tables,
         is_table_being_built: false,

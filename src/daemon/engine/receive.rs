@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use super::event_loop::{Engine, OpenCapture};
+use super::event_loop::{Engine, LAST_TICK, OpenCapture};
 use crate::adapters::capture::Caught;
 use crate::adapters::clock;
 use crate::adapters::ipc::{self, Link, Received};
@@ -21,7 +21,6 @@ const IDLE: Duration = Duration::from_secs(5);
 /// The wait while something may change without a word: a lost interface, room in the link to the cluster process, or the clock where the
 /// kernel does not tell of it.
 const TICK: Duration = Duration::from_millis(250);
-const LAST_TICK: Duration = Duration::from_millis(10);
 
 /// Packets that one capture may pass on before the others have their turn.
 const PACKETS: usize = 64;
