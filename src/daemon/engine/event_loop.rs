@@ -110,6 +110,9 @@ impl Engine {
                     self.handle(now, event)?;
                 }
             }
+            if !is_quiet {
+                self.busy_at = clock::instant();
+            }
             if ready.has_told() {
                 self.take_told();
             }
@@ -133,9 +136,6 @@ impl Engine {
             self.request_next_table(now);
             if let Some(work) = self.work().or_else(|| self.settling()) {
                 return Ok(Next::Store(work));
-            }
-            if !is_quiet {
-                self.busy_at = clock::instant();
             }
             // A client that has just connected gets its answer.
             if self.has_finished() && clock::elapsed(self.busy_at) >= LAST_TICK {
