@@ -61,6 +61,9 @@ const ORDERED_MAX: usize = 64;
 /// Ids in one close: they fit into one publication.
 const CLOSES: usize = 48;
 
+/// Ids in one order: they fit into one message to the monitor.
+const ENDS: usize = 2048;
+
 /// The coordinator keeps a heartbeat so long.
 const BEAT_LASTS: Duration = Duration::from_secs(10);
 
@@ -273,9 +276,12 @@ impl Fleet {
         None
     }
 
-    /// Grants that are open here and were closed elsewhere.
+    /// Grants that are open here and were closed elsewhere, or some of them.
     pub fn take_ended(&mut self) -> Option<Selection> {
-        let ids = std::mem::take(&mut self.to_end);
+        let mut ids = std::mem::take(&mut self.to_end);
+        if let Some(next) = ids.iter().nth(ENDS).copied() {
+            self.to_end = ids.split_off(&next);
+        }
         (!ids.is_empty()).then_some(Selection::Ids(ids))
     }
 

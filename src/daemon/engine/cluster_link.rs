@@ -32,7 +32,7 @@ impl Engine {
                 Ok(told) => {
                     if let Some(order) = self.core.told(clock::wall(), told) {
                         // A close that came before the knock was won must not end what it opens.
-                        if let Some(end) = self.core.next_ended() {
+                        while let Some(end) = self.core.next_ended() {
                             self.send_order(end);
                         }
                         self.send_order(order);

@@ -87,7 +87,7 @@ pub(super) fn sensor(
 /// that follow, so that nobody else waits.
 pub(super) struct Orders {
     link: Link,
-    /// It takes memory for orders that wait, and `most` bounds them.
+    /// It takes memory for orders that wait, and `most` bounds those that may be refused.
     queue: Sender<Order>,
     most: usize,
     waiting: Arc<AtomicUsize>,
@@ -99,7 +99,9 @@ impl Orders {
         if is_first && order::encode(order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {
             return Ok(());
         }
-        let has_room = self.waiting.fetch_add(1, Ordering::AcqRel) < self.most;
+        // Nobody would send a close again. Open grants, pending knocks and clients bound how many wait.
+        let is_close = matches!(order, Order::Close { .. } | Order::End { .. });
+        let has_room = self.waiting.fetch_add(1, Ordering::AcqRel) < self.most || is_close;
         let sent = if has_room {
             self.queue.send(order.clone()).map_err(|_| THREAD_ENDED)
         } else {
@@ -258,8 +260,9 @@ pub(super) fn try_pass<T>(queue: &SyncSender<T>, item: T) -> Result<(), (T, &'st
 mod tests {
     use super::*;
     use crate::adapters::ipc::{self, Received};
-    use crate::core::order::MESSAGE_MAX;
+    use crate::core::order::{MESSAGE_MAX, Selection};
     use crate::daemon::engine::events::events;
+    use crate::model::grant::GrantId;
 
     #[test]
     fn orders_keep_their_order() {
@@ -285,6 +288,32 @@ mod tests {
         assert!(orders.send(&Order::List { ticket: MANY }).is_ok());
         assert_eq!(receive(), Some(MANY));
         assert!(inbox.next().is_none());
+    }
+
+    #[test]
+    fn full_queue_loses_no_close() {
+        let (engine, monitor) = ipc::pair().unwrap();
+        let (events, _inbox) = events(1).unwrap();
+        let orders = orders(engine, 1, events).unwrap();
+        let mut sent = 0;
+        while orders.send(&Order::List { ticket: sent }).is_ok() {
+            sent += 1;
+        }
+        let which = Selection::Ids([GrantId(7)].into());
+        let close = Order::End {
+            ticket: sent,
+            which,
+        };
+        assert!(orders.send(&close).is_ok());
+        let mut buffer = vec![0; MESSAGE_MAX];
+        let mut last = None;
+        for _ in 0..=sent {
+            let Received::Message(len) = monitor.receive(&mut buffer).unwrap() else {
+                panic!("the link has ended");
+            };
+            last = Some(order::decode::<Order>(&buffer[..len]).unwrap());
+        }
+        assert_eq!(last, Some(close));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Closes that come at a bad time: before their grant, behind the coordinator's back, or when the engine ends.
 
 use super::*;
+use crate::core::order;
 
 /// The grant is told to the gate after it was closed there, and then the close to all.
 fn is_closed_for_all(one: &mut Fleet, two: &mut Fleet, grant: &Told, now: Timestamp) {
@@ -157,4 +158,25 @@ fn many_closes_are_published_again_step_by_step() {
             .for_each(|told| again.told(later(3), told).unwrap());
     }
     assert_eq!((rounds, count), (8, 120), "48, 48 and 4 of each time");
+}
+
+/// More of them than one message to the monitor holds.
+#[test]
+fn many_closed_grants_end_in_parts() {
+    let (_, mut two) = pair();
+    two.to_end = (0..10_000).map(|n| GrantId(u64::MAX - n)).collect();
+    let mut ended = 0;
+    while let Some(which) = two.take_ended() {
+        let ticket = u64::MAX;
+        let order = Order::End { ticket, which };
+        assert!(order::encode(&order).is_ok());
+        if let Order::End {
+            which: Selection::Ids(ids),
+            ..
+        } = order
+        {
+            ended += ids.len();
+        }
+    }
+    assert_eq!(ended, 10_000);
 }
