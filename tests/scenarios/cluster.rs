@@ -114,6 +114,28 @@ pub(crate) fn unknown_claims_refuse_until_the_coordinator_is_back() {
 }
 
 #[test]
+fn claim_that_nobody_takes_is_refused_at_once() {
+    for is_sent in [false, true] {
+        let mut world = joined();
+        let knock = Knock::of("alice").sealed(world.now);
+        assert!(world.arrives(HOME, knock.as_bytes()).admitted);
+        let ask = world.core.next_ask(world.now).unwrap();
+        let Ask::Claim { ticket, .. } = ask else {
+            panic!("{ask:?}");
+        };
+        if is_sent {
+            world.core.cluster_lost("it has ended");
+        } else {
+            world.core.not_asked(ask, "it takes no message");
+        }
+        assert_eq!(refused(&mut world), 1);
+        assert_eq!(world.core.status(world.now).cluster.unwrap().unknown, 1);
+        assert!(world.core.is_idle());
+        assert_eq!(told(&mut world, ticket, Answer::Won), None);
+    }
+}
+
+#[test]
 fn claim_outlasts_a_knock_dated_ahead() {
     let mut world = joined();
     let made = world.now.plus(seconds(28));

@@ -126,16 +126,40 @@ impl<T> Claims<T> {
         self.unsent.pop_front()
     }
 
-    /// There is a new cluster process, which knows of no claim.
-    pub(crate) fn connected(&mut self) {
-        self.unsent.clear();
-        self.probe("the cluster process has just started");
+    /// There is a new cluster process, which knows of no claim. Returns those that waited for the one before it.
+    pub(crate) fn connected(&mut self) -> Vec<T> {
+        self.ended("the cluster process has just started")
     }
 
-    /// The cluster process takes no message now. The probe is sent again later.
-    pub(crate) fn not_taken(&mut self, why: &str) {
+    /// The cluster process has ended. Returns all that waited: nobody answers their claims.
+    pub(crate) fn ended(&mut self, why: &str) -> Vec<T> {
         self.probe(why);
         self.unsent.clear();
+        let tickets: Vec<u64> = self.waiting.keys().copied().collect();
+        self.give_up(tickets)
+    }
+
+    /// The cluster process takes no message now, nor this one. The probe is sent again later. Returns those whose claims were not sent.
+    pub(crate) fn not_taken(&mut self, ask: Ask, why: &str) -> Vec<T> {
+        self.probe(why);
+        let unsent = std::mem::take(&mut self.unsent);
+        let tickets = [ask].into_iter().chain(unsent).filter_map(|ask| match ask {
+            Ask::Claim { ticket, .. } => Some(ticket),
+            _ => None,
+        });
+        self.give_up(tickets)
+    }
+
+    fn give_up(&mut self, tickets: impl IntoIterator<Item = u64>) -> Vec<T> {
+        let mut subjects = Vec::new();
+        for ticket in tickets {
+            if let Some((due, subject)) = self.waiting.remove(&ticket) {
+                self.due.remove(&(due, ticket));
+                self.counters.unknown = self.counters.unknown.saturating_add(1);
+                subjects.push(subject);
+            }
+        }
+        subjects
     }
 
     /// An answer after the deadline counts no more: [`Claims::overdue`] gives the outcome.

@@ -345,6 +345,11 @@ impl Fleet {
         }
     }
 
+    /// The cluster process did not take this.
+    pub fn not_asked(&mut self, ask: &Ask) {
+        self.outbox.not_asked(ask);
+    }
+
     /// What this gate says of itself. It replaces what it said before.
     fn publish_own(
         &mut self,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::claims::{Ask, Publish};
+use crate::core::claims::{Ask, Publish, PublishKind};
 use crate::model::time::{Timestamp, millis};
 
 /// How often a gate shows that it is there.
@@ -27,6 +27,8 @@ const ON_THE_WAY: usize = 16;
 pub(super) struct Outbox {
     is_connected: bool,
     wants_watch: bool,
+    /// The cluster process did not take it.
+    untaken: Option<Ask>,
     /// The last sign that the watch works, or the last wish for one.
     heard: Timestamp,
     last_beat: Option<Timestamp>,
@@ -101,9 +103,24 @@ impl Outbox {
         self.heard = now;
     }
 
+    /// Claims are not asked again, and another heartbeat follows.
+    pub(super) fn not_asked(&mut self, ask: &Ask) {
+        let is_kept = match ask {
+            Ask::Claim { .. } | Ask::Probe { .. } => false,
+            Ask::Publish(publish) => publish.kind != PublishKind::Heartbeat,
+            Ask::Watch | Ask::LookForRoster => true,
+        };
+        if is_kept {
+            self.untaken = Some(ask.clone());
+        }
+    }
+
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Next> {
         if !self.is_connected {
             return None;
+        }
+        if let Some(ask) = self.untaken.take() {
+            return Some(Next::Ask(ask));
         }
         if is_over(self.heard, now, MISSED) {
             (self.wants_watch, self.heard) = (true, now);

@@ -23,14 +23,34 @@ impl Core {
     /// There is a new cluster process.
     pub fn cluster_connected(&mut self) {
         if let Some(claiming) = self.claiming.as_mut() {
-            claiming.claims.connected();
+            let unanswered = claiming.claims.connected();
+            self.unknown(unanswered, "the cluster process has ended");
         }
     }
 
-    /// The cluster process takes no message now, or has ended.
+    /// The cluster process has ended.
     pub fn cluster_lost(&mut self, why: &str) {
         if let Some(claiming) = self.claiming.as_mut() {
-            claiming.claims.not_taken(why);
+            let unanswered = claiming.claims.ended(why);
+            self.unknown(unanswered, why);
+        }
+    }
+
+    /// The cluster process takes no message now. A claim is refused at once, and all else is asked again.
+    pub fn not_asked(&mut self, ask: Ask, why: &str) {
+        if let Some(fleet) = self.fleet.as_mut() {
+            fleet.not_asked(&ask);
+        }
+        if let Some(claiming) = self.claiming.as_mut() {
+            let unsent = claiming.claims.not_taken(ask, why);
+            self.unknown(unsent, why);
+        }
+    }
+
+    fn unknown(&mut self, knocks: Vec<Admitted>, why: &str) {
+        for admitted in knocks {
+            let why = why.to_owned();
+            self.not_won(&admitted, Outcome::Unknown { why });
         }
     }
 

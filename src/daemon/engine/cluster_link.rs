@@ -48,7 +48,7 @@ impl Engine {
         self.buffer = buffer;
     }
 
-    /// A cluster process that does not read delays nothing: its claims are unknown.
+    /// A cluster process that does not read delays no knock: what it does not take is refused, or asked again in the next turn.
     pub(super) fn send_asks(&mut self, now: Timestamp) {
         while let Some(ask) = self.core.next_ask(now) {
             let (Some(cluster), Ok(bytes)) = (&self.cluster, order::encode(&ask)) else {
@@ -56,7 +56,7 @@ impl Engine {
             };
             if let Err(error) = cluster.try_send(&bytes) {
                 let why = format!("the cluster process takes no message: {error}");
-                self.core.cluster_lost(&why);
+                self.core.not_asked(ask, &why);
                 return;
             }
         }

@@ -51,6 +51,19 @@ fn newer_rosters_elsewhere_cause_one_look() {
 }
 
 #[test]
+fn full_link_loses_neither_notice_nor_look() {
+    let mut fleet = gate(2, keys("gate", &[1]));
+    fleet.roster_loaded(Some(3));
+    fleet.told(NOW, &notice(1, 4)).unwrap();
+    let said = asks(&mut fleet, NOW);
+    assert_eq!(said.len(), 2, "{said:?}");
+    for ask in said {
+        fleet.not_asked(&ask);
+        assert_eq!(asks(&mut fleet, NOW), [ask]);
+    }
+}
+
+#[test]
 fn notices_without_a_roster_change_nothing() {
     let mut fleet = gate(2, keys("gate", &[1]));
     for version in [None, Some(0)] {
