@@ -185,7 +185,7 @@ fn admitted_knock_allocates_little() {
         let encode =
             measure(|| order = Some(order::encode(&commit.take_order().unwrap()).unwrap()));
         let after = measure(|| {
-            core.stored(commit.ticket, Ok(()));
+            core.stored(NOW, commit.ticket, Ok(()));
             let (ticket, count) = (commit.ticket, 1);
             core.reported(Report::Closed { ticket, count });
         });
@@ -209,7 +209,7 @@ fn invariant_3_no_order_without_a_durable_mark() {
     assert_eq!(lost.take_order(), None, "not written yet");
     store.with(|disk| disk.failing = Some("the disk is gone".to_owned()));
     assert!(commit::write(slice::from_mut(&mut lost), &mut store).is_err());
-    core.stored(lost.ticket, Err("the disk is gone"));
+    core.stored(NOW, lost.ticket, Err("the disk is gone"));
     assert_eq!(lost.take_order(), None);
     store.with(|disk| disk.failing = None);
     commit::write(slice::from_mut(&mut durable), &mut store).unwrap();

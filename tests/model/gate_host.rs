@@ -135,7 +135,7 @@ impl GateHost {
             _ => &mut self.disk,
         };
         commit::write(std::slice::from_mut(&mut commit), disk).expect("a disk that works");
-        self.core.stored(commit.ticket, Ok(()));
+        self.core.stored(self.clock(), commit.ticket, Ok(()));
         if let Some(order) = commit.take_order() {
             self.gives(&order);
         }
@@ -158,7 +158,7 @@ impl GateHost {
             Some(LeftOut::DiskFailure) => Ok(()),
             _ => Err(why.as_str()),
         };
-        self.core.stored(commit.ticket, told);
+        self.core.stored(self.clock(), commit.ticket, told);
         if let Some(order) = commit.take_order() {
             self.gives(&order);
         }
@@ -313,7 +313,7 @@ impl GateHost {
     }
 
     fn cluster_starts(&mut self) {
-        self.core.cluster_connected();
+        self.core.cluster_connected(self.clock());
         let member = format!("gate{}", self.setup.number);
         self.core.fleet_connected(self.clock(), &member);
     }
@@ -321,7 +321,7 @@ impl GateHost {
     /// Nobody reads the answers to its claims, and the next one knows nothing of them.
     fn cluster_dies(&mut self) {
         self.facts.links += 1;
-        self.core.cluster_lost("it has ended");
+        self.core.cluster_lost(self.clock(), "it has ended");
         self.cluster_starts();
     }
 

@@ -137,7 +137,7 @@ fn an_order_that_cannot_be_sent_counts_as_failed() {
     let datagram = Datagram::new(source, gate, 62201, knock.as_bytes());
     let mut commit = world.core.datagram(world.now, &datagram).unwrap();
     commit::write(std::slice::from_mut(&mut commit), &mut world.store).unwrap();
-    world.core.stored(commit.ticket, Ok(()));
+    world.core.stored(world.now, commit.ticket, Ok(()));
     let order = commit.take_order().unwrap();
     assert!(!world.core.is_idle());
     world.core.order_failed(&order, "the monitor is gone");

@@ -18,7 +18,7 @@ fn joined() -> World {
 
 fn joined_by(mut world: World) -> World {
     world.core.join_cluster("gate", &cluster());
-    world.core.cluster_connected();
+    world.core.cluster_connected(world.now);
     comes_back(&mut world);
     world
 }
@@ -114,6 +114,25 @@ pub(crate) fn unknown_claims_refuse_until_the_coordinator_is_back() {
 }
 
 #[test]
+fn a_flood_of_lost_claims_is_logged_in_part() {
+    let lost = Answer::Lost { made: World::of_alice().now };
+    let unknown = Answer::Unknown { why: "reset".to_owned() };
+    for answer in [lost, Answer::CodeLost, unknown] {
+        let mut world = joined_by(World::new(&format!("{ALICE}quota = '1000/s'\n")));
+        let mut said = 0;
+        for _ in 0..100 {
+            let (ticket, _) = asked(&mut world);
+            told(&mut world, ticket, answer.clone());
+            said += world.said().len();
+            if matches!(answer, Answer::Unknown { .. }) {
+                comes_back(&mut world);
+            }
+        }
+        assert_eq!(said, 20, "{answer:?}");
+    }
+}
+
+#[test]
 fn claim_that_nobody_takes_is_refused_at_once() {
     for is_sent in [false, true] {
         let mut world = joined();
@@ -124,9 +143,9 @@ fn claim_that_nobody_takes_is_refused_at_once() {
             panic!("{ask:?}");
         };
         if is_sent {
-            world.core.cluster_lost("it has ended");
+            world.core.cluster_lost(world.now, "it has ended");
         } else {
-            world.core.not_asked(ask, "it takes no message");
+            world.core.not_asked(world.now, ask, "it takes no message");
         }
         assert_eq!(refused(&mut world), 1);
         assert_eq!(world.core.status(world.now).cluster.unwrap().unknown, 1);

@@ -33,7 +33,7 @@ fn join(world: &mut World, number: u8, key: u8) {
     fleet.recall(kept.closed, kept.times.floor.max(kept.closed_floor));
     world.core.join_cluster(GATE, &cluster());
     world.core.join_fleet(fleet);
-    world.core.cluster_connected();
+    world.core.cluster_connected(world.now);
     world
         .core
         .fleet_connected(world.now, &format!("gate{number}"));
@@ -261,7 +261,7 @@ fn full_link_loses_no_close() {
     let one = &mut all.gates[0];
     let ask = one.core.next_ask(one.now).unwrap();
     assert!(matches!(&ask, Ask::Publish(publish) if publish.kind == PublishKind::Close));
-    one.core.not_asked(ask, "it takes no message");
+    one.core.not_asked(one.now, ask, "it takes no message");
     all.settle();
     assert_eq!(all.open(), [0, 0]);
 }

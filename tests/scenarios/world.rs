@@ -313,7 +313,7 @@ impl World {
         let written = commit::write(std::slice::from_mut(&mut commit), &mut self.store);
         let written = written.map_err(|error| error.to_string());
         let result = written.as_ref().copied().map_err(String::as_str);
-        self.core.stored(commit.ticket, result);
+        self.core.stored(self.now, commit.ticket, result);
         let Some(order) = commit.take_order() else {
             return Vec::new();
         };
@@ -342,6 +342,11 @@ impl World {
         assert!(self.commit(commit).is_empty());
     }
 
+    /// The log lines at info or above since the last packet.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.log.at_info_or_above()
+    }
+
     fn outcome(&mut self, before: &ReasonCounters, reports: Vec<Report>) -> Outcome {
         let after = self.core.gate().counters();
         let given: Vec<Reason> = before
@@ -356,7 +361,7 @@ impl World {
             admitted: after.admitted > before.admitted,
             reason: given.first().copied(),
             reports,
-            said: self.log.at_info_or_above(),
+            said: self.said(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::core::claims::{Ask, Outcome, Told};
 use crate::core::gate::again;
 use crate::core::order::Order;
 use crate::model::cluster::Cluster;
-use crate::model::reason::{CodeFault, Drop, Rule};
+use crate::model::reason::{CodeFault, Drop, Reason, Rule};
 use crate::model::time::Timestamp;
 
 impl Core {
@@ -21,36 +21,37 @@ impl Core {
     }
 
     /// There is a new cluster process.
-    pub fn cluster_connected(&mut self) {
+    pub fn cluster_connected(&mut self, now: Timestamp) {
         if let Some(claiming) = self.claiming.as_mut() {
             let unanswered = claiming.claims.connected();
-            self.unknown(unanswered, "the cluster process has ended");
+            self.unknown(now, unanswered, "the cluster process has ended");
         }
     }
 
     /// The cluster process has ended.
-    pub fn cluster_lost(&mut self, why: &str) {
+    pub fn cluster_lost(&mut self, now: Timestamp, why: &str) {
         if let Some(claiming) = self.claiming.as_mut() {
             let unanswered = claiming.claims.ended(why);
-            self.unknown(unanswered, why);
+            self.unknown(now, unanswered, why);
         }
     }
 
     /// The cluster process takes no message now. A claim is refused at once, and all else is asked again.
-    pub fn not_asked(&mut self, ask: Ask, why: &str) {
+    pub fn not_asked(&mut self, now: Timestamp, ask: Ask, why: &str) {
         if let Some(fleet) = self.fleet.as_mut() {
             fleet.not_asked(&ask);
         }
         if let Some(claiming) = self.claiming.as_mut() {
             let unsent = claiming.claims.not_taken(ask, why);
-            self.unknown(unsent, why);
+            self.unknown(now, unsent, why);
         }
     }
 
-    fn unknown(&mut self, knocks: Vec<Admitted>, why: &str) {
+    /// Nobody answers the claims of these knocks.
+    fn unknown(&mut self, now: Timestamp, knocks: Vec<Admitted>, why: &str) {
         for admitted in knocks {
             let why = why.to_owned();
-            self.not_won(&admitted, Outcome::Unknown { why });
+            self.not_won(now, &admitted, Outcome::Unknown { why });
         }
     }
 
@@ -59,7 +60,7 @@ impl Core {
         loop {
             let claiming = self.claiming.as_mut()?;
             if let Some((admitted, outcome)) = claiming.claims.overdue(now) {
-                self.not_won(&admitted, outcome);
+                self.not_won(now, &admitted, outcome);
                 continue;
             }
             match claiming.ask_next(now, self.fleet.as_mut()) {
@@ -68,7 +69,7 @@ impl Core {
                     return claim.or_else(|| self.fleet.as_mut()?.next_ask(now));
                 }
                 Some(Ok(())) => {}
-                Some(Err((admitted, outcome))) => self.not_won(&admitted, outcome),
+                Some(Err((admitted, outcome))) => self.not_won(now, &admitted, outcome),
             }
         }
     }
@@ -96,29 +97,31 @@ impl Core {
             let shared = self.share(now, &admitted.admission.request, admitted.announced);
             return Some(self.order(ticket, admitted.admission.request, shared));
         }
-        self.not_won(&admitted, outcome);
+        self.not_won(now, &admitted, outcome);
         None
     }
 
     /// The mark stays used: another gate may have won, and the answer may be on its way.
-    fn not_won(&mut self, admitted: &Admitted, outcome: Outcome) {
+    fn not_won(&mut self, now: Timestamp, admitted: &Admitted, outcome: Outcome) {
         let user = user_of(&admitted.admission.request);
         match outcome {
             Outcome::Won => {}
             Outcome::Lost { made } => {
                 let reason = lost(made, admitted.arrived);
                 self.gate.count_drop(reason);
-                info!(
-                    user,
-                    rule = reason.name(),
-                    "dropped: {user}: another gate admitted this knock first"
-                );
+                if self.refused_lines.may_log(now, Reason::Drop(reason)) {
+                    info!(
+                        user,
+                        rule = reason.name(),
+                        "dropped: {user}: another gate admitted this knock first"
+                    );
+                }
             }
             Outcome::CodeLost => {
                 let rule = Rule::Code(CodeFault::Used);
-                self.refuse(user, rule, "another gate admitted a knock with it");
+                self.refuse(now, user, rule, "another gate admitted a knock with it");
             }
-            Outcome::Unknown { why } => self.refuse(user, Rule::Coordinator, &why),
+            Outcome::Unknown { why } => self.refuse(now, user, Rule::Coordinator, &why),
         }
         self.knock_done(user);
     }

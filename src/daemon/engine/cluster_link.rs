@@ -12,7 +12,7 @@ const TOLD: usize = 64;
 impl Engine {
     pub(super) fn connect_cluster(&mut self, now: Timestamp, member: &str, link: Link) {
         self.cluster = Some(link);
-        self.core.cluster_connected();
+        self.core.cluster_connected(now);
         self.core.fleet_connected(now, member);
     }
 
@@ -40,7 +40,7 @@ impl Engine {
                 }
                 Err(why) => {
                     self.cluster = None;
-                    self.core.cluster_lost(&why);
+                    self.core.cluster_lost(clock::wall(), &why);
                     self.core.fleet_lost(&why);
                 }
             }
@@ -56,7 +56,7 @@ impl Engine {
             };
             if let Err(error) = cluster.try_send(&bytes) {
                 let why = format!("the cluster process takes no message: {error}");
-                self.core.not_asked(ask, &why);
+                self.core.not_asked(now, ask, &why);
                 return;
             }
         }

@@ -61,7 +61,7 @@ pub struct Core {
     pub(super) health: Health,
     pub(super) attempts: AttemptLog,
     dropped_lines: Sampler,
-    refused_lines: Sampler,
+    pub(super) refused_lines: Sampler,
     pub(super) publication_lines: PublicationLines,
 }
 
@@ -185,7 +185,7 @@ impl Core {
                     Entry::Waits => {}
                     Entry::Full => {
                         let why = "too many knocks of this user are pending";
-                        self.refuse(&user, Rule::Store, why);
+                        self.refuse(now, &user, Rule::Store, why);
                     }
                 }
             }
@@ -289,7 +289,7 @@ impl Core {
     }
 
     /// Step 11 is over: the mark is durable and the order is sent, or nothing is granted.
-    pub fn stored(&mut self, ticket: u64, result: Result<(), &str>) {
+    pub fn stored(&mut self, now: Timestamp, ticket: u64, result: Result<(), &str>) {
         if self.refusals == Some(ticket) {
             self.refusals = None;
         }
@@ -301,11 +301,11 @@ impl Core {
         };
         if let Some(admitted) = unclaimed {
             let user = user_of(&admitted.admission.request);
-            self.refuse(user, Rule::Store, why);
+            self.refuse(now, user, Rule::Store, why);
             self.knock_done(user);
         }
         if let Some(Waiting::Knock { user, .. }) = self.ordered.remove(&ticket) {
-            self.refuse(&user, Rule::Store, why);
+            self.refuse(now, &user, Rule::Store, why);
             self.knock_done(&user);
         }
     }
@@ -473,13 +473,16 @@ impl Core {
         }
     }
 
-    pub(super) fn refuse(&mut self, user: &str, rule: Rule, why: &str) {
+    /// A knock is refused after its decision. A flood of them is only counted.
+    pub(super) fn refuse(&mut self, now: Timestamp, user: &str, rule: Rule, why: &str) {
         self.gate.count(rule);
-        let sentence = rule.sentence();
-        warn!(
-            user,
-            rule = rule.name(),
-            "refused: {user}: {sentence}: {why}"
-        );
+        if self.refused_lines.may_log(now, Reason::Refuse(rule)) {
+            let sentence = rule.sentence();
+            warn!(
+                user,
+                rule = rule.name(),
+                "refused: {user}: {sentence}: {why}"
+            );
+        }
     }
 }

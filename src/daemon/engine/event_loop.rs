@@ -227,7 +227,8 @@ impl Engine {
         }
         for commit in commits.drain(..) {
             let lost = failure.filter(|_| !commit.is_durable());
-            self.core.stored(commit.ticket, lost.map_or(Ok(()), Err));
+            let result = lost.map_or(Ok(()), Err);
+            self.core.stored(now, commit.ticket, result);
         }
         if self.commits.is_empty() {
             // Its memory is used again.

@@ -250,7 +250,7 @@ impl Daemon {
         let Some(core) = self.engine.as_mut() else {
             return;
         };
-        core.stored(commit.ticket, Ok(()));
+        core.stored(self.wall, commit.ticket, Ok(()));
         let order = commit.take_order();
         let order = order.expect("a durable mark comes to an order");
         let mark = commit.change.marks[0].mark;
@@ -286,7 +286,7 @@ impl Daemon {
         let Some(core) = self.engine.as_mut() else {
             return;
         };
-        core.stored(commit.ticket, Err("no space left on device"));
+        core.stored(self.wall, commit.ticket, Err("no space left on device"));
     }
 
     /// Step 12, and its report.
@@ -374,7 +374,7 @@ impl Daemon {
             return;
         };
         for ticket in std::mem::take(&mut self.tickets) {
-            core.stored(ticket, Err("the engine has ended"));
+            core.stored(self.wall, ticket, Err("the engine has ended"));
             core.reported(Report::Closed { ticket, count: 0 });
         }
         assert!(core.is_idle());
