@@ -1,7 +1,8 @@
 //! Publications of the gates of one name, sealed with a key that only their engines hold.
 //!
-//! The sealed bytes: the version, the run, the number, the text encrypted with ChaCha20-Poly1305, the tag. The first three are
-//! authenticated as well. The gate name is the salt of every key, and each run has a key of its own, so the number is the nonce.
+//! The sealed bytes: the version, the run, the number, the nonce, the text encrypted with ChaCha20-Poly1305, the tag. The first four are
+//! authenticated as well. The gate name is the salt of every key, and each run has a key of its own. The nonce follows from the number
+//! and the text, because a gate that is restored from a snapshot of its memory uses a number again, for another text.
 
 use alloc::vec::Vec;
 
@@ -18,12 +19,14 @@ use crate::secret::secret;
 
 const VERSION: u8 = 1;
 const RUN_LEN: usize = 16;
-const HEAD_LEN: usize = 1 + RUN_LEN + 8;
+const NUMBERED_LEN: usize = 1 + RUN_LEN + 8;
+const HEAD_LEN: usize = NUMBERED_LEN + NONCE_LEN;
 
 /// How much longer the sealed bytes are than the text.
 pub const PUBLICATION_OVERHEAD: usize = HEAD_LEN + TAG_LEN;
 
 const SEAL_INFO: &[u8] = b"postern/1 fleet seal";
+const NONCE_INFO: &[u8] = b"postern/1 fleet nonce";
 const NAME_INFO: &[u8] = b"postern/1 fleet name";
 
 /// What all gates of one name derive from a fleet key. Wiped when dropped.
@@ -54,18 +57,22 @@ impl FleetKey {
         Self(bytes)
     }
 
-    /// Seals a text. A number must be used once in a run, and a run by one process.
+    /// Seals a text. In a run, a number stands for one text.
     #[must_use]
     pub fn seal(&self, run: &[u8; RUN_LEN], number: u64, text: &[u8]) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(text.len() + PUBLICATION_OVERHEAD);
         sealed.push(VERSION);
         sealed.extend_from_slice(run);
         sealed.extend_from_slice(&number.to_be_bytes());
+        let mut nonce = [0; NONCE_LEN];
+        self.expand(&[NONCE_INFO, &sealed, text], &mut nonce);
+        sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(text);
         let (head, body) = sealed.split_at_mut(HEAD_LEN);
+        let nonce = Nonce::from(nonce);
         let tag = self
             .cipher(run)
-            .encrypt_inout_detached(&nonce(number), head, body.into());
+            .encrypt_inout_detached(&nonce, head, body.into());
         match tag {
             Ok(tag) => sealed.extend_from_slice(&tag),
             Err(_) => unreachable!("a text is shorter than 256 GiB"),
@@ -78,8 +85,10 @@ impl FleetKey {
     pub fn open(&self, sealed: &[u8]) -> Option<Publication> {
         let (head, rest) = sealed.split_at_checked(HEAD_LEN)?;
         let (version, fields) = head.split_first()?;
-        let (run, number) = fields.split_first_chunk::<RUN_LEN>()?;
-        let number = u64::from_be_bytes(*number.first_chunk()?);
+        let (run, fields) = fields.split_first_chunk::<RUN_LEN>()?;
+        let (number, nonce) = fields.split_first_chunk()?;
+        let number = u64::from_be_bytes(*number);
+        let nonce = Nonce::from(*nonce.first_chunk::<NONCE_LEN>()?);
         let (body, tag) = rest.split_last_chunk::<TAG_LEN>()?;
         if *version != VERSION {
             return None;
@@ -88,7 +97,7 @@ impl FleetKey {
         let body = text.as_mut_slice().into();
         let cipher = self.cipher(run);
         cipher
-            .decrypt_inout_detached(&nonce(number), head, body, &Tag::from(*tag))
+            .decrypt_inout_detached(&nonce, head, body, &Tag::from(*tag))
             .ok()?;
         Some(Publication {
             run: *run,
@@ -128,17 +137,6 @@ impl Drop for FleetKey {
 
 secret!(FleetKey);
 
-fn nonce(number: u64) -> Nonce {
-    let mut nonce = [0; NONCE_LEN];
-    let bytes = number.to_be_bytes();
-    nonce
-        .iter_mut()
-        .rev()
-        .zip(bytes.iter().rev())
-        .for_each(|(to, from)| *to = *from);
-    Nonce::from(nonce)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,5 +164,14 @@ mod tests {
         }
         assert_ne!(own.name(b"a"), own.name(b"b"));
         assert_ne!(own.name(b"a"), key("gate", 2).name(b"a"));
+    }
+
+    #[test]
+    fn number_used_again_repeats_no_nonce() {
+        let own = key("gate", 1);
+        let [first, second] = [b"first ", b"second"].map(|text| own.seal(&[7; RUN_LEN], 3, text));
+        assert_eq!(first[..NUMBERED_LEN], second[..NUMBERED_LEN]);
+        let nonce = NUMBERED_LEN..HEAD_LEN;
+        assert_ne!(first[nonce.clone()], second[nonce]);
     }
 }
