@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         roster::signers_change_and_are_counted,
         roster::wrong_clocks_of_rosters_are_named,
         roster::secrets_are_sealed_for_their_gate,
+        roster::check_writes_nothing,
         running::question_without_daemon_is_exit_69,
         running::second_daemon_is_refused,
         running::damaged_store_stops_start,

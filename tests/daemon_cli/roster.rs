@@ -361,6 +361,23 @@ pub(crate) fn minisign_verifies_and_signs_rosters() {
     ]);
 }
 
+pub(crate) fn check_writes_nothing() {
+    let gate = trusting("");
+    apply(&gate).ok();
+    fs::remove_file(gate.path("state.monitor/roster.part")).unwrap();
+    let files = || {
+        run(
+            "find \"$@\" -printf '%p %i %s %T@\\n' | sort",
+            &[&gate.place("")],
+        )
+        .out
+    };
+    let before = files();
+    assert!(gate.run("check").out.contains("2 users"));
+    assert_eq!(names(&gate), ["alice", "carol"]);
+    assert_eq!(files(), before);
+}
+
 pub(crate) fn secrets_are_sealed_for_their_gate() {
     let gate = trusting("");
     gate.write("dave.key", &(key_text(3) + "\n"));

@@ -115,8 +115,12 @@ pub(crate) fn unknown_claims_refuse_until_the_coordinator_is_back() {
 
 #[test]
 fn a_flood_of_lost_claims_is_logged_in_part() {
-    let lost = Answer::Lost { made: World::of_alice().now };
-    let unknown = Answer::Unknown { why: "reset".to_owned() };
+    let lost = Answer::Lost {
+        made: World::of_alice().now,
+    };
+    let unknown = Answer::Unknown {
+        why: "reset".to_owned(),
+    };
     for answer in [lost, Answer::CodeLost, unknown] {
         let mut world = joined_by(World::new(&format!("{ALICE}quota = '1000/s'\n")));
         let mut said = 0;

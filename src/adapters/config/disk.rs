@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::bundle::{Bundle, BundleFile};
+use super::kept_part::KeptPart;
 use super::key_files::key_files;
 use super::problem::Problems;
 pub(crate) use super::problem::unreadable;
@@ -22,11 +23,27 @@ pub fn load(path: &Path) -> Result<(Bundle, Settings), ExitError> {
     Ok((bundle, settings))
 }
 
-/// Reads the key files that a bundle names and does not have, then loads it with `load` or `settings_and_users`.
+/// As [`load`], and keeps this gate's part of the roster, so that the next load is faster.
+pub(crate) fn load_and_keep(path: &Path) -> Result<(Bundle, Settings), ExitError> {
+    let mut bundle = read_bundle(path).map_err(unreadable)?;
+    let (settings, unkept) = complete_part(&mut bundle, super::settings)?;
+    unkept.iter().for_each(|part| roster::keep(part, &bundle));
+    Ok((bundle, settings))
+}
+
+/// Reads the key files that a bundle names and does not have, then loads it with `load` or `settings_and_users`. Writes nothing.
 pub(crate) fn complete<T>(
     bundle: &mut Bundle,
     load: fn(&Bundle) -> Result<T, Problems>,
 ) -> Result<T, ExitError> {
+    complete_part(bundle, load).map(|(loaded, _)| loaded)
+}
+
+/// Returns also where to keep this gate's part of the roster, if it is not kept yet.
+fn complete_part<T>(
+    bundle: &mut Bundle,
+    load: fn(&Bundle) -> Result<T, Problems>,
+) -> Result<(T, Option<KeptPart>), ExitError> {
     let unkept = roster::take_in_force(bundle)?;
     let mut errors = Vec::new();
     let mut unread = Vec::new();
@@ -44,9 +61,7 @@ pub(crate) fn complete<T>(
         }
     }
     match roster::open_secrets(bundle) {
-        Ok(()) => {
-            unkept.iter().for_each(|part| roster::keep(part, bundle));
-        }
+        Ok(()) => {}
         // `errors` already has the error of an unread file.
         Err(_) if !unread.is_empty() => bundle.roster = None,
         Err(problem) => {
@@ -55,7 +70,7 @@ pub(crate) fn complete<T>(
         }
     }
     match load(bundle) {
-        Ok(loaded) if errors.is_empty() => return Ok(loaded),
+        Ok(loaded) if errors.is_empty() => return Ok((loaded, unkept)),
         Ok(_) => {}
         Err(Problems(problems)) => {
             // `errors` already has the error of an unread file.

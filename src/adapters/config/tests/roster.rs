@@ -72,8 +72,9 @@ impl Gate {
 
     /// What is loaded of carol: her key, and when she ends.
     fn carol(&self) -> Result<(Hint, Option<Timestamp>), String> {
-        let mut bundle = disk::read_bundle(&self.path("posternd.toml")).unwrap();
-        let loaded = disk::complete(&mut bundle, load).map_err(|error| error.message)?;
+        let loaded = disk::load_and_keep(&self.path("posternd.toml"));
+        let (bundle, _) = loaded.map_err(|error| error.message)?;
+        let loaded = load(&bundle).unwrap();
         Ok((hint(&loaded.keys[0]), loaded.settings.policies[0].expires))
     }
 }

@@ -310,7 +310,7 @@ impl EngineProcess {
 
 /// Reads and checks the config. The texts, which hold keys, wait in a memory file until an engine has read and wiped it.
 pub(in crate::daemon::monitor) fn load(path: &Path) -> Result<(OwnedFd, Settings), ExitError> {
-    let (bundle, settings) = disk::load(path)?;
+    let (bundle, settings) = disk::load_and_keep(path)?;
     let config = in_memory(&bundle);
     let config = config.map_err(ExitError::system("handing the config to the engine"))?;
     Ok((config, settings))
