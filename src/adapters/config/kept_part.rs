@@ -17,6 +17,9 @@ use crate::model::time::Timestamp;
 /// In the monitor's folder.
 const KEPT: &str = "roster.part";
 
+/// Raise it when the text of a part changes its form: builds of one version may differ.
+const LAYOUT: u32 = 1;
+
 pub(super) struct KeptPart {
     path: PathBuf,
     /// What its text depends on, beside the private key.
@@ -38,7 +41,7 @@ impl KeptPart {
         Self {
             path: folder.join(KEPT),
             // Only the last value can have line breaks.
-            context: format!("{version}\n{gate}\n{digest}\n{stale}\n{closed}"),
+            context: format!("{version}\n{LAYOUT}\n{gate}\n{digest}\n{stale}\n{closed}"),
         }
     }
 
