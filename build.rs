@@ -19,6 +19,10 @@ fn main() {
     let reads_scripts = !["gold", "mold"].iter().any(|linker| flags.contains(linker));
     let is_wanted = is("PROFILE", "release") && reads_scripts;
     if let (Ok(folder), true) = (var("CARGO_MANIFEST_DIR"), is_wanted) {
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/{script}");
+        // One by one: -Wl would divide a folder's name at its commas.
+        for argument in ["-T".to_owned(), format!("{folder}/{script}")] {
+            println!("cargo::rustc-link-arg-bins=-Xlinker");
+            println!("cargo::rustc-link-arg-bins={argument}");
+        }
     }
 }
