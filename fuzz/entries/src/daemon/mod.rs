@@ -2,6 +2,7 @@
 
 mod engine;
 pub mod event;
+mod record;
 mod simulation;
 
 pub use simulation::{Daemon, read, run};

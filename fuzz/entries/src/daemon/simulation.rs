@@ -4,12 +4,12 @@
 //! One byte is one event. `tests/model/` runs every list of events up to a length; the fuzzer runs long ones. After each
 //! event the properties are checked against a separate record of what was durable, ordered and reported.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use postern::adapters::firewall::memory::{MemoryDriver, State};
+use postern::adapters::firewall::memory::MemoryDriver;
 use postern::adapters::store::ReplayStore;
 use postern::adapters::store::memory::MemoryStore;
 use postern::core::order::{Order, Report, decode, encode};
@@ -18,13 +18,13 @@ use postern::daemon::engine::core::Core;
 use postern::daemon::monitor::executor::Executor;
 use postern::model::datagram::Datagram;
 use postern::model::mark::StoredMarks;
-use postern::model::reason::Rule;
 use postern::model::settings::{Protection, Settings};
 use postern::model::time::Timestamp;
-use postern_proto::{Action, Mark};
+use postern_proto::Action;
 
 use super::engine::{LENGTH, LOADED, Packet, START};
 use super::event::{EVENTS, Event, Fault};
+use super::record::{Record, Seen};
 
 const PASS: Duration = Duration::from_secs(12);
 const BACK: Duration = Duration::from_secs(40);
@@ -81,20 +81,8 @@ pub struct Daemon {
     firewall: MemoryDriver,
     failed: Option<Timestamp>,
     knocks: Vec<Packet>,
-    book: Book,
+    record: Record,
     fault: Option<Fault>,
-}
-
-/// The record that the checks use; the daemon does not see it.
-#[derive(Default)]
-struct Book {
-    durable: HashSet<Mark>,
-    ordered: HashMap<Mark, Timestamp>,
-    /// What was told to be open, and until when, unless it was closed since.
-    told: BTreeMap<IpAddr, Timestamp>,
-    /// Latest end that any order served so far can have given.
-    latest: BTreeMap<IpAddr, Timestamp>,
-    admitted: u64,
 }
 
 impl Daemon {
@@ -119,7 +107,7 @@ impl Daemon {
             firewall,
             failed: None,
             knocks: Vec::new(),
-            book: Book::default(),
+            record: Record::default(),
             fault: None,
         }
     }
@@ -151,7 +139,7 @@ impl Daemon {
     /// How many knocks were ordered so far, and how many grants are open.
     pub fn came_to(&self) -> (usize, usize) {
         (
-            self.book.ordered.len(),
+            self.record.orders(),
             self.firewall.with(|state| state.open.len()),
         )
     }
@@ -234,7 +222,7 @@ impl Daemon {
             "an admission is a commit"
         );
         if let Some(commit) = commit {
-            self.book.admitted += 1;
+            self.record.admits();
             self.tickets.push(commit.ticket);
             self.commits.push_back(commit);
         }
@@ -253,13 +241,7 @@ impl Daemon {
         core.stored(self.wall, commit.ticket, Ok(()));
         let order = commit.take_order();
         let order = order.expect("a durable mark comes to an order");
-        let mark = commit.change.marks[0].mark;
-        assert!(
-            self.book.durable.contains(&mark),
-            "an order before its mark is durable: {order:?}"
-        );
-        let twice = self.book.ordered.insert(mark, self.wall);
-        assert!(twice.is_none(), "one mark, two orders: {order:?}");
+        self.record.gives(&commit, &order);
         self.orders
             .push_back((self.generation, encode(&order).expect("short")));
     }
@@ -272,11 +254,9 @@ impl Daemon {
             self.disk.clone()
         };
         commit::write(std::slice::from_mut(commit), &mut disk).expect("a disk that works");
-        if is_lying {
-            return;
+        if !is_lying {
+            self.record.stored(commit);
         }
-        let marks = commit.change.marks.iter().map(|record| record.mark);
-        self.book.durable.extend(marks);
     }
 
     fn refused(&mut self) {
@@ -298,42 +278,9 @@ impl Daemon {
         };
         let order: Order = decode(&order).expect("an order");
         let ends = self.steady.plus(LENGTH);
-        if let Order::Open { request, .. } = &order {
-            let latest = self.book.latest.entry(request.allow.addr()).or_default();
-            *latest = ends.max(*latest);
-        }
+        self.record.served(&order, ends);
         for report in executor.serve(self.steady, vec![order.clone()]) {
-            match (&report, &order) {
-                (Report::Opened { grant, .. }, Order::Open { request, .. }) => {
-                    assert_eq!((grant.allow, grant.user.as_str()), (request.allow, "alice"));
-                    assert!(grant.until >= ends);
-                    self.book.told.insert(grant.allow.addr(), grant.until);
-                }
-                (Report::Closed { count, .. }, Order::Close { request, .. }) => {
-                    let open = |state: &mut State| {
-                        state.open.iter().any(|open| open.allow == request.allow)
-                    };
-                    assert!(
-                        *count == 0 || !self.firewall.with(open),
-                        "told to be closed, but open: {order:?}"
-                    );
-                    // A close that failed is tried again.
-                    self.book.told.remove(&request.allow.addr());
-                }
-                (
-                    Report::Refused {
-                        rule: Rule::Firewall,
-                        ..
-                    },
-                    _,
-                ) => {
-                    assert!(
-                        self.firewall.with(|state| state.failing.is_some()),
-                        "{report:?}"
-                    );
-                }
-                other => panic!("{other:?}"),
-            }
+            self.record.reported(&order, &report, ends, &self.firewall);
             if let (Some(core), true) = (self.engine.as_mut(), generation == self.generation) {
                 core.reported(decode(&encode(&report).expect("short")).expect("a report"));
             }
@@ -386,11 +333,8 @@ impl Daemon {
         self.engine_ends(false);
         self.orders.clear();
         self.waiting.clear();
-        // This monitor alone restores what another program removed.
         let open = self.firewall.with(|state| state.open.clone());
-        self.book
-            .told
-            .retain(|address, _| open.iter().any(|grant| grant.allow.addr() == *address));
+        self.record.monitor_dies(&open);
     }
 
     fn monitor_begins(&mut self) {
@@ -490,38 +434,15 @@ impl Daemon {
         let troubled = self
             .failed
             .is_some_and(|failed| self.steady < failed.plus(Duration::from_secs(1)));
-        for grant in &open {
-            let latest = self.book.latest.get(&grant.allow.addr());
-            assert!(
-                latest.is_some_and(|latest| grant.until <= *latest),
-                "{event:?}: nobody may have {grant} until {}",
-                grant.until
-            );
-            let over = grant.until <= self.steady;
-            assert!(
-                !over || (!self.kernel_ends && (self.executor.is_none() || troubled)),
-                "{event:?}: past its end: {grant}"
-            );
-        }
-        if self.executor.is_some() && !failing {
-            for (address, until) in self
-                .book
-                .told
-                .iter()
-                .filter(|(_, until)| **until > self.steady)
-            {
-                let there = open
-                    .iter()
-                    .any(|grant| grant.allow.addr() == *address && grant.until >= *until);
-                assert!(
-                    there,
-                    "{event:?}: told to be open until {until}, but shut for {address}"
-                );
-            }
-        }
-        if let Some(core) = self.engine.as_mut() {
-            assert!(core.gate().marks() <= usize::try_from(self.book.admitted).expect("few"));
-        }
+        self.record.check(&Seen {
+            event,
+            now: self.steady,
+            open: &open,
+            failing,
+            monitor: self.executor.is_some(),
+            ends: self.kernel_ends || (self.executor.is_some() && !troubled),
+            marks: self.engine.as_mut().map(|core| core.gate().marks()),
+        });
     }
 }
 
