@@ -231,7 +231,7 @@ impl<D: Disk> Log<D> {
         Ok(content)
     }
 
-    /// Whether the half in use has room for this change.
+    /// Whether the half in use has room for so many records.
     pub(super) fn has_room(&self, records: usize) -> bool {
         let free = self.header.capacity.saturating_sub(self.used);
         records <= free as usize

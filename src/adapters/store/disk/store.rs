@@ -189,9 +189,11 @@ impl LogFile {
 
     fn append(&mut self, times: StoredTimes, entries: Vec<Entry>) -> Result<(), StoreError> {
         self.with(|path, mut log| {
-            if !log.has_room(entries.len()) {
+            // Times alone take one.
+            let records = entries.len().max(1);
+            if !log.has_room(records) {
                 let (full, content) = read_again(path, log)?;
-                log = file::renewed(path, full, &content, entries.len())?;
+                log = file::renewed(path, full, &content, records)?;
             }
             let done = log.append(times, entries);
             done.map_err(|fault| StoreError::new(path, fault))?;

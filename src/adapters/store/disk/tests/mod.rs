@@ -144,6 +144,19 @@ fn full_half_is_followed_by_the_other() {
 }
 
 #[test]
+fn full_half_takes_times_alone() {
+    // An empty log has one record.
+    for count in 8_190..=8_192 {
+        let dir = tempdir().unwrap();
+        let mut store = DiskStore::open(dir.path()).unwrap();
+        let marks: Vec<_> = (0..count).map(|n| record(n, n)).collect();
+        store.commit(&marks, times(1, 0)).unwrap();
+        store.commit(&[], times(2, 0)).unwrap();
+        assert_eq!(store.load().unwrap().times, times(2, 0));
+    }
+}
+
+#[test]
 fn vanished_file_is_not_created_again() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
