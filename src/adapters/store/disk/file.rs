@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path) -> Result<Content, StoreError> {
     Ok(content)
 }
 
-/// Moves the log to its other half, or to a larger file. Then it has room for `more` records.
+/// Moves the log to its other half, or to a larger file. Then it has room for `more` records. On a full disk it is used to its end.
 pub(super) fn renewed(
     path: &Path,
     mut log: Log<File>,
@@ -70,10 +70,14 @@ pub(super) fn renewed(
     more: usize,
 ) -> Result<Log<File>, StoreError> {
     let failed = |fault| StoreError::new(path, fault);
-    let records = content.entries().len().saturating_add(more);
-    if !log.can_hold(records) {
-        let draft = draft(path, records, content)?;
-        return put_in_place(path, draft, RenameFlags::empty());
+    let records = content.entries().len().max(1).saturating_add(more);
+    if !log.can_hold_twice(records) {
+        match draft(path, records, content) {
+            Ok(draft) => return put_in_place(path, draft, RenameFlags::empty()),
+            Err(error) if !log.can_hold(records) => return Err(error),
+            // Only the draft failed: nothing was replaced.
+            Err(_) => {}
+        }
     }
     let seal = random::bytes().map_err(system).map_err(failed)?;
     log.start_half(seal, content).map_err(failed)?;
@@ -111,9 +115,13 @@ fn draft(path: &Path, records: usize, content: &Content) -> Result<Log<File>, St
         .unwrap_or(CHANGE_MAX)
         .min(CHANGE_MAX);
     let seal = random::bytes().map_err(failed)?;
-    Log::create(file, capacity, seal, content).map_err(|fault| match fault {
-        StoreFault::System(why) => StoreError::new(path, StoreFault::NotCreated(why)),
-        fault => StoreError::new(path, fault),
+    Log::create(file, capacity, seal, content).map_err(|fault| {
+        // It may have taken all that the disk had left.
+        let _ = std::fs::remove_file(&name);
+        match fault {
+            StoreFault::System(why) => StoreError::new(path, StoreFault::NotCreated(why)),
+            fault => StoreError::new(path, fault),
+        }
     })
 }
 

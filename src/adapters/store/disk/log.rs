@@ -237,8 +237,13 @@ impl<D: Disk> Log<D> {
         records <= free as usize
     }
 
-    /// Whether a half has room for so many records twice, so that it is changed rarely.
+    /// Whether a half has room for so many records.
     pub(super) fn can_hold(&self, records: usize) -> bool {
+        records <= self.header.capacity as usize
+    }
+
+    /// Whether a half has room for so many records twice, so that it is changed rarely.
+    pub(super) fn can_hold_twice(&self, records: usize) -> bool {
         records <= self.header.capacity as usize / 2
     }
 

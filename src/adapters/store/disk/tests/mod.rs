@@ -157,6 +157,23 @@ fn full_half_takes_times_alone() {
 }
 
 #[test]
+fn log_that_cannot_grow_is_used_to_its_end() {
+    let dir = made();
+    // As on a full disk: no larger file can be made.
+    std::fs::create_dir(dir.path().join("marks.log.new")).unwrap();
+    let marks = |now: u64| Vec::from_iter((0..1_000).map(|n| record(n, 1_000 * now + n)));
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    for now in 0..8 {
+        store.commit(&marks(now), times(now, 0)).unwrap();
+        store.settle().unwrap();
+    }
+    assert!(store.commit(&marks(8), times(8, 0)).is_err());
+    drop(store);
+    let kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(kept.marks.len(), 8_000);
+}
+
+#[test]
 fn vanished_file_is_not_created_again() {
     let dir = tempdir().unwrap();
     let mut store = DiskStore::open(dir.path()).unwrap();
