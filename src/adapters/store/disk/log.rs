@@ -318,6 +318,11 @@ impl<D: Disk> Log<D> {
         self.write_header()
     }
 
+    /// Whether it is written down that all is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.header.settled == self.used
+    }
+
     fn write_header(&mut self) -> Result<(), StoreFault> {
         self.copy ^= 1;
         let at = self.copy * SECTOR as u64;

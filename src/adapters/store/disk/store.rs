@@ -124,6 +124,9 @@ impl ReplayStore for DiskStore {
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
+        if let Some(closed) = &mut self.closed {
+            closed.settle()?;
+        }
         self.marks.settle()
     }
 }
@@ -228,6 +231,9 @@ impl LogFile {
 
     fn settle(&mut self) -> Result<(), StoreError> {
         self.with(|path, mut log| {
+            if log.is_settled() {
+                return Ok((log, ()));
+            }
             if log.is_half_full() {
                 let (full, content) = read_again(path, log)?;
                 return Ok((file::renewed(path, full, &content, 0)?, ()));

@@ -234,6 +234,34 @@ fn closed_grants_are_kept_until_they_end() {
     assert_eq!(kept.marks, []);
 }
 
+/// A close that is forgotten lets its grant open again.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test damages the file")]
+fn damage_to_the_last_close_is_noticed() {
+    let dir = made();
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    for number in 1..=2 {
+        let closed = vec![ClosedGrant {
+            id: SharedId([number; 16]),
+            at: Timestamp::from_millis(1),
+            until: Timestamp::from_millis(9),
+        }];
+        let change = StoredMarks {
+            closed,
+            ..StoredMarks::default()
+        };
+        store.write(&change).unwrap();
+    }
+    store.settle().unwrap();
+    drop(store);
+    let path = dir.path().join("closed.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(refused(dir.path()).contains("damaged"));
+}
+
 #[test]
 fn record_for_all_replaces_closed_grants() {
     let dir = made();
