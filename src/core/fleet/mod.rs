@@ -25,7 +25,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ pub struct Fleet {
     /// What the administrator closed by id, and was shared: the monitor reports it as ended, too.
     ended_by_id: BTreeSet<GrantId>,
     /// Closed grants that the monitor is to close, if they are open.
-    leftovers: VecDeque<CloseRequest>,
+    leftovers: BTreeMap<SharedId, CloseRequest>,
     ordered: usize,
     behind: Option<String>,
     lag: Option<Duration>,
@@ -125,7 +125,7 @@ impl Fleet {
             notices: Notices::default(),
             to_end: BTreeSet::new(),
             ended_by_id: BTreeSet::new(),
-            leftovers: VecDeque::new(),
+            leftovers: BTreeMap::new(),
             ordered: 0,
             behind: Some("the cluster process has not started yet".to_owned()),
             lag: None,

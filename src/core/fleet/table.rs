@@ -8,7 +8,7 @@ use crate::model::grant::GrantId;
 use crate::model::time::Timestamp;
 
 /// The most live grants that a gate knows of.
-const GRANTS_MAX: usize = 16_384;
+pub(super) const GRANTS_MAX: usize = 16_384;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {

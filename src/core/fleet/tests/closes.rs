@@ -180,3 +180,22 @@ fn many_closed_grants_end_in_parts() {
     }
     assert_eq!(ended, 10_000);
 }
+
+/// As many as an engine before this one may have opened.
+#[test]
+fn many_leftovers_are_closed() {
+    let mut two = gate(2, keys("gate", &[1]));
+    for nth in 0..10_000 {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + nth);
+        let request = fixture::request("alice", &format!("{address}/32"), &["tcp/22"], 300);
+        let grant = SharedGrant::of(&request, address.into(), NOW);
+        two.may_be_left(grant.clone());
+        two.may_be_left(grant);
+    }
+    let mut closed = 0;
+    while two.take_leftover().is_some() {
+        two.arrived();
+        closed += 1;
+    }
+    assert_eq!(closed, 10_000);
+}
