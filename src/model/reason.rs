@@ -65,6 +65,8 @@ pub enum Rule {
     MaxGrants,
     Quota,
     Store,
+    /// The user has used as many encrypted sequences as are remembered.
+    UsedSequences,
     /// Whether another gate admitted the knock nobody can tell now.
     Coordinator,
     Firewall,
@@ -92,6 +94,7 @@ const RULED: usize = 32;
 const FWKNOP: usize = RULED + Malformed::ALL.len() + 1;
 const WRONG_HIT: usize = FWKNOP + Fault::ALL.len();
 const COORDINATOR: usize = WRONG_HIT + 1;
+const USED_SEQUENCES: usize = COORDINATOR + 1;
 
 impl Drop {
     const fn row(self) -> (usize, u8, &'static str) {
@@ -173,6 +176,7 @@ impl Rule {
             Self::Username => (30, 9, "username", "the packet states another user name than the user's username"),
             Self::Destination => (31, 9, "destination", "the packet was sent to an address outside the user's destination"),
             Self::Store => (26, 11, "store", "the mark could not be stored"),
+            Self::UsedSequences => (USED_SEQUENCES, 11, "used-sequences", "the user has used 4,096 encrypted sequences, and no more are remembered; give the user another name and passphrase"),
             Self::Coordinator => (COORDINATOR, 11, "coordinator", "the coordinator did not answer, so another gate may have admitted the knock"),
             Self::Firewall => (27, 12, "firewall", "the firewall did not open the grant"),
         }
@@ -204,7 +208,7 @@ impl CodeFault {
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = COORDINATOR + 1;
+    pub const COUNT: usize = USED_SEQUENCES + 1;
 
     pub const fn step(self) -> u8 {
         match self {
@@ -267,7 +271,8 @@ impl Reason {
             .chain(malformed.map(Self::Drop))
             .chain([Self::Drop(Drop::FwknopBusy)])
             .chain(Fault::ALL.map(|fault| Self::Drop(Drop::Fwknop(fault))))
-            .chain([Self::Drop(Drop::WrongHit), Self::Refuse(Rule::Coordinator)])
+            .chain([Self::Drop(Drop::WrongHit)])
+            .chain([Rule::Coordinator, Rule::UsedSequences].map(Self::Refuse))
     }
 }
 

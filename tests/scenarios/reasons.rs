@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use postern::model::reason::{Drop, Reason};
+use postern::model::reason::{Drop, Reason, Rule};
 
 use crate::{behind_the_gate, cluster, codes, dropped, fwknop, refused};
 
@@ -32,14 +32,12 @@ fn every_reason_is_given_in_a_scenario() {
     behind_the_gate::more_grants_than_max_grants_are_refused();
     let given = GIVEN.take();
     // The vectors have the other rules of bodies (`tests/vectors.rs`, `fwknop/tests`); the queue is the engine's, and a
-    // hit is no datagram (`tests/kernel`, `gate::sequences`).
+    // hit is no datagram (`tests/kernel`, `gate::sequences`; `src/core/gate/sequences.rs`).
     let is_elsewhere = |reason: &Reason| {
-        let Reason::Drop(reason) = reason else {
-            return false;
-        };
         matches!(
             reason,
-            Drop::Malformed(_) | Drop::Fwknop(_) | Drop::FwknopBusy | Drop::WrongHit
+            Reason::Drop(Drop::Malformed(_) | Drop::Fwknop(_) | Drop::FwknopBusy | Drop::WrongHit)
+                | Reason::Refuse(Rule::UsedSequences)
         )
     };
     for reason in Reason::all().filter(|reason| !is_elsewhere(reason)) {

@@ -167,6 +167,7 @@ impl Asked<'_> {
             | Rule::User
             | Rule::MaxGrants
             | Rule::Store
+            | Rule::UsedSequences
             | Rule::Coordinator
             | Rule::Firewall => rule.sentence().to_owned(),
         }

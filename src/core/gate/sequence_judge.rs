@@ -63,19 +63,21 @@ impl Gate {
         let user = self.users.member(number).ok_or(Drop::WrongHit)?;
         let policy = &user.policy;
         let mut record = record(policy, source, step, now, self.sequences.completed);
-        let mut is_stored = true;
+        let has_room = access.is_none() || self.sequences.has_room(number);
         if let Some(mark) = run {
             if self.sequences.is_used(number, mark) {
                 return Err(Drop::Replay.into());
             }
             record.mark = mark;
             // Also if the policy refuses it: it must not open later.
-            is_stored = self.sequences.remember_run(number, mark);
-            self.unsaved.runs.extend(is_stored.then(|| RunRecord {
-                user: policy.user.to_string(),
-                mark,
-                used: now,
-            }));
+            if has_room {
+                self.sequences.remember_run(number, mark);
+                self.unsaved.runs.push(RunRecord {
+                    user: policy.user.to_string(),
+                    mark,
+                    used: now,
+                });
+            }
         }
         self.replay.unseen(&record)?;
 
@@ -83,10 +85,10 @@ impl Gate {
         let asked = wanted.asked();
         let approved = approve(now, source, policy, wanted).and_then(|open| {
             policy.check(&open, &self.catalog)?;
-            if is_stored {
+            if has_room {
                 Ok(ApprovedRequest::Open(open))
             } else {
-                Err(Rule::Store)
+                Err(Rule::UsedSequences)
             }
         });
         let mut admission = self.settle(number, &record, approved, || asked)?;

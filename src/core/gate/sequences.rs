@@ -18,8 +18,8 @@ use crate::core::sequence::{
 use crate::model::mark::RunRecord;
 use crate::model::time::Timestamp;
 
-/// Used runs of one user. They are remembered for ever, so one more is refused.
-const RUNS_MAX: usize = 4096;
+/// Used encrypted sequences of one user. They are remembered for ever, so one more is refused.
+const ENCRYPTED_MAX: usize = 4096;
 
 /// A user who knocks with a sequence.
 #[derive(Debug)]
@@ -276,18 +276,19 @@ impl Sequences {
         self.used.contains(&(user, mark))
     }
 
-    /// Remembers a run for ever, unless the user has no room for it.
-    pub(super) fn remember_run(&mut self, user: usize, mark: Mark) -> bool {
+    /// Whether one more encrypted sequence of the user can be remembered. One-time sequences are as many as root writes.
+    pub(super) fn has_room(&self, user: usize) -> bool {
         let first = (user, Mark([0; 16]));
         let last = (user, Mark([u8::MAX; 16]));
-        if self.used.range(first..=last).count() >= RUNS_MAX {
-            return false;
-        }
+        self.used.range(first..=last).count() < ENCRYPTED_MAX
+    }
+
+    /// Remembers a run for ever.
+    pub(super) fn remember_run(&mut self, user: usize, mark: Mark) {
         self.used.insert((user, mark));
         for row in 0..self.users.len() {
             self.next_line(row);
         }
-        true
     }
 
     /// The users who have an encrypted sequence with this offset.
@@ -389,12 +390,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_user_has_no_further_run() {
+    fn user_has_room_for_so_many_runs() {
         let mut sequences = Sequences::default();
-        let nth = |n: usize| Mark(u128::try_from(n).unwrap().to_be_bytes());
-        assert!((0..RUNS_MAX).all(|n| sequences.remember_run(1, nth(n))));
-        assert!(!sequences.remember_run(1, nth(RUNS_MAX)));
-        assert!(sequences.is_used(1, nth(0)));
-        assert!(sequences.remember_run(2, nth(RUNS_MAX)));
+        for number in 0..4096_u128 {
+            assert!(sequences.has_room(1));
+            sequences.remember_run(1, Mark(number.to_be_bytes()));
+        }
+        assert!(!sequences.has_room(1) && sequences.has_room(2));
     }
 }
