@@ -57,6 +57,7 @@ pub enum Order {
     Confirm {
         ticket: u64,
     },
+    /// Report the open grants.
     List {
         ticket: u64,
     },
@@ -64,6 +65,7 @@ pub enum Order {
     Reload {
         ticket: u64,
     },
+    /// Report the monitor's counters: the report is [`Report::Measured`].
     Measure {
         ticket: u64,
     },
@@ -182,6 +184,7 @@ pub enum Report {
         ticket: u64,
         outcome: Reloaded,
     },
+    /// The monitor's counters: the answer to [`Order::Measure`].
     Measured {
         ticket: u64,
         tally: MonitorCounters,

@@ -112,7 +112,7 @@ impl Gate {
         self.settle(decided, &record, approved, asked)
     }
 
-    /// An error if the mark is known. Only packets that opened have a mark that is known.
+    /// An error if the mark is known: a key decrypted the same packet before, whether it was admitted or refused.
     fn copy(&self, now: Timestamp, mark: Mark) -> Result<(), Drop> {
         match self.replay.known(&mark) {
             Some(known) if now.since(known.timestamp) > FWKNOP_WINDOW => Err(Drop::TooOld),

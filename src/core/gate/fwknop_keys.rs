@@ -83,7 +83,7 @@ struct Table {
     rows: Vec<usize>,
 }
 
-/// A packet whose mac is right, or whose user has no mac and whose content is; and the row of its user.
+/// The row of the user whose packet it is: the mac is right, or, without a mac, the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FwknopRow(pub(super) usize);
 

@@ -184,7 +184,7 @@ impl Gate {
         let mut reason = Drop::UnknownHint;
         let mut verified = None;
         for (row, step) in self.hints.find(packet.hint()) {
-            let Some(user) = self.users.valid_at(now, row) else {
+            let Some(number) = self.users.valid_at(now, row) else {
                 continue;
             };
             reason = Drop::BadMac;
@@ -192,16 +192,17 @@ impl Gate {
             // Section 6, step 3: mac, for each user with this hint.
             let keys = self.users.keys(row).filter(|keys| keys.verify(&packet));
             if keys.is_some() {
-                verified = Some((row, user, step));
+                verified = Some((row, number, step));
                 break;
             }
         }
-        let (row, user, step) = verified.ok_or(reason)?;
+        let (row, number, step) = verified.ok_or(reason)?;
 
         // Section 6, steps 7 and 8, early for a copy of an earlier packet: the same bytes pass steps 4 to 6 as before.
         // This keeps a flood of replays cheap.
         if let Some(known) = self.replay.known(&packet.mark()) {
-            self.replay.fresh(user, now, known.timestamp, self.window)?;
+            self.replay
+                .fresh(number, now, known.timestamp, self.window)?;
             self.replay.unseen(&MarkRecord {
                 admitted: now,
                 ..known
@@ -223,8 +224,8 @@ impl Gate {
 
         // Section 6, step 7: window.
         let timestamp = Timestamp::from_millis(request.timestamp_ms);
-        let user = self.users.member(user).ok_or(Drop::UnknownHint)?;
-        let (number, name, window) = (user.number, &user.policy.user, self.window);
+        let user = self.users.member(number).ok_or(Drop::UnknownHint)?;
+        let (name, window) = (&user.policy.user, self.window);
         self.clocks.note(number, name, now, timestamp, window);
         self.replay.fresh(number, now, timestamp, window)?;
 

@@ -156,8 +156,8 @@ impl Engine {
         Some(Work { store, commits })
     }
 
-    /// The store was changed, and nobody uses it.
-    pub(super) fn has_work(&self) -> bool {
+    /// The store was changed since it was settled, and nobody uses it.
+    pub(super) fn must_settle(&self) -> bool {
         self.store.is_some() && !self.is_settled
     }
 

@@ -97,7 +97,7 @@ impl Engine {
     }
 
     fn patience(&self) -> Duration {
-        if self.has_work() {
+        if self.must_settle() {
             return Duration::ZERO;
         }
         let mut captures = self.captures.iter();
@@ -114,7 +114,7 @@ impl Engine {
         due.into_iter().flatten().fold(longest, Duration::min)
     }
 
-    /// Takes packets that have come. Returns the number of the busiest capture, or 0 if that may have more.
+    /// Takes packets that have come. Returns how many the busiest capture had, or 0 if it may have more.
     pub(super) fn receive(&mut self, now: Timestamp, ready: Ready) -> Result<usize, ExitError> {
         let mut captures = std::mem::take(&mut self.captures);
         let mut datagram = Datagram::empty();
@@ -128,7 +128,7 @@ impl Engine {
         Ok(if most < PACKETS { most } else { 0 })
     }
 
-    /// A capture may have to release its interface, or can bind it again.
+    /// A capture may have to release its interface, or can bind it again: each does so when it is asked for a packet.
     pub(super) fn look_at_captures(&mut self, now: Timestamp) -> Result<(), ExitError> {
         self.receive(now, Ready(u128::MAX)).map(drop)
     }

@@ -72,7 +72,6 @@ impl Content {
         } = self.stored();
         let marks = marks.into_iter().map(Entry::Mark);
         let users = users.into_iter().map(Entry::User);
-        // Behind the users: a user's own horizon decides which stay.
         let refused = refused.into_iter().map(Entry::Refused);
         let runs = runs.into_iter().map(Entry::Run);
         marks.chain(users).chain(refused).chain(runs).collect()

@@ -163,14 +163,15 @@ impl Supervisor {
 
     pub(super) fn orders(&mut self, most: usize, buffer: &mut [u8]) -> Vec<Order> {
         let engine = self.engine.as_mut();
-        engine.map_or_else(Vec::new, |engine| engine.orders(most, buffer))
+        let orders = engine.map_or_else(Vec::new, |engine| engine.orders(most, buffer));
+        self.has_served |= self.serves();
+        orders
     }
 
     pub(super) fn send(&mut self, reports: &[Report]) {
         if let Some(engine) = self.engine.as_mut() {
             reports.iter().for_each(|report| engine.send(report));
             engine.send_unsent();
-            self.has_served |= engine.serves();
         }
     }
 
