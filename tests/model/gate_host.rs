@@ -100,7 +100,7 @@ impl GateHost {
         while let Some(order) = self.core.next_shared(self.clock()) {
             self.orders.push_back(encode(&order).expect("short"));
         }
-        if let Some(commit) = self.core.closed_grants() {
+        if let Some(commit) = self.core.commit_closed() {
             self.facts.knows_close = true;
             self.commits.push_back(commit);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postern::admin::explain::{Account, Explainer, Outcome, likely};
 use postern::client::seal_at_random;
-use postern::core::gate::{Seen, Spent};
+use postern::core::gate::{QuotaLeft, Seen};
 use postern::model::datagram::Datagram;
 use postern::model::reason::{Drop, Reason, Rule};
 use postern::model::time::Timestamp;
@@ -342,18 +342,21 @@ fn used_quotas_are_listed_least_left_first() {
         "{ALICE}quota = '3/min'\n[[user]]\nname = 'bob'\nkey = BOB\nservices = ['tcp/22']\nquota = '2/min'\n"
     ));
     let now = world.now;
-    assert_eq!(world.core.gate().spent(now, 10), (Vec::new(), 0));
+    assert_eq!(world.core.gate().quotas_left(now, 10), (Vec::new(), 0));
     world.alice_knocks();
     world.knock(&Knock::of("bob"), HOME);
     world.knock(&Knock::of("bob"), HOME);
-    let (spent, more) = world.core.gate().spent(now, 10);
+    let (spent, more) = world.core.gate().quotas_left(now, 10);
     let said: Vec<(&str, u32)> = spent
         .iter()
-        .map(|Spent { user, left, .. }| (user.as_str(), *left))
+        .map(|QuotaLeft { user, left, .. }| (user.as_str(), *left))
         .collect();
     assert_eq!((said, more), (vec![("bob", 0), ("alice", 2)], 0));
-    assert_eq!(world.core.gate().spent(now, 1).1, 1);
-    assert_eq!(world.core.gate().spent(now.plus(seconds(60)), 10).0, []);
+    assert_eq!(world.core.gate().quotas_left(now, 1).1, 1);
+    assert_eq!(
+        world.core.gate().quotas_left(now.plus(seconds(60)), 10).0,
+        []
+    );
 }
 
 #[test]

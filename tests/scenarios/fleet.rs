@@ -122,7 +122,7 @@ fn carry_out(gate: &mut World) {
         assert!(!matches!(order, Order::Open { .. }));
         gate.carry_out(order);
     }
-    if let Some(commit) = gate.core.closed_grants() {
+    if let Some(commit) = gate.core.commit_closed() {
         gate.keep(commit);
     }
 }
@@ -278,7 +278,7 @@ fn close_is_answered_when_it_is_durable() {
     one.carry_out(order.unwrap());
     assert_eq!(one.open(), [""; 0], "the firewall does not wait");
     assert!(answered.try_recv().is_err() && !one.core.is_idle());
-    let commit = one.core.closed_grants().unwrap();
+    let commit = one.core.commit_closed().unwrap();
     assert!(answered.try_recv().is_err());
     one.keep(commit);
     let (_, line) = answered.try_recv().unwrap();
@@ -331,7 +331,7 @@ fn close_that_the_monitor_lost_is_carried_out_later() {
         all.published.iter().for_each(|told| tell(two, told));
         let lost = two.core.next_shared(two.now).unwrap();
         assert!(matches!(lost, Order::End { .. }));
-        let commit = two.core.closed_grants().unwrap();
+        let commit = two.core.commit_closed().unwrap();
         two.keep(commit);
         assert_eq!(two.open(), [OPEN]);
         two.restart_monitor();

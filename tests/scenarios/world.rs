@@ -194,7 +194,7 @@ impl World {
             None => Vec::new(),
         };
         // What is refused is stored at once, or with what comes next.
-        if let Some(commit) = self.core.refused(self.now) {
+        if let Some(commit) = self.core.commit_refused(self.now) {
             assert!(self.commit(commit).is_empty());
         }
         let outcome = self.outcome(&before, reports);

@@ -157,7 +157,7 @@ impl Explainer {
     }
 
     pub(super) fn why_quota(&self, policy: &Policy, at: Timestamp) -> String {
-        let (spent, _) = self.gate.spent(at, usize::MAX);
+        let (spent, _) = self.gate.quotas_left(at, usize::MAX);
         let own = spent.iter().find(|spent| policy.user == spent.user);
         refusals::quota(policy, own, at)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_proto::{Action, Allow, Request};
 
-use crate::core::gate::{Spent, approve};
+use crate::core::gate::{QuotaLeft, approve};
 use crate::model::address::{self, MAPPED};
 use crate::model::catalog::forward_of;
 use crate::model::policy::{GrantTo, Policy};
@@ -94,7 +94,7 @@ pub(super) fn clipped_to(at: Timestamp, seconds: u32, policy: &Policy) -> Option
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-pub(super) fn quota(policy: &Policy, spent: Option<&Spent>, at: Timestamp) -> String {
+pub(super) fn quota(policy: &Policy, spent: Option<&QuotaLeft>, at: Timestamp) -> String {
     let room = spent.map(|spent| time::human(spent.room.since(at)));
     let room = room.map(|length| format!(", the next knock is admitted in {length}"));
     let (room, quota, user) = (room.unwrap_or_default(), policy.quota, &policy.user);

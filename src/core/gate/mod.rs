@@ -31,7 +31,7 @@ pub use fwknop_keys::{Access, FWKNOP_USERS_MAX, FwknopRow, FwknopUser, FwknopUse
 pub use hints::{HintKeys, HintTable, StepHints};
 pub use judge::Gate;
 pub use observe::Seen;
-pub use quota::Spent;
+pub use quota::QuotaLeft;
 pub(crate) use replay::again;
 pub use sequence_progress::SequenceProgress;
 pub use sequences::{SequenceKind, SequenceUser};

@@ -4,7 +4,7 @@ use postern_proto::{Hint, Mark};
 use serde::{Deserialize, Serialize};
 
 use super::judge::Gate;
-use super::quota::Spent;
+use super::quota::QuotaLeft;
 use super::replay;
 use crate::model::counters::ReasonCounters;
 use crate::model::mark::StoredTimes;
@@ -56,8 +56,8 @@ impl Gate {
     }
 
     /// At most `most` of the quotas that are partly used, those with the least left first, and the number of others.
-    pub fn spent(&self, now: Timestamp, most: usize) -> (Vec<Spent>, usize) {
-        let mut all: Vec<Spent> = self.users.spent(self.replay.clock(now)).collect();
+    pub fn quotas_left(&self, now: Timestamp, most: usize) -> (Vec<QuotaLeft>, usize) {
+        let mut all: Vec<QuotaLeft> = self.users.quotas_left(self.replay.clock(now)).collect();
         all.sort_by(|one, other| (one.left, &one.user).cmp(&(other.left, &other.user)));
         let more = all.len().saturating_sub(most);
         all.truncate(most);

@@ -26,7 +26,7 @@ pub(super) struct Meter(AtomicU64);
 
 /// How much of a user's quota is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spent {
+pub struct QuotaLeft {
     pub user: String,
     pub quota: Quota,
     /// Knocks that are left now.
@@ -76,7 +76,7 @@ impl Meter {
     }
 
     /// How much is left at this time; `None` if nothing is used.
-    pub(super) fn spent(&self, user: &str, quota: Quota, now: Timestamp) -> Option<Spent> {
+    pub(super) fn left(&self, user: &str, quota: Quota, now: Timestamp) -> Option<QuotaLeft> {
         let (whole, share) = (self.0.load(Ordering::Relaxed), share(quota).max(1));
         let used = whole
             .checked_sub(nanos(now))
@@ -89,7 +89,7 @@ impl Meter {
             .count
             .get()
             .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
-        Some(Spent {
+        Some(QuotaLeft {
             user: user.to_owned(),
             quota,
             left,
@@ -136,7 +136,7 @@ mod tests {
                     assert!((0..knocks).all(|_| limiter.admit()));
                     (0..knocks).for_each(|_| meter.count(quota, start));
                     let now = start.plus(Duration::from_millis(later));
-                    let spent = meter.spent("alice", quota, now);
+                    let spent = meter.left("alice", quota, now);
                     let left = spent.as_ref().map_or(count, |spent| spent.left);
                     clock.set(now);
                     let admitted = (0..=count).take_while(|_| limiter.admit()).count();
@@ -157,14 +157,14 @@ mod tests {
             per: Duration::from_secs(60),
         };
         let (meter, now) = (Meter::default(), Timestamp::from_millis(1_760_000_000_000));
-        assert_eq!(meter.spent("alice", quota, now), None);
+        assert_eq!(meter.left("alice", quota, now), None);
         (0..2).for_each(|_| meter.count(quota, now));
-        let spent = meter.spent("alice", quota, now).unwrap();
+        let spent = meter.left("alice", quota, now).unwrap();
         let after = |seconds| now.plus(Duration::from_secs(seconds));
         let expected = (0, after(30), after(60));
         assert_eq!((spent.left, spent.room, spent.whole), expected);
-        assert_eq!(meter.spent("alice", quota, after(30)).unwrap().left, 1);
-        assert_eq!(meter.spent("alice", quota, after(60)), None);
+        assert_eq!(meter.left("alice", quota, after(30)).unwrap().left, 1);
+        assert_eq!(meter.left("alice", quota, after(60)), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use postern_proto::{CodeKey, HintKey, KeyMaterial, RootKey, UserKeys};
 use super::code::Codes;
 use super::hints::HintKeys;
 use super::key_cache::KeyCache;
-use super::quota::{GateClock, Limiter, Meter, Spent};
+use super::quota::{GateClock, Limiter, Meter, QuotaLeft};
 use crate::model::policies::{NameIndex, Policies};
 use crate::model::policy::Policy;
 use crate::model::settings::GateNames;
@@ -180,10 +180,10 @@ impl Users {
         is_admitted
     }
 
-    pub(super) fn spent(&self, now: Timestamp) -> impl Iterator<Item = Spent> + '_ {
+    pub(super) fn quotas_left(&self, now: Timestamp) -> impl Iterator<Item = QuotaLeft> + '_ {
         self.quotas.iter().filter_map(move |(number, (_, meter))| {
             let policy = self.policies.get(*number)?;
-            meter.spent(&policy.user, policy.quota, now)
+            meter.left(&policy.user, policy.quota, now)
         })
     }
 

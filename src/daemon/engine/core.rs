@@ -230,7 +230,7 @@ impl Core {
 
     /// The marks of refused knocks, so that none opens after a restart. A flood of them costs few commits: admitted knocks wait for
     /// the same disk.
-    pub fn refused(&mut self, now: Timestamp) -> Option<Commit> {
+    pub fn commit_refused(&mut self, now: Timestamp) -> Option<Commit> {
         let is_early = now < self.next_refusals && self.next_refusals.since(now) <= REFUSALS_EVERY;
         if is_early || self.refusals.is_some() || !self.gate.has_unsaved() {
             return None;

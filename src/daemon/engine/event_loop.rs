@@ -126,9 +126,9 @@ impl Engine {
             while let Some(order) = self.core.next_shared(now) {
                 self.send_order(order);
             }
-            let refused = self.core.refused(now);
+            let refused = self.core.commit_refused(now);
             self.commits.extend(refused);
-            self.commits.extend(self.core.closed_grants());
+            self.commits.extend(self.core.commit_closed());
             while let Some(commit) = self.core.next_commit() {
                 self.commits.push(commit);
             }

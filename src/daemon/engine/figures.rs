@@ -5,7 +5,7 @@ use super::core::Core;
 use crate::adapters::control::status::QuotaStatus;
 use crate::adapters::control::{self, Status};
 use crate::adapters::metrics::Snapshot;
-use crate::core::gate::Spent;
+use crate::core::gate::QuotaLeft;
 use crate::model::counters::{EngineCounters, MonitorCounters};
 use crate::model::time::{Timestamp, millis};
 
@@ -25,8 +25,8 @@ impl Core {
     pub fn status(&mut self, now: Timestamp) -> Status {
         let counters = self.health.with_kernel(self.gate.counters());
         let given = counters.iter().filter(|(_, count)| *count > 0);
-        let (spent, more_quotas) = self.gate.spent(now, QUOTAS_MAX);
-        let quota = |spent: Spent| QuotaStatus {
+        let (spent, more_quotas) = self.gate.quotas_left(now, QUOTAS_MAX);
+        let quota = |spent: QuotaLeft| QuotaStatus {
             user: spent.user,
             quota: spent.quota.to_string(),
             left: spent.left,

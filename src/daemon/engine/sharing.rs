@@ -172,7 +172,7 @@ impl Core {
     }
 
     /// Closed grants are stored, so that none opens after a restart. Orders do not wait for the disk, answers do.
-    pub fn closed_grants(&mut self) -> Option<Commit> {
+    pub fn commit_closed(&mut self) -> Option<Commit> {
         let closed = self.fleet.as_mut()?.take_unsaved();
         if closed.is_empty() {
             return None;
