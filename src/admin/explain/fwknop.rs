@@ -68,7 +68,7 @@ impl Explainer {
         };
         account.user = Some(policy.user.to_string());
         account.mark = mark;
-        let known = fwknop_request::Known {
+        let candidate = fwknop_request::Candidate {
             user,
             policy,
             catalog: &self.settings.catalog,
@@ -76,7 +76,7 @@ impl Explainer {
         let (at, from) = (account.at, datagram.source());
         let why = |rule, opened: &Opened| match rule {
             Rule::Destination => why_not_there(user, &policy.user, to),
-            rule => self.why_not(rule, opened, &known, from, at),
+            rule => self.why_not(rule, opened, &candidate, from, at),
         };
         account.cause = match (&account.verdict, &opened) {
             (Verdict::Admit(_), _) => Cause::Admitted,
@@ -89,7 +89,7 @@ impl Explainer {
         let Ok(opened) = opened else { return account };
         let is_replay = matches!(account.cause, Cause::Replay { .. });
         if matches!(account.verdict, Verdict::Drop(_)) && !is_replay {
-            let refused = known.approve(at, &opened.request, from, to).err();
+            let refused = candidate.approve(at, &opened.request, from, to).err();
             account.besides = refused.map(|rule| (rule, why(rule, &opened)));
         }
         let seconds = opened.request.timeout_s.unwrap_or_default();
@@ -137,7 +137,7 @@ impl Explainer {
     /// The first address that the policy allows for this packet, or the first of the user's networks.
     fn source_for(&self, user: &FwknopUser, opened: &Opened, now: Timestamp) -> Option<IpAddr> {
         let policy = self.settings.policies.get(user.user)?;
-        let known = fwknop_request::Known {
+        let candidate = fwknop_request::Candidate {
             user,
             policy,
             catalog: &self.settings.catalog,
@@ -146,7 +146,8 @@ impl Explainer {
         let mut addresses = networks.map(first_host);
         let first = addresses.next()?;
         let to = user.destination.first().map_or(UNKNOWN_ADDRESS, first_host);
-        let allowed = |source: &IpAddr| known.approve(now, &opened.request, *source, to).is_ok();
+        let allowed =
+            |source: &IpAddr| candidate.approve(now, &opened.request, *source, to).is_ok();
         let found = std::iter::once(first).chain(addresses).find(allowed);
         Some(found.unwrap_or(first))
     }
@@ -155,11 +156,11 @@ impl Explainer {
         &self,
         rule: Rule,
         opened: &Opened,
-        known: &fwknop_request::Known<'_>,
+        candidate: &fwknop_request::Candidate<'_>,
         source: IpAddr,
         at: Timestamp,
     ) -> String {
-        let (policy, request) = (known.policy, &opened.request);
+        let (policy, request) = (candidate.policy, &opened.request);
         let name = &policy.user;
         let allow = match request.allow {
             Allow::Source => source.to_string(),
@@ -197,14 +198,14 @@ impl Explainer {
             Rule::Nat => {
                 let services = policy.services.iter();
                 let forwards = services
-                    .filter_map(|one| crate::model::catalog::forward_of(one, known.catalog));
+                    .filter_map(|one| crate::model::catalog::forward_of(one, candidate.catalog));
                 let forwards = refusals::list_or(&forwards.collect::<Vec<_>>(), "none");
                 format!(
                     "the forwards of {name} are: {forwards}; ask for one of them, or add a service for it"
                 )
             }
             Rule::Command => {
-                let commands: Vec<String> = known
+                let commands: Vec<String> = candidate
                     .user
                     .commands
                     .keys()
@@ -216,7 +217,7 @@ impl Explainer {
                 )
             }
             Rule::Username => {
-                let wanted = known.user.username.as_deref().unwrap_or_default();
+                let wanted = candidate.user.username.as_deref().unwrap_or_default();
                 format!(
                     "it states {:?}, and must state {wanted:?}; set it in the client's .fwknoprc (SPOOF_USER)",
                     request.user

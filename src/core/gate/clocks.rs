@@ -20,14 +20,14 @@ pub struct ClockWarning {
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
     /// By the user's number.
-    users: BTreeMap<usize, Known>,
+    users: BTreeMap<usize, UserClock>,
     /// What was made before an earlier run ended may be a replay.
     start: Timestamp,
     warning: Option<ClockWarning>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct UserClock {
     /// The latest time at which a knock in the window was made. What was made before may be a replay.
     latest: Timestamp,
     warned: Option<Timestamp>,

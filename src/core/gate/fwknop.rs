@@ -5,7 +5,7 @@ use postern_proto::Mark;
 
 use super::decision::{Admission, ApprovedRequest, Decision, Rejection};
 use super::fwknop_keys::{FWKNOP_WINDOW, FwknopRow, FwknopUser, FwknopUsers};
-use super::fwknop_request::{self, Known};
+use super::fwknop_request::{self, Candidate};
 use super::judge::Gate;
 use super::replay;
 use crate::model::datagram::Datagram;
@@ -91,12 +91,12 @@ impl Gate {
         let source = datagram.source();
         let approve = |user: &FwknopUser| {
             let policy = self.users.member(user.user).map(|member| member.policy);
-            let known = Known {
+            let candidate = Candidate {
                 user,
                 policy: policy.ok_or(Rule::User)?,
                 catalog: &self.catalog,
             };
-            let approved = known.approve(now, &request, source, datagram.destination());
+            let approved = candidate.approve(now, &request, source, datagram.destination());
             approved.map(ApprovedRequest::Open)
         };
         let mut turns = sharing.map(|(user, _)| (user.user, approve(user)));

@@ -16,15 +16,15 @@ use crate::model::request::{AddressFrom, OpenRequest};
 use crate::model::service::{self, Ports, Wanted};
 use crate::model::time::Timestamp;
 
-/// A user whose packet it is, and what that user may open.
+/// One of the users whose packet it can be, and what that user may open.
 #[derive(Clone, Copy)]
-pub(crate) struct Known<'a> {
+pub(crate) struct Candidate<'a> {
     pub(crate) user: &'a FwknopUser,
     pub(crate) policy: &'a Policy,
     pub(crate) catalog: &'a Catalog,
 }
 
-impl Known<'_> {
+impl Candidate<'_> {
     /// What the request may do by the policy alone, without the quota, or the rule that refuses it.
     pub(crate) fn approve(
         self,

@@ -58,7 +58,7 @@ pub(super) struct Sequences {
     users: Vec<SequenceUser>,
     /// `None` if there are no users.
     machine: Option<Machine>,
-    entries: HashMap<SequenceId, Entry>,
+    owners: HashMap<SequenceId, Owner>,
     /// Runs that never open again, by user.
     used: BTreeSet<(usize, Mark)>,
     last: u64,
@@ -70,7 +70,8 @@ pub(super) struct Sequences {
 
 /// Whose sequence it is, and for a keyed one the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+struct Owner {
+    /// Its place in `Sequences::users`, which is not the user's number.
     row: usize,
     step: Option<u64>,
     /// Which of the user's one-time sequences it is.
@@ -87,7 +88,7 @@ pub(super) enum Found {
     Encrypted(u16, [u8; HITS]),
 }
 
-impl Entry {
+impl Owner {
     fn of(row: usize) -> Self {
         Self {
             row,
@@ -207,7 +208,7 @@ impl Sequences {
             };
             if !matches!(user.kind, SequenceKind::OneTime(_)) {
                 for sequence in user.kind.fixed() {
-                    all.insert(Entry::of(row), &sequence);
+                    all.insert(Owner::of(row), &sequence);
                 }
             }
         }
@@ -216,12 +217,12 @@ impl Sequences {
     }
 
     /// The config refuses sequences that collide. Keyed ones can collide by chance; then the first counts.
-    fn insert(&mut self, entry: Entry, sequence: &Sequence) {
+    fn insert(&mut self, owner: Owner, sequence: &Sequence) {
         self.last = self.last.saturating_add(1);
         let id = SequenceId(self.last);
         let machine = self.machine.as_mut();
         if machine.is_some_and(|machine| machine.insert(id, sequence).is_ok()) {
-            self.entries.insert(id, entry);
+            self.owners.insert(id, owner);
         }
     }
 
@@ -238,7 +239,7 @@ impl Sequences {
 
     /// Lets the user's first unused one-time sequence count, and no other.
     fn next_line(&mut self, row: usize) {
-        let is_line = |entry: &&Entry| entry.row == row;
+        let is_line = |owner: &&Owner| owner.row == row;
         let Some(user) = self.users.get(row) else {
             return;
         };
@@ -251,23 +252,23 @@ impl Sequences {
         };
         let next = lines.iter().enumerate().find(unused);
         let next = next.map(|(line, sequence)| (line, sequence.clone()));
-        let known = self.entries.iter().find(|(_, entry)| is_line(entry));
-        let known = known.map(|(id, entry)| (*id, entry.line));
+        let known = self.owners.iter().find(|(_, owner)| is_line(owner));
+        let known = known.map(|(id, owner)| (*id, owner.line));
         if known.map(|(_, line)| line) == next.as_ref().map(|(line, _)| *line) {
             return;
         }
         if let Some((id, _)) = known {
-            self.entries.remove(&id);
+            self.owners.remove(&id);
             self.machine
                 .iter_mut()
                 .for_each(|machine| machine.remove(id));
         }
         if let Some((line, sequence)) = next {
-            let entry = Entry {
+            let owner = Owner {
                 line,
-                ..Entry::of(row)
+                ..Owner::of(row)
             };
-            self.insert(entry, &sequence);
+            self.insert(owner, &sequence);
         }
     }
 
@@ -311,8 +312,8 @@ impl Sequences {
 
     /// The number of the user whose sequence it is.
     pub(super) fn owner(&self, id: SequenceId) -> Option<usize> {
-        let entry = self.entries.get(&id)?;
-        Some(self.users.get(entry.row)?.user)
+        let owner = self.owners.get(&id)?;
+        Some(self.users.get(owner.row)?.user)
     }
 
     /// Takes a packet to a port of a sequence.
@@ -328,15 +329,15 @@ impl Sequences {
 
     /// Whose sequence is complete, and which.
     pub(super) fn find(&self, completion: &Completion) -> Option<Found> {
-        let entry = self.entries.get(&completion.id)?;
-        let user = self.users.get(entry.row)?;
+        let owner = self.owners.get(&completion.id)?;
+        let user = self.users.get(owner.row)?;
         let number = user.user;
         Some(match &user.kind {
             SequenceKind::Plain(_) => Found::Plain(number),
             SequenceKind::OneTime(lines) => {
-                Found::OneTime(number, line_mark(lines.get(entry.line)?))
+                Found::OneTime(number, line_mark(lines.get(owner.line)?))
             }
-            SequenceKind::Keyed { .. } => Found::Keyed(number, entry.step?),
+            SequenceKind::Keyed { .. } => Found::Keyed(number, owner.step?),
             SequenceKind::Encrypted { offset, .. } => {
                 let offsets: &[u8; HITS] = completion.offsets().try_into().ok()?;
                 let mut run = *offsets;
@@ -356,11 +357,11 @@ impl Sequences {
         if self.steps.as_ref() == Some(&wanted) {
             return;
         }
-        let is_over = |entry: &Entry| entry.step.is_some_and(|step| !wanted.contains(&step));
-        let over = self.entries.iter().filter(|(_, entry)| is_over(entry));
+        let is_over = |owner: &Owner| owner.step.is_some_and(|step| !wanted.contains(&step));
+        let over = self.owners.iter().filter(|(_, owner)| is_over(owner));
         let over: Vec<SequenceId> = over.map(|(id, _)| *id).collect();
         for id in over {
-            self.entries.remove(&id);
+            self.owners.remove(&id);
             self.machine
                 .iter_mut()
                 .for_each(|machine| machine.remove(id));
@@ -374,11 +375,11 @@ impl Sequences {
                     .filter(|_| !is_known)
                     .and_then(|kind| kind.of_step(step));
                 if let Some(sequence) = sequence {
-                    let entry = Entry {
+                    let owner = Owner {
                         step: Some(step),
-                        ..Entry::of(row)
+                        ..Owner::of(row)
                     };
-                    self.insert(entry, &sequence);
+                    self.insert(owner, &sequence);
                 }
             }
         }

@@ -152,6 +152,7 @@ impl Users {
     pub(super) fn valid_at(&self, now: Timestamp, row: usize) -> Option<usize> {
         let present = self.roots.len().saturating_sub(self.old.len());
         match row.checked_sub(present) {
+            // Present keys are in the order of the policies, and users without keys of ours come last.
             None => Some(row),
             Some(old) => {
                 let (user, until) = self.old.get(old)?;
