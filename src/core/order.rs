@@ -354,8 +354,6 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAMessage> {
 mod tests {
     use super::*;
     use crate::core::fixture;
-    use crate::model::counters::{CaptureCounters, ClaimCounters, ReasonCounters};
-    use crate::model::time::Timestamp;
 
     #[test]
     fn engine_cannot_send_control_characters() {
@@ -379,61 +377,6 @@ mod tests {
 
     fn request() -> OpenRequest {
         fixture::request("alice", "192.0.2.7/32", &["tcp/22", "web"], 30)
-    }
-
-    fn survives<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: T) {
-        assert_eq!(decode::<T>(&encode(&message).unwrap()).unwrap(), message);
-    }
-
-    #[test]
-    fn messages_survive_encoding() {
-        let close = CloseRequest {
-            user: "alice".to_owned(),
-            allow: "::/0".parse().unwrap(),
-            target: None,
-            services: Vec::new(),
-        };
-        let which = Selection::Address("192.0.2.7".parse().unwrap());
-        let capture = CaptureCounters {
-            listening: true,
-            received: 4,
-            dropped: None,
-        };
-        let figures = EngineCounters {
-            started: Timestamp::default(),
-            users: 1,
-            marks: 2,
-            hints: 3,
-            counters: ReasonCounters::default(),
-            captures: vec![capture],
-            claims: Some(ClaimCounters::default()),
-            fleet: Some(Box::default()),
-        };
-        let (ticket, request) = (u64::MAX, request());
-        survives(Order::Loaded);
-        survives(Order::Ready);
-        survives(Order::Open { ticket, request });
-        let request = close;
-        survives(Order::Close { ticket, request });
-        survives(Order::End { ticket, which });
-        survives(Order::List { ticket });
-        survives(Order::Reload { ticket });
-        survives(Order::Measure { ticket });
-        survives(Order::Firewall { ticket });
-        survives(Order::Measured(Box::new(figures)));
-
-        let (rule, why) = (Rule::GrantTo, "no".to_owned());
-        survives(Report::Refused { ticket, rule, why });
-        let refused = Reloaded::Refused("one\ntwo".to_owned());
-        for outcome in [Reloaded::Done, Reloaded::Busy, refused] {
-            survives(Report::Reloaded { ticket, outcome });
-        }
-        survives(Report::Measure);
-        let tally = MonitorCounters {
-            engines: 2,
-            ..MonitorCounters::default()
-        };
-        survives(Report::Measured { ticket, tally });
     }
 
     #[test]
