@@ -10,7 +10,7 @@ use super::file::{self, exists};
 use super::log::Log;
 use super::old;
 use super::record::Entry;
-use crate::adapters::store::{ReplayStore, StoreError};
+use crate::adapters::store::{ReplayStore, StoreError, StoreFault};
 use crate::model::fleet::{ClosedGrant, SharedId};
 use crate::model::mark::{MarkRecord, StoredMarks, StoredTimes};
 use crate::model::time::Timestamp;
@@ -25,18 +25,17 @@ pub(super) const CLOSED: &str = "closed.log";
 /// The store that survives the engine.
 #[derive(Debug)]
 pub struct DiskStore {
-    pub(super) marks: LogFile,
-    pub(super) runs: Option<LogFile>,
+    marks: LogFile,
+    runs: Option<LogFile>,
     closed: Option<LogFile>,
     dir: PathBuf,
 }
 
-/// A log that is opened again after a failure.
 #[derive(Debug)]
-pub(super) struct LogFile {
+struct LogFile {
     path: PathBuf,
     /// `None` after a failure: nothing is added behind a change of which nobody knows whether it is durable.
-    pub(super) log: Option<Log<File>>,
+    log: Option<Log<File>>,
 }
 
 impl DiskStore {
@@ -172,15 +171,14 @@ impl LogFile {
         Ok(log.insert(made))
     }
 
-    /// After an error the log is opened again before it is used: that writes all into the other half.
+    /// After an error the log is not used again: a new engine opens it, and writes all into the other half.
     fn with<T>(
         &mut self,
         work: impl FnOnce(&Path, Log<File>) -> Result<(Log<File>, T), StoreError>,
     ) -> Result<T, StoreError> {
-        let log = match self.log.take() {
-            Some(log) => log,
-            None => file::open(&self.path)?.0,
-        };
+        let failed = || StoreFault::System("an earlier change failed".to_owned());
+        let log = self.log.take();
+        let log = log.ok_or_else(|| StoreError::new(&self.path, failed()))?;
         let (log, done) = work(&self.path, log)?;
         self.log = Some(log);
         Ok(done)
