@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::inject::Injector;
 use super::plan;
 use postern_harness::world::checks::{USER, expect_opened_once, kill, openings};
-use postern_harness::{FAMILIES, Family, World, wait_for, wait_until};
+use postern_harness::{FAMILIES, Family, World, wait_until};
 
 const FILE: &str = "marks.log";
 
@@ -240,13 +240,10 @@ fn put_back(file: &std::path::Path, bytes: &[u8]) {
 
 /// A knock opens, admitted packets are refused as replays, and refused packets are admitted at most once.
 fn expect_well_again(world: &World, stored: &[Vec<u8>], refused: &[u8]) {
-    wait_for("a knock to be let in", || {
-        let before = openings(world);
-        world.first.knock(USER, Family::V4, &["--for", "2s"]);
-        std::thread::sleep(Duration::from_millis(100));
-        (openings(world) > before).then_some(())
+    wait_until("the engine to serve", || {
+        world.daemon.ask(&["status"]).status.success()
     });
-    world.first.expect_let_in(Family::V4);
+    world.first.open(USER, Family::V4, &["--for", "2s"]);
     for packet in stored.iter().rev().take(3) {
         assert!(!expect_opened_once(world, Family::V4, packet, 1));
     }
