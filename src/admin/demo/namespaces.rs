@@ -1,5 +1,6 @@
 //! Network namespaces for gates and client. The kernel removes them when the process ends.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -22,21 +23,23 @@ pub(super) fn leave_host() -> Result<&'static str, ExitError> {
             .map_err(ExitError::system("making a network namespace"))?;
         return Ok("as root, in network namespaces of its own");
     }
-    let forbidden = |error: nix::Error| {
+    let forbidden = |error: &dyn Display| {
         let what = format!("only root can make namespaces with this kernel ({error})");
-        let switches = "sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces";
+        let switches = "sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces, \
+                        kernel.apparmor_restrict_unprivileged_userns";
         let cure = format!("run the demo as root, or allow user namespaces ({switches})");
         ExitError::new(UNAVAILABLE, format!("{what}; {cure}"))
     };
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(forbidden)?;
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
+        .map_err(|error| forbidden(&error))?;
     for (map, text) in [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("0 {uid} 1")),
         ("gid_map", format!("0 {gid} 1")),
     ] {
-        let doing = format!("writing {map} of the user namespace");
         let written = files::write_system(&Path::new("/proc/self").join(map), &text);
-        written.map_err(ExitError::system(doing))?;
+        // AppArmor allows the namespace, and then no capability in it.
+        written.map_err(|error| forbidden(&format!("writing {map}: {error}")))?;
     }
     Ok(
         "without root, in a user namespace of its own, which has one user only; the engine runs as that user",
