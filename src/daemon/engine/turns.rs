@@ -5,6 +5,7 @@
 //! disk. There is one store. Commits that come while it is in use are the next group.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use super::commit::{self, Commit, Done, Work};
@@ -104,7 +105,7 @@ struct EndOnPanic(Tools);
 
 impl Drop for EndOnPanic {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             let why = "a thread of the engine has panicked";
             let _ = self.0.events.send(Event::Failed(why.to_owned()));
             let end = Err(ExitError::new(FAILED, why));
@@ -164,11 +165,16 @@ impl Work {
             commit::write(&mut self.commits, self.store.as_mut())
         };
         let took = clock::elapsed(start);
-        let mut unsent = Vec::new();
+        let (mut is_sent, mut unsent) = (false, Vec::new());
         for order in self.commits.iter_mut().filter_map(Commit::take_order) {
-            if let Err(why) = tools.orders.send(&order) {
-                unsent.push((order, why));
+            match tools.orders.send(&order) {
+                Ok(()) => is_sent = true,
+                Err(why) => unsent.push((order, why)),
             }
+        }
+        if is_sent {
+            // The kernel may have put the monitor behind this thread, on the same processor. What is left to do can wait for it.
+            thread::yield_now();
         }
         Done {
             work: self,
