@@ -8,7 +8,7 @@ use postern_harness::{KnockMaker, Namespace, SERVICE, find, run, text, wait_unti
 
 use super::bad_input;
 use super::claims::Test;
-use super::fleet::{self, Fleet};
+use super::fleet::{self, Fleet, Gate};
 use super::servers::Server;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[(
@@ -110,6 +110,8 @@ fn secure_transport_and_password_admit(kind: &'static str) {
         fleet.count("drop duplicate") + fleet.count("drop replay") == 1
     });
 
+    key_that_does_not_fit_is_refused(&fleet.gates[0], &fleet.section(1, &lines("ca", "secret")));
+
     // Another cluster's prefix is closed to this one's user.
     let prefix = lines("ca", "secret") + "prefix = \"/other/\"\n";
     let of_prefix = match kind {
@@ -130,6 +132,19 @@ fn secure_transport_and_password_admit(kind: &'static str) {
         fleet.gates[0].reload();
         bad_input::refuses(&fleet, host, cure);
     }
+}
+
+/// In the middle of a renewal the certificate is that of another key.
+fn key_that_does_not_fit_is_refused(gate: &Gate, section: &str) {
+    let own = fleet::folder();
+    certify(own.path());
+    let here = own.path().display();
+    let pair = format!("cert_file = \"{here}/cert.pem\"\ncert_key_file = \"{here}/ca-key.pem\"\n");
+    gate.checked(&format!("{section}{pair}"));
+    let reload = gate.daemon.ask(&["reload"]);
+    let said = String::from_utf8_lossy(&reload.stderr);
+    assert!(said.contains("cert_key_file: "), "{said}");
+    assert!(gate.is_back(), "the old cluster process goes on");
 }
 
 /// A secret that nobody can read, and back.

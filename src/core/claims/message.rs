@@ -20,6 +20,14 @@ pub struct ClusterStart {
     pub gate: GateFacts,
 }
 
+/// What it answers: whether it can use its settings. The coordinator may still be away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Opened {
+    Yes,
+    No { why: String },
+}
+
 /// What a cluster process knows of its gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ pub use claim::{
 };
 pub use coordinator::{Coordinator, Heard, TOGETHER_MAX};
 pub use message::{
-    Ask, ClusterStart, GateFacts, NAME_MAX, Publish, PublishKind, RosterSought, SEALED_MAX, Told,
-    live,
+    Ask, ClusterStart, GateFacts, NAME_MAX, Opened, Publish, PublishKind, RosterSought, SEALED_MAX,
+    Told, live,
 };
 pub(crate) use pending::{Claims, Outcome};

@@ -14,7 +14,7 @@ use crate::adapters::config::bundle::Bundle;
 use crate::adapters::coordinator;
 use crate::adapters::ipc::{Link, Received};
 use crate::adapters::sandbox;
-use crate::core::claims::{ClusterStart, Coordinator, GateFacts};
+use crate::core::claims::{ClusterStart, Coordinator, GateFacts, Opened};
 use crate::core::order::{self, MESSAGE_MAX};
 use crate::daemon::engine::privileges;
 use crate::daemon::monitor::cluster_files;
@@ -55,6 +55,14 @@ pub fn run() -> Result<(), ExitError> {
     let credentials = credentials(&start.cluster, &files);
     let sought = start.gate.roster;
     let coordinator = coordinator::open(start.cluster, credentials, &start.gate);
+    let opened = match &coordinator {
+        Ok(_) => Opened::Yes,
+        Err(why) => Opened::No { why: why.clone() },
+    };
+    // The monitor waits for it at a reload.
+    if let Ok(opened) = order::encode(&opened) {
+        let _ = link.try_send(&opened);
+    }
     let coordinator =
         coordinator.map_err(|why| ExitError::new(CONFIG, format!("cluster: {why}")))?;
     let coordinator: Arc<dyn Coordinator> = Arc::from(coordinator);

@@ -17,7 +17,7 @@ use crate::adapters::files;
 use crate::adapters::ipc::{self, Link, Received};
 use crate::adapters::log;
 use crate::adapters::process::{self, StartOptions};
-use crate::core::claims::{Ask, ClusterStart, GateFacts, Told, one_line};
+use crate::core::claims::{Ask, ClusterStart, GateFacts, Opened, Told, one_line};
 use crate::core::order::{self, Report};
 use crate::daemon::monitor::rights::{self, RunAs};
 use crate::model::cluster::Cluster;
@@ -34,6 +34,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After a process that ran this long the next one starts without a longer pause.
 const RAN_WELL: Duration = Duration::from_secs(3);
 
+const ENDED: &str = "the cluster process ended (its own log line is above)";
+
 pub(super) const NO_PROCESS: &str = "no cluster process, knocks are refused";
 
 pub(super) struct ClusterProcess {
@@ -42,6 +44,8 @@ pub(super) struct ClusterProcess {
     child: Option<Child>,
     /// The engine's end of the link, until the engine gets it.
     engine_end: Option<OwnedFd>,
+    /// It says here that it has opened its settings.
+    opening: Option<Link>,
     /// Rosters come from it.
     rosters: Option<Link>,
     started: Instant,
@@ -66,6 +70,7 @@ impl ClusterProcess {
             },
             child: None,
             engine_end: None,
+            opening: None,
             rosters: None,
             started: clock::instant(),
             has_ended: true,
@@ -76,15 +81,41 @@ impl ClusterProcess {
     /// If it fails, [`Self::step`] tries again.
     pub(super) fn start(&mut self) -> Result<(), ExitError> {
         self.started = clock::instant();
-        let (child, engine_end, rosters) = spawn(&self.start)?;
+        let (child, engine_end, opening, rosters) = spawn(&self.start)?;
         (self.child, self.engine_end) = (Some(child), Some(engine_end));
-        self.rosters = rosters;
+        (self.opening, self.rosters) = (Some(opening), rosters);
         self.has_ended = false;
         Ok(())
     }
 
     pub(super) fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// What to poll until it has opened its settings.
+    pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
+        let opening = self.opening.as_ref()?;
+        Some(PollFd::new(opening, PollFlags::IN))
+    }
+
+    /// Whether it has opened its settings. Says once why it cannot.
+    pub(super) fn has_opened(&mut self, buffer: &mut [u8]) -> Result<bool, String> {
+        let Some(opening) = &self.opening else {
+            return Ok(true);
+        };
+        let received = opening.try_receive(buffer);
+        if matches!(received, Ok(Received::Nothing)) {
+            return Ok(false);
+        }
+        self.opening = None;
+        let Ok(Received::Message(len)) = received else {
+            return Err(ENDED.to_owned());
+        };
+        match order::decode_first(buffer, len) {
+            Ok(Opened::Yes) => Ok(true),
+            Ok(Opened::No { why }) => Err(one_line(&why)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// What the engine hears of it.
@@ -168,7 +199,7 @@ pub(crate) fn probe_cluster(
             },
             Ok(Received::Nothing) => {}
             Ok(Received::Gone) | Err(_) => {
-                last = "the cluster process ended (its own log line is above)".to_owned();
+                last = ENDED.to_owned();
                 break;
             }
         }
@@ -196,7 +227,7 @@ pub(crate) fn files_of(cluster: &Cluster) -> Result<Bundle, ExitError> {
     })
 }
 
-fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd, Option<Link>), ExitError> {
+fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd, Link, Option<Link>), ExitError> {
     let files = files_of(&start.cluster)?;
     let pair = || ipc::pair().map_err(ExitError::system("making a link to the cluster process"));
     let ((ours, theirs), (engine_end, cluster_end)) = (pair()?, pair()?);
@@ -215,7 +246,7 @@ fn spawn(start: &ClusterStart) -> Result<(Child, OwnedFd, Option<Link>), ExitErr
         let _ = process::end(&mut child, END_WITHIN);
         return Err(stop);
     }
-    Ok((child, engine_end.into_socket(), rosters))
+    Ok((child, engine_end.into_socket(), ours, rosters))
 }
 
 fn hand_over(

@@ -96,6 +96,8 @@ pub(in crate::daemon::monitor) enum EngineFailure {
     FinishTimeout,
     #[error("the firewall did not take its config: {0}")]
     ConfigRejected(String),
+    #[error("its cluster process did not start: {0}")]
+    NoCluster(String),
 }
 
 impl EngineProcess {

@@ -1,6 +1,7 @@
 //! Keeps one engine serving: starts it, watches it, restarts it after a crash, and replaces it on a reload.
 //!
-//! A new engine loads its config while the old one serves. When it lacks only the store, its config comes into force, the old engine
+//! A new engine loads its config while the old one serves, and its cluster process opens the settings of the coordinator. When it lacks
+//! only the store, its config comes into force, the old engine
 //! finishes and ends, and the new one opens the store. Knocks meanwhile wait in the new engine's sockets. A config that cannot be
 //! used changes nothing.
 
@@ -26,12 +27,14 @@ pub(super) mod launcher;
 mod prefilter;
 pub(super) mod reload_requests;
 mod roster_taker;
+mod successor;
 
 use cluster_process::ClusterProcess;
 use engine_process::{EngineFailure, EngineProcess, READY_WITHIN};
-use launcher::{BoundSockets, Launcher};
+use launcher::Launcher;
 use reload_requests::ReloadRequests;
 use roster_taker::RosterTaker;
+use successor::Successor;
 
 /// The old engine must end within this time after it was told to. A log sensor takes up to a second.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
@@ -58,18 +61,6 @@ pub(super) struct Supervisor {
     restart_pause: Duration,
     has_served: bool,
     is_config_unusable: bool,
-}
-
-struct Successor {
-    engine: EngineProcess,
-    cluster: Option<ClusterProcess>,
-    settings: Settings,
-    bound: BoundSockets,
-    started: Instant,
-    /// Reload orders of the old engine that wait for the outcome.
-    tickets: Vec<u64>,
-    /// Since when its config is in force and the old engine was told to finish.
-    in_force_since: Option<Instant>,
 }
 
 impl Supervisor {
@@ -135,7 +126,10 @@ impl Supervisor {
 
     pub(super) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         let engines = self.processes().map(EngineProcess::poll_fd);
-        engines.chain(self.taker.poll_fd(self.cluster.as_ref()))
+        let taker = self.taker.poll_fd(self.cluster.as_ref());
+        let successor = self.successor.iter();
+        let opening = successor.filter_map(|successor| successor.cluster.as_ref()?.poll_fd());
+        engines.chain(taker).chain(opening)
     }
 
     pub(super) fn process_ids(&self) -> Vec<u32> {
@@ -330,6 +324,7 @@ impl Supervisor {
             bound: launched.bound,
             started: clock::instant(),
             tickets: Vec::new(),
+            is_ready: false,
             in_force_since: None,
         });
         Ok(())
@@ -350,11 +345,11 @@ impl Supervisor {
         let Some(successor) = self.successor.as_mut() else {
             return Ok(());
         };
-        successor.check(buffer);
+        successor.check(self.engine.is_some(), buffer);
         if successor.engine.failure().is_some() {
             return self.give_up_successor();
         }
-        if !successor.engine.is_loaded() {
+        if !successor.is_ready {
             return Ok(());
         }
         match (successor.in_force_since, self.engine.as_mut()) {
@@ -466,16 +461,6 @@ impl Supervisor {
     #[cfg(test)]
     pub(super) fn has_engine(&self) -> bool {
         self.engine.is_some()
-    }
-}
-
-impl Successor {
-    fn check(&mut self, buffer: &mut [u8]) {
-        if !self.engine.orders(1, buffer).is_empty() {
-            self.engine.fail(EngineFailure::EarlyOrder);
-        } else if !self.engine.is_loaded() && clock::elapsed(self.started) > READY_WITHIN {
-            self.engine.fail(EngineFailure::LoadTimeout);
-        }
     }
 }
 
