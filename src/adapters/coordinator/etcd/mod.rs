@@ -21,6 +21,8 @@ use wire::{Committed, Granted, encode};
 
 mod ask;
 mod leases;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod wire;
 
@@ -276,6 +278,10 @@ impl Coordinator for Etcd {
     fn publish(&self, several: &[Publish], within: Duration) -> Result<(), String> {
         let identity = self.identity.known()?;
         self.grant_for_closes(several, within)?;
+        // While the coordinator answers too late for claims, nobody else renews it.
+        if self.state().claims.is_due() {
+            self.grant(|state| &mut state.claims, within)?;
+        }
         let puts = several.iter().map(|publish| self.put(publish, false));
         let puts = puts.collect::<Result<Vec<_>, _>>()?;
         let own = self.key(identity::KEY);
