@@ -209,6 +209,8 @@ pub struct Start {
     /// The firewall driver's name, for `posternd status`.
     pub backend: String,
     pub daemon_uptime_ms: u64,
+    /// The version of the roster in the config.
+    pub roster_version: Option<u64>,
     /// The engine's own directory, the only one that it may use.
     pub state_dir: PathBuf,
     /// Whether the maps of the captures' hint filter come last: two, or three.

@@ -36,6 +36,8 @@ pub struct Status {
     pub uptime_ms: u64,
     /// How far the clock floor is ahead of the system's clock, which was set back. Knocks with the system's time are too old.
     pub clock_ahead_ms: u64,
+    /// The version of the roster that was loaded; `None` without one.
+    pub roster_version: Option<u64>,
     pub users: usize,
     pub marks: usize,
     pub admitted: u64,

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::SignedFile;
 use crate::adapters::clock;
 use crate::adapters::config::RosterPlace;
+use crate::adapters::control::{self, Answer, Question};
 #[cfg(feature = "https")]
 use crate::adapters::https::{FetchError, Https};
 use crate::admin::reload::{ReloadResult, reload};
@@ -111,10 +112,20 @@ fn take(
     })?;
     // The end of its users moves with each confirmation.
     let is_strict = matches!(place.settings.freshness, Freshness::Strict(_));
-    let is_changed = taken.is_new || is_strict || unprotect;
     let socket = monitor::control_path(config)?.path;
+    // The reload after an earlier one may have failed.
+    let is_loaded = loaded(&socket) == Some(taken.version);
+    let is_changed = taken.is_new || is_strict || unprotect || !is_loaded;
     Ok(Applied {
         reload: is_changed.then(|| reload(&socket)),
         taken,
     })
+}
+
+/// The version that the running gate has loaded.
+fn loaded(socket: &Path) -> Option<u64> {
+    match control::ask(socket, &Question::Status) {
+        Ok(Answer::Status(status)) => status.roster_version,
+        _ => None,
+    }
 }

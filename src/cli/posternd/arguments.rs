@@ -74,7 +74,7 @@ pub(super) enum Command {
     Cluster,
     /// Take one roster of the coordinator; only `run` starts it
     #[command(hide = true)]
-    TakeRoster(Deferred<Config>),
+    TakeRoster(Deferred<TakeRoster>),
     /// Run the client of the demo, with the arguments of `postern`
     #[command(hide = true, disable_help_flag = true)]
     AsClient {
@@ -90,4 +90,13 @@ pub(super) struct Run {
     /// Remove all rules after this time, such as 5m, unless a knock is admitted or `posternd confirm` runs first
     #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
     pub(super) trial: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TakeRoster {
+    #[command(flatten)]
+    pub(super) config: Config,
+    /// The version that the running gate has loaded, 0 for none
+    #[arg(long, value_name = "VERSION")]
+    pub(super) loaded: u64,
 }

@@ -92,7 +92,7 @@ fn dispatch(command: Command) -> Result<ExitCode, ExitError> {
         }
         Command::Protect => protect(),
         Command::Cluster => cluster::run().map(|()| ExitCode::SUCCESS),
-        Command::TakeRoster(Deferred(config)) => taker::run(&config.config),
+        Command::TakeRoster(Deferred(take)) => taker::run(&take.config.config, take.loaded),
         Command::Engine => engine::run().map(|()| ExitCode::SUCCESS),
         Command::Check(Deferred(check)) => check::carry_out(&check),
         Command::Flush(Deferred(report)) => flush::carry_out(&report),

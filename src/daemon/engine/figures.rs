@@ -40,6 +40,7 @@ impl Core {
             daemon_uptime_ms: millis(self.health.daemon_uptime.saturating_add(uptime)),
             uptime_ms: millis(uptime),
             clock_ahead_ms: millis(self.gate.times().floor.since(now)),
+            roster_version: self.health.roster_version,
             users: self.gate.users(),
             marks: self.gate.marks(),
             admitted: counters.admitted,

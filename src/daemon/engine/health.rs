@@ -19,6 +19,7 @@ use crate::model::time::Timestamp;
 pub(crate) struct Health {
     pub backend: String,
     pub daemon_uptime: Duration,
+    pub roster_version: Option<u64>,
     /// What the hint filter drops; `None` without one.
     pub kernel: Option<hint_filter::FilterCounters>,
     /// The packets whose copies it drops.

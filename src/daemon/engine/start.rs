@@ -139,6 +139,7 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     }
     core.health().backend = start.backend;
     core.health().daemon_uptime = Duration::from_millis(start.daemon_uptime_ms);
+    core.health().roster_version = start.roster_version;
     core.health().kernel = drops;
     core.health().used = used;
     core.health().nflog_group = start.nflog_group;

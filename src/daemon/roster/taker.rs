@@ -22,8 +22,8 @@ const NOTHING_NEW: u8 = 3;
 
 const RECEIVE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Ends with success if the gate must load its config again.
-pub(crate) fn run(config: &Path) -> Result<ExitCode, ExitError> {
+/// Ends with success if the gate must load its config again. It has loaded the version `loaded`.
+pub(crate) fn run(config: &Path, loaded: u64) -> Result<ExitCode, ExitError> {
     let link = Link::from_stdin().map_err(ExitError::system("the link to the monitor"))?;
     privileges::give_up(None)?;
     let place = super::place(config)?;
@@ -38,8 +38,10 @@ pub(crate) fn run(config: &Path) -> Result<ExitCode, ExitError> {
             let what = if taken.is_new { "taken" } else { "confirmed" };
             let (version, users, until) = (taken.version, taken.users, taken.until);
             info!(version, users, %until, "roster version {version} of the coordinator is {what}");
+            // A reload after an earlier one may have failed.
+            let is_unloaded = taken.is_new || version != loaded;
             let is_due = is_reload_due(place.settings.freshness, before, now);
-            Ok(if taken.is_new || is_due {
+            Ok(if is_unloaded || is_due {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::from(NOTHING_NEW)

@@ -136,6 +136,11 @@ impl ClusterProcess {
         self.rosters.as_ref()
     }
 
+    /// The version of the roster that the gate has loaded, 0 for none.
+    pub(super) fn loaded(&self) -> u64 {
+        self.start.gate.roster.map_or(0, |sought| sought.version)
+    }
+
     /// Starts it again if it ended, after a pause.
     pub(super) fn step(&mut self) {
         if let Some(child) = self.child.as_mut().filter(|_| !self.has_ended) {

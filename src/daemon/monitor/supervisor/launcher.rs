@@ -104,6 +104,7 @@ impl Launcher {
             captures: captures.iter().map(|(spec, _)| spec.clone()).collect(),
             backend: self.backend.to_owned(),
             daemon_uptime_ms: millis(self.clock.age()),
+            roster_version: RosterPlace::of(&settings).and_then(|place| version(&place)),
             state_dir: settings.gate.state_dir.clone(),
             metrics: metrics.is_some(),
             nflog_group: self.attempts.group(),
@@ -172,9 +173,14 @@ fn gate_facts(settings: &Settings) -> GateFacts {
     let place = place.filter(|place| place.settings.from_coordinator);
     GateFacts {
         roster: place.map(|place| RosterSought {
-            version: place.notes().map_or(0, |notes| notes.in_force.version),
+            version: version(&place).unwrap_or(0),
             refresh_ms: place.settings.freshness.refresh().map(millis),
         }),
         ..GateFacts::of(settings)
     }
+}
+
+/// The version of the roster in force.
+fn version(place: &RosterPlace) -> Option<u64> {
+    place.notes().map(|notes| notes.in_force.version)
 }

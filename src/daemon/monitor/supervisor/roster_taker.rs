@@ -83,7 +83,8 @@ impl RosterTaker {
         if events.contains(PollFlags::HUP) {
             return;
         }
-        match start(link, config) {
+        let loaded = cluster.map_or(0, ClusterProcess::loaded);
+        match start(link, config, loaded) {
             Ok(child) => {
                 let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
                 self.child = Some((child, end.ok()));
@@ -105,7 +106,7 @@ fn events(link: &Link) -> PollFlags {
     polled.revents()
 }
 
-fn start(link: &Link, config: &Path) -> std::io::Result<Child> {
+fn start(link: &Link, config: &Path, loaded: u64) -> std::io::Result<Child> {
     let env = log::inherited();
     let options = StartOptions {
         stdin: link.try_clone()?.into_socket().into(),
@@ -113,6 +114,7 @@ fn start(link: &Link, config: &Path) -> std::io::Result<Child> {
         stderr: Stdio::inherit(),
         env: &env,
     };
-    let arguments = ["take-roster", "--config"].map(OsStr::new);
+    let loaded = format!("--loaded={loaded}");
+    let arguments = ["take-roster", &loaded, "--config"].map(OsStr::new);
     process::start_self(&[&arguments[..], &[config.as_os_str()]].concat(), options)
 }
