@@ -123,6 +123,12 @@ fn roster_ends_grants_at_every_gate(kind: &'static str) {
         said.contains("refused, older: the coordinator has version 2"),
         "{said}"
     );
+    // Somebody else has made another version 2.
+    let said = publish(&fleet, own.path(), &roster(2, &["carol", "dave"]));
+    assert!(
+        said.contains("refused, older: the coordinator has another roster of version 2"),
+        "{said}"
+    );
 }
 
 /// How often the coordinator was asked for a value.

@@ -30,6 +30,8 @@ mod serve;
 mod tell;
 mod watcher;
 
+pub(crate) use roster::fetch as fetch_roster;
+
 use roster::Pauses;
 
 /// Serves one engine until it ends.

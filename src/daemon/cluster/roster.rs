@@ -119,7 +119,8 @@ impl Follower<'_> {
         if !self.is_wanted(&head) {
             return Ok(());
         }
-        let (text, signatures) = self.fetch(&head)?;
+        let fetched = fetch(self.coordinator, &head)?;
+        let (text, signatures) = fetched.ok_or("a part of it is missing")?;
         let sent = offer::send(self.link, &text, &signatures);
         sent.map_err(|error| format!("handing it on: {error}"))?;
         let version = head.version;
@@ -159,20 +160,25 @@ impl Follower<'_> {
         });
         due.map_or(slow, |due| due.clamp(least, slow))
     }
+}
 
-    /// Text and signatures.
-    fn fetch(&self, head: &Head) -> Result<(Vec<u8>, Vec<u8>), String> {
-        let mut text = Vec::new();
-        for name in head.parts() {
-            let part = self.coordinator.read(&name, PART_MAX, PART_WITHIN)?;
-            text.extend(part.ok_or("a part of it is missing")?);
-        }
-        if text.len() != head.text().saturating_add(head.signatures()) {
-            return Err("its parts have another length than its head says".to_owned());
-        }
-        let signatures = text.split_off(head.text());
-        Ok((text, signatures))
+/// Text and signatures.
+type Whole = (Vec<u8>, Vec<u8>);
+
+/// `None` if its parts are not all there and whole.
+pub(crate) fn fetch(coordinator: &dyn Coordinator, head: &Head) -> Result<Option<Whole>, String> {
+    let mut text = Vec::new();
+    for name in head.parts() {
+        let Some(part) = coordinator.read(&name, PART_MAX, PART_WITHIN)? else {
+            return Ok(None);
+        };
+        text.extend(part);
     }
+    if text.len() != head.text().saturating_add(head.signatures()) {
+        return Ok(None);
+    }
+    let signatures = text.split_off(head.text());
+    Ok(Some((text, signatures)))
 }
 
 #[cfg(test)]
