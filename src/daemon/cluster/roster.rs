@@ -45,6 +45,21 @@ struct Follower<'c> {
     offered: Option<(Head, Instant)>,
 }
 
+/// Why there is no roster to hand on.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// The coordinator does not answer as it should.
+    Away(String),
+    /// It has no whole roster, or does not give it whole.
+    NoRoster(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Away(why)
+    }
+}
+
 /// Works until nobody can ask for a look any more. `asked`: there may be another roster.
 pub(super) fn follow(
     coordinator: &dyn Coordinator,
@@ -60,25 +75,31 @@ pub(super) fn follow(
         link,
         offered: None,
     };
-    let mut failed: Option<String> = None;
+    let mut failed: Option<Fault> = None;
+    // The last fault is told.
+    let mut is_told = false;
     let mut complaint = Complaint::default();
     let mut pause = pauses.least;
     loop {
         thread::sleep(pauses.least);
         match follower.look() {
             Ok(()) => {
-                failed = None;
+                (failed, is_told) = (None, false);
                 complaint.is_over();
                 pause = follower.pause();
             }
-            Err(why) => {
-                if let Some(line) = complaint.line(clock::instant(), &one_line(&why)) {
+            Err(fault) => {
+                let (Fault::Away(why) | Fault::NoRoster(why)) = &fault;
+                if let Some(line) = complaint.line(clock::instant(), &one_line(why)) {
                     warn!("the coordinator's roster can't be read: {line}");
                 }
-                if failed.as_ref() != Some(&why) {
-                    pause = pauses.least;
+                if failed.as_ref() != Some(&fault) {
+                    (pause, is_told) = (pauses.least, false);
+                } else if matches!(fault, Fault::NoRoster(_)) && !is_told {
+                    // Twice in a row, so it is not the moment in which another one is published.
+                    is_told = offer::send_none(link, why).is_ok();
                 }
-                failed = Some(why);
+                failed = Some(fault);
                 pause = pause.saturating_mul(2).min(pauses.slow);
             }
         }
@@ -112,15 +133,17 @@ pub(super) fn watch(coordinator: &dyn Coordinator, pauses: Pauses, asks: &SyncSe
 }
 
 impl Follower<'_> {
-    fn look(&mut self) -> Result<(), String> {
+    fn look(&mut self) -> Result<(), Fault> {
         let head = self.coordinator.read(HEAD, HEAD_MAX, LOOK_WITHIN)?;
         let Some(head) = head else { return Ok(()) };
-        let head = Head::read(&head).ok_or("its head is not that of a roster")?;
+        let no_roster = |why: &str| Fault::NoRoster(why.to_owned());
+        let head =
+            Head::read(&head).ok_or_else(|| no_roster("its head is not that of a roster"))?;
         if !self.is_wanted(&head) {
             return Ok(());
         }
-        let fetched = fetch(self.coordinator, &head)?;
-        let (text, signatures) = fetched.ok_or("a part of it is missing")?;
+        let fetched = fetch(self.coordinator, &head).map_err(Fault::NoRoster)?;
+        let (text, signatures) = fetched.ok_or_else(|| no_roster("a part of it is missing"))?;
         let sent = offer::send(self.link, &text, &signatures);
         sent.map_err(|error| format!("handing it on: {error}"))?;
         let version = head.version;
@@ -194,6 +217,8 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
     const NEVER: Duration = Duration::from_secs(86_400);
     const TEXT: &[u8] = b"a roster and its signatures";
+    /// Of a roster whose head alone is there.
+    const WITHOUT_PARTS: u64 = 9;
 
     /// A coordinator with a roster of this version.
     struct Shelf {
@@ -226,6 +251,9 @@ mod tests {
 
         fn read(&self, name: &str, _: usize, _: Duration) -> Result<Option<Vec<u8>>, String> {
             self.reads.fetch_add(1, Ordering::SeqCst);
+            if name != HEAD && *self.version.lock().unwrap() == WITHOUT_PARTS {
+                return Ok(None);
+            }
             let head = || {
                 let head = Head::new(*self.version.lock().unwrap(), &"0".repeat(16), 8, 19);
                 head.write().into_bytes()
@@ -314,5 +342,14 @@ mod tests {
     fn roster_that_was_not_taken_comes_again() {
         let (_, link, _) = start(NEVER, Duration::from_millis(5));
         assert!(offered(&link) && offered(&link) && offered(&link));
+    }
+
+    #[test]
+    fn roster_without_its_parts_is_refused() {
+        let (_, link, set) = start(Duration::from_millis(5), NEVER);
+        assert!(offered(&link));
+        set(WITHOUT_PARTS);
+        let refused = offer::receive(&link, SOON).unwrap_err();
+        assert_eq!(refused.to_string(), "a part of it is missing");
     }
 }

@@ -1,6 +1,7 @@
 //! A roster on its way from the cluster process to the process that verifies it: a message with its lengths, then its bytes.
 //!
-//! Each message begins with a byte that says which of the two it is, so that a reader who comes in the middle finds the next start.
+//! Each message begins with a byte that says which of the two it is, so that a reader who comes in the middle finds the next start. A
+//! third kind says why the coordinator's roster is none.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -10,10 +11,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Offer;
 use crate::adapters::clock;
 use crate::adapters::ipc::{Link, Received};
+use crate::core::claims::one_line;
 use crate::model::roster::{ROSTER_MAX, SIGNATURES_TEXT_MAX};
 
 const START: u8 = b's';
 const BYTES: u8 = b'b';
+const NONE: u8 = b'n';
 const MESSAGE_MAX: usize = 32 << 10;
 
 pub(crate) fn send(link: &Link, text: &[u8], signatures: &[u8]) -> io::Result<()> {
@@ -27,6 +30,11 @@ pub(crate) fn send(link: &Link, text: &[u8], signatures: &[u8]) -> io::Result<()
         link.send(&[&[BYTES], part].concat())?;
     }
     Ok(())
+}
+
+/// The coordinator has something else in the place of a roster.
+pub(crate) fn send_none(link: &Link, why: &str) -> io::Result<()> {
+    link.send(&[&[NONE], one_line(why).as_bytes()].concat())
 }
 
 /// The next one that comes whole, within this time.
@@ -57,6 +65,9 @@ pub(crate) fn receive(link: &Link, within: Duration) -> io::Result<Offer> {
                 if text.len().saturating_add(part.len()) <= whole =>
             {
                 text.extend_from_slice(part);
+            }
+            (Some((&NONE, why)), _) => {
+                return Err(io::Error::other(one_line(&String::from_utf8_lossy(why))));
             }
             // The rest of one that nobody took.
             (Some((&BYTES, _)), None) => {}
@@ -109,6 +120,9 @@ mod tests {
             theirs.send(wrong).unwrap();
             assert!(receive(&ours, SOON).is_err(), "{wrong:?}");
         }
+        send_none(&theirs, "a part of it is missing").unwrap();
+        let refused = receive(&ours, SOON).unwrap_err();
+        assert_eq!(refused.to_string(), "a part of it is missing");
         theirs.send(b"s\0\0\0\x01\0\0\0\x01").unwrap();
         theirs.send(b"bxyz").unwrap();
         assert!(receive(&ours, SOON).is_err(), "longer than it says");
