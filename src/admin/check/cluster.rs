@@ -79,6 +79,14 @@ fn check_fleet(fleet: &FleetStatus, findings: &mut Findings) {
         let what = Refusal::Twin.sentence();
         findings.add(Finding::warning("fleet-member", what));
     }
+    if refused(Refusal::Clock).is_some() {
+        let what = "the clock of another gate was more than 90s ahead of this gate's";
+        let why =
+            "if this gate's clock is behind, it can admit knocks that the others have admitted";
+        let cure = "let all gates of the name get the time from NTP, then reload posternd";
+        let finding = Finding::warning("cluster-clock", what);
+        findings.add(finding.detail(why).detail(cure));
+    }
 }
 
 /// Whether others may read what is sent to it.

@@ -18,7 +18,7 @@ const GONE: Duration = Duration::from_secs(600);
 
 const GAP: Duration = Duration::from_secs(10);
 
-/// A heartbeat from a clock that differs by more is taken for an old one.
+/// A heartbeat that is older was told again. No right clock is so far ahead of this gate's.
 const OLD: Duration = Duration::from_secs(30).saturating_add(MARGIN);
 
 #[derive(Debug, Default)]
@@ -44,7 +44,10 @@ impl Members {
         number: u64,
         made: Timestamp,
     ) -> Result<u32, Refusal> {
-        if now.since(made).max(made.since(now)) > OLD {
+        if made.since(now) > OLD {
+            return Err(Refusal::Clock);
+        }
+        if now.since(made) > OLD {
             return Err(Refusal::Stale);
         }
         let mut beats = 1;

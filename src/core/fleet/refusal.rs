@@ -10,6 +10,8 @@ pub enum Refusal {
     Unreadable,
     /// A heartbeat that is old, or older than one that came before.
     Stale,
+    /// A heartbeat of a clock that is too far ahead of this gate's.
+    Clock,
     /// Another gate sends heartbeats in this gate's name.
     Twin,
     /// The grant has ended, by this gate's clock.
@@ -28,6 +30,7 @@ impl Refusal {
             Self::Seal => "seal",
             Self::Unreadable => "unreadable",
             Self::Stale => "stale",
+            Self::Clock => "clock",
             Self::Twin => "member",
             Self::Ended => "ended",
             Self::Closed => "closed",
@@ -41,6 +44,7 @@ impl Refusal {
             Self::Seal => "no fleet key of this gate opens it",
             Self::Unreadable => "it is sealed with the fleet key and cannot be read",
             Self::Stale => "the heartbeat is old",
+            Self::Clock => "its clock is more than 90s ahead of this gate's",
             Self::Twin => "another gate has this gate's cluster.member; give each its own",
             Self::Ended => "the grant has ended, by this gate's clock",
             Self::Closed => "the grant was closed",

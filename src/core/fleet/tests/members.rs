@@ -42,6 +42,17 @@ fn heartbeats_show_members_lag_and_a_dead_watch() {
 }
 
 #[test]
+fn clock_far_ahead_is_told() {
+    let (mut one, mut two) = pair();
+    let mut asks = std::iter::from_fn(|| one.next_ask(later(91)));
+    let beat = asks.find_map(|ask| match ask {
+        Ask::Publish(publish) => Some(told(publish)),
+        _ => None,
+    });
+    assert_eq!(refusal(&mut two, NOW, &beat.unwrap()), Some("clock"));
+}
+
+#[test]
 fn two_gates_of_one_member_are_told() {
     let (mut one, mut twin) = (gate(1, keys("gate", &[1])), gate(2, keys("gate", &[1])));
     twin.connected(NOW, "gate1");
