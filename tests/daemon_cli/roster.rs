@@ -65,6 +65,8 @@ fn change(gate: &Gate, from: &str, to: &str) {
 pub(crate) fn roster_users_join_the_local_ones() {
     let gate = trusting("");
     assert_eq!(names(&gate), ["alice"]);
+    let line = author(&gate, "add carol", &format!("--public-key {PUBLIC}")).one_line(1);
+    says(&line, "…: user carol already exists; …");
     let said = apply(&gate).ok();
     says(
         &said,
@@ -123,7 +125,10 @@ pub(crate) fn bad_rosters_are_refused_with_reasons() {
     let until = text.lines().find(|line| line.starts_with("until")).unwrap();
     change(&gate, until, "until = 2026-01-01T00:00:00Z");
     change(&gate, "version = 2", "version = 9");
-    author(&gate, "sign", "").ok();
+    says(
+        &author(&gate, "sign", "").ok(),
+        "…\nit has ended, so no gate takes it; next: …\nsigned by …\n",
+    );
     assert_eq!(reason(&gate), "expired");
     restore();
     change(&gate, "\"carol\"", "\"alice\"");

@@ -15,7 +15,7 @@ use crate::adapters::files;
 use crate::adapters::random;
 use crate::core::roster::minisign::{self, SecretKey, Signature, SignedBytes};
 use crate::core::roster::{self, EditFault, Header, Roster, RosterUser, Trust};
-use crate::model::exit::{CONFIG, DATA, ExitError, FAILED, SYSTEM};
+use crate::model::exit::{CONFIG, DATA, ExitError, FAILED, SYSTEM, USAGE};
 use crate::model::roster::RosterRefusal;
 use crate::model::time::Timestamp;
 
@@ -93,11 +93,17 @@ pub(crate) fn add(
     signing: &Signing<'_>,
 ) -> Result<State, ExitError> {
     let (text, roster) = read(file)?;
+    if roster.user.iter().any(|user| user.name == new.name) {
+        let (path, name) = (file.path.display(), new.name);
+        let cure = format!("for a new key, first: posternd roster remove {name}");
+        let what = format!("{path}: user {name} already exists; {cure}");
+        return Err(ExitError::new(FAILED, what));
+    }
     let expires = new.expires.map(str::parse).transpose();
     let mut user = RosterUser::new(new.name, new.policy, new.gates);
     user.set_expires(expires.map_err(|_| {
         let what = "--expires is neither a day nor a time with its offset; write 2027-06-30";
-        ExitError::new(CONFIG, what)
+        ExitError::new(USAGE, what)
     })?);
     match &new.key {
         NewKey::Public(key) => user.public_key = Some(key.to_base64().to_string()),

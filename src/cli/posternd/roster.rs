@@ -10,6 +10,7 @@ use super::roster_arguments::{
     Add, Apply, Change, Init, Publish, Pull, Remove, RosterCommand, Verify,
 };
 use super::shared_arguments::Report;
+use crate::adapters::clock;
 use crate::adapters::control;
 use crate::admin::roster::author::{self, NewKey, NewUser, Signing, State};
 use crate::admin::roster::gate::{self, Applied, NotApplied};
@@ -96,6 +97,9 @@ fn changed(change: &Change, state: &State, done: &str) -> Result<ExitCode, ExitE
         count(roster.user.len(), "user"),
         roster.until()
     );
+    if roster.until() <= clock::wall() {
+        text += "it has ended, so no gate takes it; next: posternd roster sign --until 30d\n";
+    }
     if let Some(path) = change.signing_key.as_ref().filter(|_| state.is_key_new) {
         text += &format!(
             "the signing key is new, in {}; keep it off the gates\n",

@@ -141,7 +141,9 @@ fn until(text: &str) -> Result<Timestamp, String> {
         Some(days) => now.plus(days),
         None => match time::parse_time_or_day(text) {
             Ok(end) => end,
-            Err(_) => now.plus(time::parse_duration(text).map_err(|error| error.to_string())?),
+            Err(_) => now.plus(time::parse_duration(text).map_err(|_| {
+                format!("{text:?} is neither a length of time nor a day; write 30d or 2027-01-31")
+            })?),
         },
     };
     if end <= now {
