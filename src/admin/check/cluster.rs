@@ -10,7 +10,7 @@ use crate::core::fleet::Refusal;
 use crate::daemon::monitor;
 use crate::daemon::monitor::rights::RunAs;
 use crate::model::cluster::{Cluster, CoordinatorEndpoint};
-use crate::model::fleet::FleetStatus;
+use crate::model::fleet::{FleetStatus, MemberStatus};
 use crate::model::settings::Settings;
 use crate::model::time;
 
@@ -87,6 +87,16 @@ fn check_fleet(fleet: &FleetStatus, findings: &mut Findings) {
         let finding = Finding::warning("cluster-clock", what);
         findings.add(finding.detail(why).detail(cure));
     }
+    let is_heard = fleet.members.iter().any(MemberStatus::is_heard);
+    let is_explained = [Refusal::Seal, Refusal::Clock].map(refused) != [None, None];
+    if fleet.behind.is_none() && !is_heard && !is_explained {
+        let what = "no other gate of this name is heard";
+        let why =
+            "if one runs, it has another coordinator or cluster.prefix, or its clock is far behind";
+        let effect = "then a copied knock opens here and there";
+        let finding = Finding::note("fleet-alone", what);
+        findings.add(finding.detail(why).detail(effect));
+    }
 }
 
 /// Whether others may read what is sent to it.
@@ -95,4 +105,31 @@ fn is_in_clear(endpoint: &CoordinatorEndpoint) -> bool {
     let is_here =
         endpoint.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     !endpoint.secure && !is_here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(fleet: &FleetStatus) -> String {
+        let mut findings = Findings::default();
+        check_fleet(fleet, &mut findings);
+        findings.to_string()
+    }
+
+    #[test]
+    fn gate_that_hears_no_other_is_told() {
+        let mut fleet = FleetStatus::default();
+        assert!(found(&fleet).contains("note: no other gate of this name is heard [fleet-alone]"));
+        fleet.members.push(MemberStatus {
+            member: "gate2".to_owned(),
+            heard_ms: 10,
+            age_ms: 10,
+        });
+        assert_eq!(found(&fleet), "ok: \n");
+        fleet.members.clear();
+        fleet.counters.refused.insert("clock".to_owned(), 1);
+        let said = found(&fleet);
+        assert!(said.contains("[cluster-clock]") && !said.contains("[fleet-alone]"));
+    }
 }
