@@ -64,7 +64,8 @@ impl Gate {
         space.wait_for_carrier("up0");
         write(folder.path(), section);
         let mut daemon = Daemon::new(folder.path());
-        daemon.level = "info";
+        // Every knock that is refused after its decision is a line, also in a flood.
+        daemon.level = "info,postern::flood=trace";
         daemon.through = clock.map(|ahead| {
             set_clock(folder.path(), ahead);
             with_own_clock(folder.path())

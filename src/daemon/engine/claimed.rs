@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, trace};
 
 use super::claiming::{Admitted, Claiming, user_of};
 use super::core::Core;
+use super::sample::FLOOD;
 use crate::core::claims::{Ask, Outcome, Told};
 use crate::core::gate::again;
 use crate::core::order::Order;
 use crate::model::cluster::Cluster;
 use crate::model::reason::{CodeFault, Drop, Reason, Rule};
 use crate::model::time::Timestamp;
+
+const BY_ANOTHER: &str = "another gate admitted this knock first";
 
 impl Core {
     /// Knocks are claimed from now on.
@@ -109,12 +112,11 @@ impl Core {
             Outcome::Lost { made } => {
                 let reason = lost(made, admitted.arrived);
                 self.gate.count_drop(reason);
+                let rule = reason.name();
                 if self.refused_lines.may_log(now, Reason::Drop(reason)) {
-                    info!(
-                        user,
-                        rule = reason.name(),
-                        "dropped: {user}: another gate admitted this knock first"
-                    );
+                    info!(user, rule, "dropped: {user}: {BY_ANOTHER}");
+                } else {
+                    trace!(target: FLOOD, user, rule, "dropped: {user}: {BY_ANOTHER}");
                 }
             }
             Outcome::CodeLost => {

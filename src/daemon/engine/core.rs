@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::claiming::{Admitted, Claiming, user_of};
 use super::clock_fault::{ClockFault, warn_of_clock};
@@ -16,7 +16,7 @@ use super::commit::Commit;
 use super::health::Health;
 use super::publication_lines::PublicationLines;
 use super::remembering::Remembering;
-use super::sample::Sampler;
+use super::sample::{FLOOD, Sampler};
 use super::shares::{Entry, Shares};
 use crate::adapters::control::{self, Answer, Client, Question};
 use crate::core::attempts::AttemptLog;
@@ -473,16 +473,14 @@ impl Core {
         }
     }
 
-    /// A knock is refused after its decision. A flood of them is only counted.
+    /// A knock is refused after its decision. A flood of them is only counted, unless the level is trace.
     pub(super) fn refuse(&mut self, now: Timestamp, user: &str, rule: Rule, why: &str) {
         self.gate.count(rule);
+        let (name, sentence) = (rule.name(), rule.sentence());
         if self.refused_lines.may_log(now, Reason::Refuse(rule)) {
-            let sentence = rule.sentence();
-            warn!(
-                user,
-                rule = rule.name(),
-                "refused: {user}: {sentence}: {why}"
-            );
+            warn!(user, rule = name, "refused: {user}: {sentence}: {why}");
+        } else {
+            trace!(target: FLOOD, user, rule = name, "refused: {user}: {sentence}: {why}");
         }
     }
 }

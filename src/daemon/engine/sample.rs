@@ -3,6 +3,9 @@
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 
+/// The target of lines above the limit, at trace level: tests read them.
+pub(super) const FLOOD: &str = "postern::flood";
+
 #[derive(Debug)]
 pub(super) struct Sampler {
     most: u32,
