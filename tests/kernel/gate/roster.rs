@@ -83,16 +83,21 @@ pub(crate) fn removed_roster_user_loses_everything(backend: &'static str) {
     // The reload fails after the roster was taken: the same one is loaded later.
     let config = world.folder().join("posternd.toml");
     let good = fs::read_to_string(&config).unwrap();
-    fs::write(
-        &config,
-        good.replacen("[gate]\n", "[gate]\nrun_as = \"nobody\"\n", 1),
-    )
-    .unwrap();
+    let other = good.replace("run_as = \"daemon\"", "run_as = \"nobody\"");
+    fs::write(&config, other).unwrap();
     let failed = apply(&world);
-    assert!(!failed.status.success(), "{failed:?}");
+    let said = String::from_utf8_lossy(&failed.stdout);
+    assert!(
+        !failed.status.success() && said.contains(" is taken: "),
+        "{failed:?}"
+    );
     fs::write(&config, good).unwrap();
     let done = apply(&world);
-    assert!(done.status.success(), "{done:?}");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success() && said.contains(" is confirmed: "),
+        "{done:?}"
+    );
     world.wait_until_closed();
     world.first.expect_both_shut_out();
     wait_until("the session to end", || !echoes(&mut session));
