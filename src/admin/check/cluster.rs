@@ -91,11 +91,10 @@ fn check_fleet(fleet: &FleetStatus, findings: &mut Findings) {
     let is_explained = [Refusal::Seal, Refusal::Clock].map(refused) != [None, None];
     if fleet.behind.is_none() && !is_heard && !is_explained {
         let what = "no other gate of this name is heard";
-        let why =
-            "if one runs, it has another coordinator or cluster.prefix, or its clock is far behind";
-        let effect = "then a copied knock opens here and there";
+        let why = "if one runs, it has no cluster.fleet_key_file, or its clock is far behind";
+        let or = "or it has another coordinator or cluster.prefix: a copied knock opens at both";
         let finding = Finding::note("fleet-alone", what);
-        findings.add(finding.detail(why).detail(effect));
+        findings.add(finding.detail(why).detail(or));
     }
 }
 
