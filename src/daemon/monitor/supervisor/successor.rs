@@ -39,7 +39,12 @@ impl Successor {
             Err(why) => self.engine.fail(EngineFailure::NoCluster(why)),
             Ok(has_opened) if has_opened && self.engine.is_loaded() => self.is_ready = true,
             Ok(_) if clock::elapsed(self.started) > READY_WITHIN => {
-                self.engine.fail(EngineFailure::LoadTimeout);
+                let failure = if self.engine.is_loaded() {
+                    EngineFailure::NoCluster("it does not answer".to_owned())
+                } else {
+                    EngineFailure::LoadTimeout
+                };
+                self.engine.fail(failure);
             }
             Ok(_) => {}
         }
