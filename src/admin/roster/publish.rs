@@ -53,8 +53,8 @@ pub(crate) fn publish(config: &Path, file: &SignedFile) -> Result<Published, Not
     })
 }
 
-/// The head that is there. Fails if it leads to a newer roster of trusted signers, or to another one of this version. One that leads to
-/// no such roster is in nobody's way: whoever may write there can make it.
+/// The head at the coordinator. Fails if it leads to a newer roster of trusted signers, or to another one of this version. A head
+/// without a trusted roster stops no publication: everybody with write access can make one.
 fn old_head(
     coordinator: &dyn Coordinator,
     new: &Verified<'_>,

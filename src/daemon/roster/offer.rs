@@ -1,7 +1,7 @@
 //! A roster on its way from the cluster process to the process that verifies it: a message with its lengths, then its bytes.
 //!
 //! Each message begins with a byte that says which of the two it is, so that a reader who comes in the middle finds the next start. A
-//! third kind says why the coordinator's roster is none.
+//! third kind says why the coordinator has no whole roster.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) fn send(link: &Link, text: &[u8], signatures: &[u8]) -> io::Result<()
     Ok(())
 }
 
-/// The coordinator has something else in the place of a roster.
+/// The coordinator has no whole roster.
 pub(crate) fn send_none(link: &Link, why: &str) -> io::Result<()> {
     link.send(&[&[NONE], one_line(why).as_bytes()].concat())
 }

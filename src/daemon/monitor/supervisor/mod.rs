@@ -1,9 +1,8 @@
 //! Keeps one engine serving: starts it, watches it, restarts it after a crash, and replaces it on a reload.
 //!
-//! A new engine loads its config while the old one serves, and its cluster process opens the settings of the coordinator. When it lacks
-//! only the store, its config comes into force, the old engine
-//! finishes and ends, and the new one opens the store. Knocks meanwhile wait in the new engine's sockets. A config that cannot be
-//! used changes nothing.
+//! A new engine loads its config while the old one serves, and its cluster process opens the settings of the coordinator. When the new
+//! engine lacks only the store, its config comes into force, the old engine finishes and ends, and the new one opens the store. Knocks
+//! meanwhile wait in the new engine's sockets. A config that cannot be used changes nothing.
 
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
