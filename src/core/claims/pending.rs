@@ -126,6 +126,11 @@ impl<T> Claims<T> {
         self.unsent.pop_front()
     }
 
+    /// The cluster process did not take the last probe.
+    pub(crate) fn is_probe_due(&self) -> bool {
+        self.is_probe_due
+    }
+
     /// There is a new cluster process, which knows of no claim. Returns those that waited for the one before it.
     pub(crate) fn connected(&mut self) -> Vec<T> {
         self.ended("the cluster process has just started")

@@ -80,7 +80,10 @@ impl Core {
     /// How long until a claim is overdue, or another gate must hear of this one.
     pub(super) fn next_cluster_due(&self, now: Timestamp) -> Option<Duration> {
         let claiming = self.claiming.as_ref()?;
-        let beat = self.fleet.as_ref().and_then(|fleet| fleet.due(now));
+        // An overdue heartbeat goes behind the probe. A full link is tried again with the next tick, not at once.
+        let fleet = self.fleet.as_ref();
+        let fleet = fleet.filter(|_| !claiming.claims.is_probe_due());
+        let beat = fleet.and_then(|fleet| fleet.due(now));
         let claim = claiming.claims.next_due(now);
         claim.into_iter().chain(beat).min()
     }
