@@ -34,6 +34,9 @@ const GRANT_WITHIN: Duration = Duration::from_secs(1);
 /// Later comparisons must not delay the word that the coordinator is back.
 const COMPARE_AFTER: Duration = Duration::from_secs(8);
 const COMPARE_WITHIN: Duration = Duration::from_millis(200);
+/// So much longer than the deadline a probe waits, to say that an answer comes too late. A node that is silent must not keep the gate
+/// from the next node for long.
+const TOO_LATE: Duration = Duration::from_millis(50);
 
 pub(super) struct Etcd {
     pool: Pool,
@@ -309,7 +312,7 @@ impl Coordinator for Etcd {
         self.pool.look_up(until);
         let prepared = self
             .authenticate(left())
-            .and_then(|()| self.look(left().min(self.cluster.deadline.saturating_mul(2))))
+            .and_then(|()| self.look(left().min(self.cluster.deadline.saturating_add(TOO_LATE))))
             .and_then(|()| self.grant(|state| &mut state.claims, left()))
             .and_then(|()| {
                 let is_due = self.has_fleet && self.state().grants.is_due();
