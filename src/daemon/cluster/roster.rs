@@ -76,7 +76,7 @@ pub(super) fn follow(
         offered: None,
     };
     let mut failed: Option<Fault> = None;
-    // The last fault is told.
+    // Whether the gate was told of the last fault.
     let mut is_told = false;
     let mut complaint = Complaint::default();
     let mut pause = pauses.least;
