@@ -8,7 +8,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use postern::core::roster::minisign::SecretKey;
+use postern::core::roster::published::{HEAD, Head, PART_MAX};
 use postern::core::roster::sealed;
 use postern_harness::world::{GATE_NAME, key, seed};
 use postern_harness::{KnockMaker, SERVICE, number, say, text, wait_until};
@@ -29,6 +32,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     (
         "roster_may_be_long_but_not_forged",
         roster_may_be_long_but_not_forged,
+    ),
+    (
+        "part_that_is_too_long_is_replaced",
+        part_that_is_too_long_is_replaced,
     ),
 ];
 
@@ -131,22 +138,46 @@ fn roster_ends_grants_at_every_gate(kind: &'static str) {
     );
 }
 
+/// What the coordinator answers until it closes the connection.
+fn ask(fleet: &Fleet, kind: &str, request: &str) -> String {
+    let port = if kind == "redis" { 6379 } else { 2379 };
+    let mut stream = fleet
+        .space
+        .run(move || TcpStream::connect(("127.0.0.1", port)).unwrap());
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said
+}
+
+/// Writes a value as somebody with access to the coordinator can.
+fn write(fleet: &Fleet, kind: &str, name: &str, value: &str) {
+    let key = format!("/postern/{name}");
+    let (request, done) = if kind == "redis" {
+        let (key_len, len) = (key.len(), value.len());
+        let set = format!("*3\r\n$3\r\nSET\r\n${key_len}\r\n{key}\r\n${len}\r\n{value}\r\n");
+        (set + "QUIT\r\n", "+OK")
+    } else {
+        let [key, value] = [&*key, value].map(|text| STANDARD.encode(text));
+        let body = format!(r#"{{"key":"{key}","value":"{value}"}}"#);
+        let length = body.len();
+        let head = format!("POST /v3/kv/put HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
+        (head + &body, " 200 OK")
+    };
+    let said = ask(fleet, kind, &request);
+    assert!(said.contains(done), "{said}");
+}
+
 /// How often the coordinator was asked for a value.
 fn reads(fleet: &Fleet, kind: &str) -> u64 {
-    let (port, ask, count) = match kind {
-        "redis" => (6379, "INFO commandstats\r\nQUIT\r\n", "cmdstat_get:calls="),
+    let (request, count) = match kind {
+        "redis" => ("INFO commandstats\r\nQUIT\r\n", "cmdstat_get:calls="),
         _ => (
-            2379,
             "GET /metrics HTTP/1.0\r\n\r\n",
             "grpc_server_started_total{grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} ",
         ),
     };
-    let mut stream = fleet
-        .space
-        .run(move || TcpStream::connect(("127.0.0.1", port)).unwrap());
-    stream.write_all(ask.as_bytes()).unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).unwrap();
+    let said = ask(fleet, kind, request);
     let (_, number) = said.split_once(count).unwrap_or(("", "0"));
     let digits = number.find(|c: char| !c.is_ascii_digit());
     number[..digits.unwrap_or(number.len())].parse().unwrap()
@@ -225,4 +256,30 @@ fn roster_may_be_long_but_not_forged(kind: &'static str) {
     // A better one follows, and the gate takes that.
     publish(&fleet, own.path(), &roster(5, &["dave"]));
     wait_for_metric(&fleet, "postern_roster_version 5\n");
+}
+
+fn part_that_is_too_long_is_replaced(kind: &'static str) {
+    let fleet = Fleet::start_with(kind, 1, &section(""));
+    let own = folder();
+    publish(&fleet, own.path(), &roster(3, &["carol"]));
+    wait_for_metric(&fleet, "postern_roster_version 3\n");
+    let forged = Head::new(9, &"0".repeat(16), 1, 1);
+    let part = forged.parts().next().unwrap();
+    // The first is found in the value, the second before the value is read to its end.
+    for (version, length) in [(4, PART_MAX + 1), (5, 2 * PART_MAX)] {
+        write(&fleet, kind, &part, &"x".repeat(length));
+        write(&fleet, kind, HEAD, &forged.write());
+        let said = publish(&fleet, own.path(), &roster(version, &["carol"]));
+        assert!(said.contains("is at the coordinator: 1 user"), "{said}");
+        wait_for_metric(&fleet, &format!("postern_roster_version {version}\n"));
+    }
+    write(&fleet, kind, HEAD, &"9".repeat(100_000));
+    publish(&fleet, own.path(), &roster(6, &["carol"]));
+    wait_for_metric(&fleet, "postern_roster_version 6\n");
+    // A trusted one is not replaced.
+    let said = publish(&fleet, own.path(), &roster(5, &["carol"]));
+    assert!(
+        said.contains("refused, older: the coordinator has version 6"),
+        "{said}"
+    );
 }

@@ -120,12 +120,12 @@ impl<'s, S: Read> Answer<'s, S> {
         self.stream
     }
 
-    /// The whole body, and whether the connection can be used again.
+    /// The whole body, and whether the connection can be used again. A longer one is [`ErrorKind::FileTooLarge`].
     pub(super) fn whole(mut self, most: usize) -> io::Result<(Vec<u8>, bool)> {
         let mut whole = Vec::new();
         while self.part(&mut whole)? {
             if whole.len() > most {
-                return Err(wrong());
+                return Err(not_etcd(ErrorKind::FileTooLarge));
             }
         }
         // The server sent more than was asked for.
@@ -220,7 +220,11 @@ impl<'s, S: Read> Answer<'s, S> {
 }
 
 fn wrong() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "its answer is not etcd's")
+    not_etcd(ErrorKind::InvalidData)
+}
+
+fn not_etcd(kind: ErrorKind) -> io::Error {
+    io::Error::new(kind, "its answer is not etcd's")
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub(super) struct Replies<'s, S> {
 }
 
 impl<'s, S: Read> Replies<'s, S> {
-    /// All replies together may have this many bytes.
+    /// All replies together may have this many bytes. Longer ones are [`ErrorKind::FileTooLarge`].
     pub(super) fn of(stream: &'s mut S, most: usize) -> Self {
         Self {
             stream,
@@ -81,7 +81,10 @@ impl<'s, S: Read> Replies<'s, S> {
             "_" => Reply::Nil,
             "$" | "*" if rest == "-1" => Reply::Nil,
             "$" => {
-                let length = length(self.most)?;
+                let length = length(usize::MAX)?;
+                if length > self.most {
+                    return Err(too_long());
+                }
                 let bytes = self.bytes(length)?;
                 if self.bytes(2)? != b"\r\n" {
                     return Err(wrong());
@@ -131,7 +134,7 @@ impl<'s, S: Read> Replies<'s, S> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         if self.buffer.len().saturating_add(count) > self.most {
-            return Err(wrong());
+            return Err(too_long());
         }
         self.buffer.extend_from_slice(part);
         Ok(())
@@ -139,7 +142,15 @@ impl<'s, S: Read> Replies<'s, S> {
 }
 
 fn wrong() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "its answer is not Redis's")
+    not_redis(ErrorKind::InvalidData)
+}
+
+fn too_long() -> io::Error {
+    not_redis(ErrorKind::FileTooLarge)
+}
+
+fn not_redis(kind: ErrorKind) -> io::Error {
+    io::Error::new(kind, "its answer is not Redis's")
 }
 
 #[cfg(test)]

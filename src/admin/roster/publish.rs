@@ -7,7 +7,7 @@ use super::SignedFile;
 use crate::adapters::clock;
 use crate::adapters::config::disk;
 use crate::admin::roster::gate::NotApplied;
-use crate::core::claims::Coordinator;
+use crate::core::claims::{Coordinator, Stored};
 use crate::core::roster::minisign::SignedBytes;
 use crate::core::roster::published::{HEAD, HEAD_MAX, Head, PART_MAX};
 use crate::core::roster::{self, Trust, Verified};
@@ -62,7 +62,10 @@ fn old_head(
 ) -> Result<Option<Head>, NotApplied> {
     coordinator.prepare(WITHIN).map_err(failed)?;
     let head = coordinator.read(HEAD, HEAD_MAX, WITHIN).map_err(failed)?;
-    let head = head.as_deref().and_then(Head::read);
+    let head = match &head {
+        Stored::Value(head) => Head::read(head),
+        Stored::Nothing | Stored::TooLong => None,
+    };
     let version = new.roster.version;
     let Some(old) = head.as_ref().filter(|old| old.version >= version) else {
         return Ok(head);

@@ -25,9 +25,8 @@ pub trait Coordinator: Send + Sync {
     /// Whether it is time to prepare again, although nothing failed.
     fn is_due(&self) -> bool;
 
-    /// The value under this name, which gates of other names see as well; `None` if there is none. Fails if it is longer than so
-    /// many bytes.
-    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Option<Vec<u8>>, String>;
+    /// What is under this name, which gates of other names see as well. A value may have so many bytes.
+    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Stored, String>;
 
     /// Sets the value under this name, for good.
     fn write(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String>;
@@ -44,6 +43,14 @@ pub trait Coordinator: Send + Sync {
 
 /// The most publications in one transaction.
 pub const TOGETHER_MAX: usize = 32;
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    Nothing,
+    Value(Vec<u8>),
+    TooLong,
+}
 
 /// What a watch brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

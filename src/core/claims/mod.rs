@@ -11,7 +11,7 @@ mod pending;
 pub use claim::{
     Answer, Claim, ClaimKey, MARGIN, WAITING_MAX, gate_hash, longest, made_at, one_line,
 };
-pub use coordinator::{Coordinator, Heard, TOGETHER_MAX};
+pub use coordinator::{Coordinator, Heard, Stored, TOGETHER_MAX};
 pub use message::{
     Ask, ClusterStart, GateFacts, NAME_MAX, Opened, Publish, PublishKind, RosterSought, SEALED_MAX,
     Told, live,

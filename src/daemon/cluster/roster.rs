@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::complaint::Complaint;
 use crate::adapters::clock;
 use crate::adapters::ipc::Link;
-use crate::core::claims::{Coordinator, RosterSought, one_line};
+use crate::core::claims::{Coordinator, RosterSought, Stored, one_line};
 use crate::core::roster::published::{HEAD, HEAD_MAX, Head, PART_MAX};
 use crate::daemon::roster::offer;
 
@@ -135,15 +135,19 @@ pub(super) fn watch(coordinator: &dyn Coordinator, pauses: Pauses, asks: &SyncSe
 impl Follower<'_> {
     fn look(&mut self) -> Result<(), Fault> {
         let head = self.coordinator.read(HEAD, HEAD_MAX, LOOK_WITHIN)?;
-        let Some(head) = head else { return Ok(()) };
+        let head = match &head {
+            Stored::Nothing => return Ok(()),
+            Stored::Value(head) => Head::read(head),
+            Stored::TooLong => None,
+        };
         let no_roster = |why: &str| Fault::NoRoster(why.to_owned());
-        let head =
-            Head::read(&head).ok_or_else(|| no_roster("its head is not that of a roster"))?;
+        let head = head.ok_or_else(|| no_roster("its head is not that of a roster"))?;
         if !self.is_wanted(&head) {
             return Ok(());
         }
         let fetched = fetch(self.coordinator, &head).map_err(Fault::NoRoster)?;
-        let (text, signatures) = fetched.ok_or_else(|| no_roster("a part of it is missing"))?;
+        let (text, signatures) =
+            fetched.ok_or_else(|| no_roster("a part of it is missing or too long"))?;
         let sent = offer::send(self.link, &text, &signatures);
         sent.map_err(|error| format!("handing it on: {error}"))?;
         let version = head.version;
@@ -192,7 +196,7 @@ type Whole = (Vec<u8>, Vec<u8>);
 pub(crate) fn fetch(coordinator: &dyn Coordinator, head: &Head) -> Result<Option<Whole>, String> {
     let mut text = Vec::new();
     for name in head.parts() {
-        let Some(part) = coordinator.read(&name, PART_MAX, PART_WITHIN)? else {
+        let Stored::Value(part) = coordinator.read(&name, PART_MAX, PART_WITHIN)? else {
             return Ok(None);
         };
         text.extend(part);
@@ -249,16 +253,17 @@ mod tests {
             false
         }
 
-        fn read(&self, name: &str, _: usize, _: Duration) -> Result<Option<Vec<u8>>, String> {
+        fn read(&self, name: &str, _: usize, _: Duration) -> Result<Stored, String> {
             self.reads.fetch_add(1, Ordering::SeqCst);
             if name != HEAD && *self.version.lock().unwrap() == WITHOUT_PARTS {
-                return Ok(None);
+                return Ok(Stored::Nothing);
             }
             let head = || {
                 let head = Head::new(*self.version.lock().unwrap(), &"0".repeat(16), 8, 19);
                 head.write().into_bytes()
             };
-            Ok(Some(if name == HEAD { head() } else { TEXT.to_vec() }))
+            let value = if name == HEAD { head() } else { TEXT.to_vec() };
+            Ok(Stored::Value(value))
         }
 
         fn write(&self, _: &str, _: &[u8], _: Duration) -> Result<(), String> {
@@ -350,6 +355,7 @@ mod tests {
         assert!(offered(&link));
         set(WITHOUT_PARTS);
         let refused = offer::receive(&link, SOON).unwrap_err();
-        assert_eq!(refused.to_string(), "a part of it is missing");
+        let why = "a part of it is missing or too long";
+        assert_eq!(refused.to_string(), why);
     }
 }

@@ -1,5 +1,6 @@
 //! Requests to etcd with a deadline, and what their failures say.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,12 +21,21 @@ pub(super) enum Failure {
     Refused(u16, String),
     /// Whether it was carried out nobody can tell.
     Unknown(String),
+    /// The same, because the answer is longer than any that was expected.
+    TooLong(String),
 }
 
 impl Failure {
+    pub(super) fn is_too_long(&self) -> bool {
+        matches!(self, Self::TooLong(_))
+    }
+
     pub(super) fn why(self) -> String {
         match self {
-            Self::NotSent(why) | Self::Refused(_, why) | Self::Unknown(why) => why,
+            Self::NotSent(why)
+            | Self::Refused(_, why)
+            | Self::Unknown(why)
+            | Self::TooLong(why) => why,
         }
     }
 }
@@ -42,7 +52,7 @@ impl Etcd {
         let until = clock::instant() + within;
         let connection = self.connection(until).map_err(Failure::NotSent)?;
         let answer = self.ask_by(connection, call, request, most);
-        if matches!(answer, Err(Failure::Unknown(_))) {
+        if matches!(answer, Err(Failure::Unknown(_) | Failure::TooLong(_))) {
             self.pool.clear();
         }
         answer
@@ -60,7 +70,7 @@ impl Etcd {
         // Another node may answer, have a leader, or not be about to end.
         let leaves = matches!(
             answer,
-            Err(Failure::Unknown(_) | Failure::Refused(408 | 500.., _))
+            Err(Failure::Unknown(_) | Failure::TooLong(_) | Failure::Refused(408 | 500.., _))
         );
         if leaves {
             self.pool.leave(number);
@@ -94,8 +104,13 @@ impl Etcd {
             let answer = http::Answer::read(stream)?;
             Ok((answer.status, answer.whole(most)?))
         });
-        let (status, (bytes, is_kept)) =
-            answered.map_err(|error| Failure::Unknown(at(&pool::cured(&error))))?;
+        let (status, (bytes, is_kept)) = answered.map_err(|error| {
+            let why = at(&pool::cured(&error));
+            match error.kind() {
+                ErrorKind::FileTooLarge => Failure::TooLong(why),
+                _ => Failure::Unknown(why),
+            }
+        })?;
         if is_kept {
             self.pool.give_back(connection);
         }

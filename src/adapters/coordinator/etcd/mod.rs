@@ -13,7 +13,7 @@ use super::stream;
 use super::text;
 use crate::adapters::clock;
 use crate::core::claims::{
-    self, Answer, Claim, Coordinator, GateFacts, Heard, MARGIN, Publish, PublishKind,
+    self, Answer, Claim, Coordinator, GateFacts, Heard, MARGIN, Publish, PublishKind, Stored,
 };
 use crate::model::cluster::{Cluster, Credentials};
 use leases::Leases;
@@ -327,17 +327,20 @@ impl Coordinator for Etcd {
         prepared
     }
 
-    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Option<Vec<u8>>, String> {
+    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Stored, String> {
         let request = json!({ "key": self.key(name) });
         // Base64, and what is around it.
         let longest = most.saturating_mul(4) / 3 + ANSWER_MAX;
-        let page: wire::Page = self
-            .ask("kv/range", &request, longest, within)
-            .map_err(|failure| self.cured(failure))?;
-        match page.kvs.first().map(wire::Pair::value) {
-            Some(value) if value.len() > most => Err(format!("{name} is too long")),
-            value => Ok(value),
-        }
+        let page: Result<wire::Page, _> = self.ask("kv/range", &request, longest, within);
+        let page = match page {
+            Err(failure) if failure.is_too_long() => return Ok(Stored::TooLong),
+            page => page.map_err(|failure| self.cured(failure))?,
+        };
+        Ok(match page.kvs.first().map(wire::Pair::value) {
+            None => Stored::Nothing,
+            Some(value) if value.len() > most => Stored::TooLong,
+            Some(value) => Stored::Value(value),
+        })
     }
 
     fn write(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String> {

@@ -2,23 +2,24 @@
 //!
 //! A server that may forget claims is refused: with other settings it forgets them when it is killed, or when memory is short.
 
+use std::io::ErrorKind;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use super::identity::{self, Identity};
-use super::pool::{Connection, Pool};
+use super::pool::{self, Connection, Pool};
 use super::resp::{self, Reply};
 use super::stream::{self, Stream};
 use super::text;
 use crate::adapters::clock;
 use crate::core::claims::{
-    self, Answer, Claim, Coordinator, GateFacts, Heard, MARGIN, Publish, PublishKind,
+    self, Answer, Claim, Coordinator, GateFacts, Heard, MARGIN, Publish, PublishKind, Stored,
 };
 use crate::model::cluster::{Cluster, Credentials};
 use crate::model::time::millis;
-use script::{SCRIPT, exchange, refusal};
+use script::{SCRIPT, exchange, refusal, try_exchange};
 
 mod script;
 mod watch;
@@ -219,26 +220,28 @@ impl Redis {
         self.key(name) + "/changes"
     }
 
-    /// Runs one command.
+    /// Runs one command. `None` if its reply is longer than `most`.
     fn one(
         &self,
         words: &[&str],
         values: &[&[u8]],
         most: usize,
         within: Duration,
-    ) -> Result<Reply, String> {
+    ) -> Result<Option<Reply>, String> {
         let parts = words.iter().map(|word| word.as_bytes());
         let parts: Vec<&[u8]> = parts.chain(values.iter().copied()).collect();
         let mut command = Vec::new();
         resp::command(&parts, &mut command);
         let mut connection = self.connection(clock::instant() + within)?;
-        let reply = exchange(&mut connection.stream, &command, most);
-        let [reply] = reply.map_err(|why| self.at(&connection, &why))?;
+        let [reply] = match try_exchange(&mut connection.stream, &command, most) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok(None),
+            reply => reply.map_err(|error| self.at(&connection, &pool::cured(&error)))?,
+        };
         if let Some(why) = refusal(&reply) {
             return Err(self.at(&connection, &why));
         }
         self.pool.give_back(connection);
-        Ok(reply)
+        Ok(Some(reply))
     }
 
     /// Runs the script.
@@ -347,18 +350,20 @@ impl Coordinator for Redis {
         prepared
     }
 
-    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Option<Vec<u8>>, String> {
-        let most = most.saturating_add(REPLIES_MAX);
-        match self.one(&["GET", &self.key(name)], &[], most, within)? {
-            Reply::Nil => Ok(None),
-            Reply::Text(value) => Ok(Some(value)),
-            _ => Err("its answer is no value".to_owned()),
+    fn read(&self, name: &str, most: usize, within: Duration) -> Result<Stored, String> {
+        let longest = most.saturating_add(REPLIES_MAX);
+        match self.one(&["GET", &self.key(name)], &[], longest, within)? {
+            None => Ok(Stored::TooLong),
+            Some(Reply::Nil) => Ok(Stored::Nothing),
+            Some(Reply::Text(value)) if value.len() > most => Ok(Stored::TooLong),
+            Some(Reply::Text(value)) => Ok(Stored::Value(value)),
+            Some(_) => Err("its answer is no value".to_owned()),
         }
     }
 
     fn write(&self, name: &str, value: &[u8], within: Duration) -> Result<(), String> {
         let set = self.one(&["SET", &self.key(name)], &[value], REPLIES_MAX, within)?;
-        match set.text() {
+        match set.as_ref().and_then(Reply::text) {
             Some("OK") => Ok(()),
             _ => Err("it did not say that the value is set".to_owned()),
         }

@@ -36,18 +36,23 @@ pub(super) fn exchange<const N: usize>(
     commands: &[u8],
     most: usize,
 ) -> Result<[Reply; N], String> {
-    let mut exchanged = || {
-        stream.write_all(commands)?;
-        stream.flush()?;
-        let mut replies = Replies::of(stream, most);
-        let read: Vec<Reply> = (0..N).map(|_| replies.next()).collect::<io::Result<_>>()?;
-        if !replies.is_empty() {
-            let what = "it sent more than was asked for";
-            return Err(io::Error::new(ErrorKind::InvalidData, what));
-        }
-        <[Reply; N]>::try_from(read).map_err(|_| ErrorKind::InvalidData.into())
-    };
-    exchanged().map_err(|error| pool::cured(&error))
+    try_exchange(stream, commands, most).map_err(|error| pool::cured(&error))
+}
+
+pub(super) fn try_exchange<const N: usize>(
+    stream: &mut Stream,
+    commands: &[u8],
+    most: usize,
+) -> io::Result<[Reply; N]> {
+    stream.write_all(commands)?;
+    stream.flush()?;
+    let mut replies = Replies::of(stream, most);
+    let read: Vec<Reply> = (0..N).map(|_| replies.next()).collect::<io::Result<_>>()?;
+    if !replies.is_empty() {
+        let what = "it sent more than was asked for";
+        return Err(io::Error::new(ErrorKind::InvalidData, what));
+    }
+    <[Reply; N]>::try_from(read).map_err(|_| ErrorKind::InvalidData.into())
 }
 
 /// Why the server refused a command, and the cure.
