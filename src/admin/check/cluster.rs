@@ -80,18 +80,19 @@ fn check_fleet(fleet: &FleetStatus, findings: &mut Findings) {
         findings.add(Finding::warning("fleet-member", what));
     }
     if refused(Refusal::Clock).is_some() {
-        let what = "the clock of another gate was more than 90s ahead of this gate's";
-        let why =
-            "if this gate's clock is behind, it can admit knocks that the others have admitted";
+        let what = "the clocks of this gate and of another one differed by more than 90s";
+        let either = "this gate's was behind or was set back, or the other's was ahead";
+        let why = "a gate whose clock is behind can admit knocks that the others have admitted";
         let cure = "let all gates of the name get the time from NTP, then reload posternd";
         let finding = Finding::warning("cluster-clock", what);
-        findings.add(finding.detail(why).detail(cure));
+        findings.add(finding.detail(either).detail(why).detail(cure));
     }
     let is_heard = fleet.members.iter().any(MemberStatus::is_heard);
     let is_explained = [Refusal::Seal, Refusal::Clock].map(refused) != [None, None];
     if fleet.behind.is_none() && !is_heard && !is_explained {
         let what = "no other gate of this name is heard";
-        let why = "if one runs, it has no cluster.fleet_key_file, or its clock is far behind";
+        let why =
+            "if one runs, it has no cluster.fleet_key_file, or its clock is far behind this one";
         let or = "or it has another coordinator or cluster.prefix: a copied knock opens at both";
         let finding = Finding::note("fleet-alone", what);
         findings.add(finding.detail(why).detail(or));
@@ -130,5 +131,7 @@ mod tests {
         fleet.counters.refused.insert("clock".to_owned(), 1);
         let said = found(&fleet);
         assert!(said.contains("[cluster-clock]") && !said.contains("[fleet-alone]"));
+        // After this gate's clock was set back, the others are right.
+        assert!(said.contains("this gate's was behind or was set back, or"));
     }
 }
