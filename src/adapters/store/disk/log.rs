@@ -104,6 +104,8 @@ pub(super) struct Log<D> {
     copy: u64,
     /// Records in the half in use.
     used: u32,
+    /// So many it had when it was begun.
+    begun: u32,
     times: StoredTimes,
     /// Memory of the last change, for the next one.
     bytes: Vec<u8>,
@@ -141,6 +143,7 @@ impl<D: Disk> Log<D> {
             header,
             copy: 0,
             used: 0,
+            begun: 0,
             times: StoredTimes::default(),
             bytes: Vec::new(),
         };
@@ -182,6 +185,7 @@ impl<D: Disk> Log<D> {
             header,
             copy,
             used: 0,
+            begun: 0,
             times: StoredTimes::default(),
             bytes: Vec::new(),
         };
@@ -306,6 +310,7 @@ impl<D: Disk> Log<D> {
     fn fill(&mut self, header: Header, content: &Content) -> Result<(), StoreFault> {
         (self.header, self.used) = (header, 0);
         self.put(content.times, content.entries())?;
+        self.begun = self.used;
         self.disk.sync()?;
         // Both copies, so that damage to one does not lead back to the other half.
         self.settle()?;
@@ -330,9 +335,11 @@ impl<D: Disk> Log<D> {
         Ok(self.disk.sync()?)
     }
 
-    /// Whether half of the room is used, so that a quiet moment is the time to change the half.
+    /// Whether half of the room is used, so that a quiet moment is the time to change the half. If most of that was there when the half
+    /// was begun, as on a full disk, this waits until an eighth more is used.
     pub(super) fn is_half_full(&self) -> bool {
-        self.used > self.header.capacity / 2
+        let Header { capacity, .. } = self.header;
+        self.used > capacity / 2 && self.used.saturating_sub(self.begun) >= capacity / 8
     }
 }
 

@@ -178,6 +178,35 @@ fn log_that_cannot_grow_is_used_to_its_end() {
 }
 
 #[test]
+fn larger_log_is_not_tried_at_every_quiet_moment() {
+    let dir = made();
+    let blocker = dir.path().join("marks.log.new");
+    std::fs::create_dir(&blocker).unwrap();
+    let length = || std::fs::metadata(dir.path().join(FILE)).unwrap().len();
+    let first = length();
+    let mut store = DiskStore::open(dir.path()).unwrap();
+    let mut next = 0;
+    let mut add = |count| {
+        let marks: Vec<_> = (next..next + count).map(|n| record(n, n)).collect();
+        next += count;
+        store.commit(&marks, times(next, 0)).unwrap();
+        store.settle().unwrap();
+    };
+    add(5_000);
+    // A larger one could be made now, but the last attempt was only just before.
+    std::fs::remove_dir(&blocker).unwrap();
+    for _ in 0..10 {
+        add(100);
+        assert_eq!(length(), first);
+    }
+    add(100);
+    assert!(length() > first, "an eighth more was used");
+    drop(store);
+    let kept = DiskStore::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(kept.marks.len(), 6_100);
+}
+
+#[test]
 fn used_sequences_are_kept_in_their_own_file() {
     let dir = made();
     for n in 0..3 {
