@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         host::broken_iptables_stops_the_start,
         host::wrong_command_line_is_exit_2,
         roster::roster_users_join_the_local_ones,
+        roster::signing_without_a_key_needs_a_change,
         roster::bad_rosters_are_refused_with_reasons,
         roster::older_rosters_are_refused_after_damage,
         roster::users_of_two_places_stop_the_load,

@@ -95,6 +95,18 @@ pub(crate) fn roster_users_join_the_local_ones() {
     assert!(!closed(&gate));
 }
 
+pub(crate) fn signing_without_a_key_needs_a_change() {
+    let gate = trusting("");
+    let line = format!("roster sign --roster {}", gate.place("fleet.toml"));
+    let sign = || run("exec \"$@\"", &line.split_whitespace().collect::<Vec<_>>());
+    says(
+        &sign().one_line(1),
+        "…fleet.toml: it is signed already, and no key signs it again; name one with --signing-key FILE, …",
+    );
+    change(&gate, "\"tcp/22\"", "\"tcp/80\"");
+    says(&sign().ok(), "…; version 3, …\nnot signed; next: …\n");
+}
+
 pub(crate) fn bad_rosters_are_refused_with_reasons() {
     let gate = trusting("");
     apply(&gate).ok();

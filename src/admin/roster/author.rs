@@ -124,7 +124,8 @@ pub(crate) fn remove(
     finish(file, &roster, changed, signing)
 }
 
-/// Signs a roster. A text that was changed after it was signed gets a higher version, and loses the signatures of others.
+/// Signs a roster. A text that was changed after it was signed gets a higher version, and loses the signatures of others. Fails if there
+/// is nothing to do without a key.
 pub(crate) fn sign(file: &SignedFile, signing: &Signing<'_>) -> Result<State, ExitError> {
     let (text, roster) = read(file)?;
     let old = Signature::parse_all(&file.signatures()?).unwrap_or_default();
@@ -156,7 +157,13 @@ pub(crate) fn sign(file: &SignedFile, signing: &Signing<'_>) -> Result<State, Ex
         return store(file, changed, key);
     }
     // Whether the others are good is for the gates to decide.
-    let kept = old.into_iter().filter(|one| !is_other(&one)).collect();
+    let kept: Vec<Signature> = old.into_iter().filter(|one| !is_other(&one)).collect();
+    if key.is_none() && !kept.is_empty() {
+        let path = file.path.display();
+        let cure = "name one with --signing-key FILE, or sign with minisign -S -m ROSTER";
+        let what = format!("{path}: it is signed already, and no key signs it again; {cure}");
+        return Err(ExitError::new(FAILED, what));
+    }
     signed(file, &text, roster, key, kept)
 }
 
