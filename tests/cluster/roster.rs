@@ -37,6 +37,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         "part_that_is_too_long_is_replaced",
         part_that_is_too_long_is_replaced,
     ),
+    (
+        "older_roster_at_the_coordinator_is_told",
+        older_roster_at_the_coordinator_is_told,
+    ),
 ];
 
 fn signer() -> SecretKey {
@@ -280,6 +284,28 @@ fn part_that_is_too_long_is_replaced(kind: &'static str) {
     let said = publish(&fleet, own.path(), &roster(5, &["carol"]));
     assert!(
         said.contains("refused, older: the coordinator has version 6"),
+        "{said}"
+    );
+}
+
+fn older_roster_at_the_coordinator_is_told(kind: &'static str) {
+    let fleet = Fleet::start_with(kind, 1, &section(""));
+    let own = folder();
+    publish(&fleet, own.path(), &roster(1, &["carol"]));
+    wait_for_metric(&fleet, "postern_roster_version 1\n");
+    let newer = roster(2, &["carol"]);
+    let file = own.path().join("newer.toml");
+    fs::write(&file, &newer).unwrap();
+    let signed = signer().sign(newer.as_bytes(), "").lines();
+    fs::write(own.path().join("newer.toml.minisig"), signed).unwrap();
+    let ran = fleet.gates[0].at_gate(&["roster", "apply", &file.display().to_string()]);
+    assert!(ran.status.success(), "{ran:?}");
+    let refused = "postern_roster_refused_total{reason=\"older\"} 1\n";
+    wait_for_metric(&fleet, refused);
+    wait_for_metric(&fleet, "postern_roster_version 2\n");
+    let said = text(&fleet.gates[0].at_gate(&["check"]));
+    assert!(
+        said.contains("older: its version 1 is not higher than 2"),
         "{said}"
     );
 }

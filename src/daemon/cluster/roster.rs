@@ -25,7 +25,7 @@ pub(super) struct Pauses {
     least: Duration,
     /// It looks so often without a word of the watch.
     slow: Duration,
-    /// A roster that was offered, and is not in force, is offered again after this time: the disk may have been full.
+    /// A newer roster that was offered, and is not in force, is offered again after this time: the disk may have been full.
     again: Duration,
 }
 
@@ -156,7 +156,8 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Whether a roster is to be offered: a newer one, or the one in force, so that it is confirmed.
+    /// Whether a roster is to be offered: a newer one; the one in force, so that it is confirmed; or an older one, once, so that its
+    /// refusal is told.
     fn is_wanted(&self, head: &Head) -> bool {
         let (version, sought) = (head.version, self.sought.version);
         match &self.offered {
@@ -165,14 +166,16 @@ impl Follower<'_> {
                 let each = self.each(version);
                 each.is_some_and(|each| clock::elapsed(*at) > each)
             }
-            _ => version > sought || self.refresh().is_some() && version == sought,
+            _ => version != sought || self.refresh().is_some(),
         }
     }
 
     /// How often a roster of this version is offered.
     fn each(&self, version: u64) -> Option<Duration> {
-        let again = (version > self.sought.version).then_some(self.pauses.again);
-        again.into_iter().chain(self.refresh()).min()
+        let sought = self.sought.version;
+        let again = (version > sought).then_some(self.pauses.again);
+        let refresh = self.refresh().filter(|_| version >= sought);
+        again.into_iter().chain(refresh).min()
     }
 
     fn refresh(&self) -> Option<Duration> {
@@ -347,6 +350,24 @@ mod tests {
     fn roster_that_was_not_taken_comes_again() {
         let (_, link, _) = start(NEVER, Duration::from_millis(5));
         assert!(offered(&link) && offered(&link) && offered(&link));
+    }
+
+    #[test]
+    fn older_roster_is_offered_once() {
+        let (shelf, link, set) = start(NEVER, NEVER);
+        assert!(offered(&link));
+        set(0);
+        assert!(offered(&link));
+        let reads = || shelf.reads.load(Ordering::SeqCst);
+        let before = reads();
+        set(0);
+        let start = clock::instant();
+        while reads() == before && clock::elapsed(start) < SOON {
+            thread::yield_now();
+        }
+        set(3);
+        assert!(offered(&link));
+        assert!(offer::receive(&link, Duration::from_millis(100)).is_err());
     }
 
     #[test]
