@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use postern::adapters::config::bundle::{Bundle, BundleFile};
-use postern::adapters::config::{Problems, key_files, load};
+use postern::adapters::config::{Loaded, Problems, key_files, load};
 use postern_proto::SharedKey;
 use zeroize::Zeroizing;
 
@@ -65,6 +65,11 @@ fn places(problems: &Problems) -> Vec<(&Path, Option<usize>)> {
         .iter()
         .map(|problem| (problem.file.as_path(), problem.line))
         .collect()
+}
+
+/// A config that is right.
+pub(crate) fn loaded(text: &str) -> Loaded {
+    load(&bundle(text)).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 pub fn bundle(text: &str) -> Bundle {

@@ -7,8 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use postern::adapters::config::bundle::{Bundle, BundleFile};
-use postern::adapters::config::{Loaded, load};
+use postern::adapters::config::Loaded;
 use postern::core::gate::{Gate, HintTable, User};
 use postern::daemon::engine::core::Core;
 use postern::model::mark::StoredMarks;
@@ -17,6 +16,8 @@ use postern::model::time::Timestamp;
 use postern_proto::{
     Action, Allow, Item, Protocol, Request, RootKey, Service, SharedKey, Step, seal,
 };
+
+use crate::config;
 
 pub(super) const START: Timestamp = Timestamp::from_millis(27_500_000 * 64_000 + 32_000);
 const WINDOW: Duration = Duration::from_secs(30);
@@ -139,13 +140,5 @@ pub(super) static LOADED: LazyLock<Loaded> = LazyLock::new(|| {
         "[gate]\nname = 'gate.example.org'\nwindow = '{}s'\n\n{user}",
         WINDOW.as_secs()
     );
-    let main = BundleFile {
-        path: "/etc/postern/posternd.toml".into(),
-        text: text.into(),
-    };
-    load(&Bundle {
-        main: Some(main),
-        ..Bundle::default()
-    })
-    .unwrap_or_else(|problems| panic!("{problems}"))
+    config::loaded(&text)
 });

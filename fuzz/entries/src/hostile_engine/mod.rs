@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use ipnet::IpNet;
-use postern::adapters::config::bundle::{Bundle, BundleFile};
-use postern::adapters::config::load;
 use postern::adapters::firewall::memory::{MemoryDriver, State};
 use postern::core::order::{MESSAGE_MAX, Order, Report, Selection, decode, encode};
 use postern::daemon::monitor::executor::Executor;
@@ -22,6 +20,7 @@ use postern::model::settings::Settings;
 use postern::model::time::{ClockStep, Timestamp};
 use postern_proto::SharedKey;
 
+use crate::config;
 use crate::knock::other;
 use asked::Said;
 
@@ -331,14 +330,5 @@ fn settings() -> Settings {
         other::WEB
     );
     let text = [head, user("alice", 1), user("bob", 2)].concat();
-    let main = BundleFile {
-        path: "/etc/postern/posternd.toml".into(),
-        text: text.into(),
-    };
-    load(&Bundle {
-        main: Some(main),
-        ..Bundle::default()
-    })
-    .unwrap_or_else(|problems| panic!("{problems}"))
-    .settings
+    config::loaded(&text).settings
 }
