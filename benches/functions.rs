@@ -1,7 +1,7 @@
 //! Writes `dist/functions.ld`: the functions that monitor, engine and client run, so that the linker puts them beside each other.
 //!
-//! Each function of a program has a breakpoint at its start, which goes when it is hit. A gate with each driver starts, admits and closes,
-//! answers its commands and reads its config again.
+//! Each function of a program has a breakpoint at its start, which goes when it is hit. A gate with each driver starts with a roster, admits
+//! and closes, answers its commands and reads its config again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +11,8 @@
     clippy::panic,
     reason = "a bench"
 )]
+
+mod roster;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -35,6 +37,9 @@ use postern_harness::{
 const STOPPED: &str = "kill -STOP $$; exec \"$@\"";
 
 const USERS: usize = 3000;
+
+/// Users of a roster with each kind of key, enough for a text in parts.
+const ROSTER_USERS: u32 = 200;
 
 const CLIENT: u8 = 1;
 const MONITOR: u8 = 2;
@@ -102,7 +107,7 @@ fn main() {
 fn config(backend: &str) -> GateConfig {
     let users = (0..USERS).map(|n| {
         let key = key(&format!("user {n}"));
-        format!("[[user]]\nname = \"user{n}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n")
+        format!("[[user]]\nname = \"local{n}\"\nkey = \"{key}\"\nservices = [\"tcp/{SERVICE}\"]\n")
     });
     let config = GateConfig::empty(backend).quiet();
     let config = config.member("alice", "quota = \"100/min\"\nmax_grants = 100");
@@ -116,7 +121,9 @@ fn config(backend: &str) -> GateConfig {
 }
 
 fn daemon(backend: &str) -> Roles {
-    let mut world = World::prepare(&config(backend));
+    let mut world = World::prepare(&roster::trusted(config(backend)));
+    roster::write_gate_key(&world);
+    roster::apply(&world, ROSTER_USERS, ROSTER_USERS);
     world.daemon.through = Some(STOPPED.to_owned());
     world.daemon.start_process(&world.gate);
     let tracer = trace(world.daemon.pid(), posternd());

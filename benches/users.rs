@@ -15,6 +15,8 @@
     clippy::panic
 )]
 
+mod roster;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -22,12 +24,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use postern::core::roster::{minisign::SecretKey, sealed};
-use postern_harness::world::GATE_NAME;
 use postern_harness::{Family, GateConfig, KnockMaker, SERVICE, World, key, seed};
 use postern_proto::PrivateKey;
 use rustix::process::Signal;
-use zeroize::Zeroizing;
 
 const KNOCKS: usize = 100;
 /// So long wake-ups are counted.
@@ -58,35 +57,19 @@ fn main() {
 
 fn measure(count: u32, pairs: bool, by_roster: bool, is_measured: bool) {
     let plan = GateConfig::empty("nftables").quiet();
-    let signer = SecretKey::from_random([1; 8], &Zeroizing::new(seed("a signer")));
     let plan = if by_roster {
-        let trust = signer.public().line();
-        plan.section(&format!("[roster]\ntrust = [\"{trust}\"]\n"))
-    } else {
-        plan
-    };
-    let plan = if pairs || by_roster {
+        roster::trusted(plan)
+    } else if pairs {
         plan.gate("private_key = \"gate.key\"")
     } else {
         plan
     };
     let mut world = World::prepare(&plan.member("bob", "quota = \"1000/s\""));
-    let gate_key = STANDARD.encode(seed("the private key of the gate"));
-    world.write("gate.key", &format!("{gate_key}\n"));
+    roster::write_gate_key(&world);
     if by_roster {
-        let text = roster(count, pairs);
-        world.write("fleet.toml", &text);
-        world.write(
-            "fleet.toml.minisig",
-            &signer.sign(text.as_bytes(), "").lines(),
-        );
-        let start = Instant::now();
-        let file = world.folder().join("fleet.toml").display().to_string();
-        world.at_gate(&["roster", "apply", &file]);
-        println!(
-            "{count} users of a roster: taken in {:.3} s",
-            start.elapsed().as_secs_f64()
-        );
+        let (sealed, pairs) = if pairs { (0, count) } else { (count, 0) };
+        let took = roster::apply(&world, sealed, pairs).as_secs_f64();
+        println!("{count} users of a roster: taken in {took:.3} s");
     } else {
         fs::create_dir(world.folder().join("users.d")).unwrap();
         world.write("users.d/many.toml", &users(count, pairs));
@@ -176,31 +159,6 @@ fn users(count: u32, pairs: bool) -> String {
         writeln!(
             text,
             "[[user]]\nname = \"{name}\"\n{key}\nservices = [\"tcp/{SERVICE}\"]\n"
-        )
-        .unwrap();
-    }
-    text
-}
-
-/// The same users as a roster.
-fn roster(count: u32, pairs: bool) -> String {
-    let own = PrivateKey::from_bytes(seed("the private key of the gate"));
-    let mut text = format!(
-        "version = 1\nuntil = 2100-01-01T00:00:00Z\n[gate.\"{GATE_NAME}\"]\n[policy.p]\nservices = [\"tcp/{SERVICE}\"]\n\n"
-    );
-    for name in (0..count).map(|number| format!("user{number}")) {
-        let key = if pairs {
-            let public = PrivateKey::from_bytes(seed(&name)).public();
-            format!("public_key = \"{}\"", STANDARD.encode(public.as_bytes()))
-        } else {
-            let secrets = format!("key = \"{}\"\n", key(&name));
-            let fresh = PrivateKey::from_bytes(seed(&format!("fresh {name}")));
-            let sealed = sealed(GATE_NAME, &own.public(), &name, &secrets, &fresh).unwrap();
-            format!("sealed = {{ \"{GATE_NAME}\" = \"{sealed}\" }}")
-        };
-        writeln!(
-            text,
-            "[[user]]\nname = \"{name}\"\npolicy = \"p\"\ngates = [\"{GATE_NAME}\"]\n{key}\n"
         )
         .unwrap();
     }
