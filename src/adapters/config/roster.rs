@@ -22,7 +22,7 @@ use super::values;
 use crate::adapters::config::bundle::{Bundle, BundleFile};
 use crate::adapters::files::{self, FileError, FileErrorKind};
 use crate::core::roster::minisign::PublicKey;
-use crate::core::roster::{self, Floor, Installed, Notes, Part, Roster, Trust};
+use crate::core::roster::{self, BREAK_LINE, Floor, Installed, Notes, Part, Roster, Trust};
 use crate::model::exit::{CONFIG, ExitError};
 use crate::model::policy::Policy;
 use crate::model::roster::{RosterRefusal, RosterSettings};
@@ -97,10 +97,9 @@ impl RosterPlace {
         Ok(text.map(|text| BundleFile { path, text }))
     }
 
-    /// What the gate notes of the roster in force.
+    /// What the gate notes of the roster in force, which need not be in memory for it.
     pub(crate) fn notes(&self) -> Option<Notes> {
-        let file = self.read().ok().flatten()?;
-        Some(Installed::read(&file.text)?.notes)
+        Notes::read(&files::read_before(&self.file(), BREAK_LINE).ok()?)
     }
 
     /// What is never forgotten; `None` before the first roster. Fails if it is damaged.

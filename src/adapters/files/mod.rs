@@ -24,7 +24,7 @@ pub(crate) use lock_watch::LockWatch;
 pub(crate) use medium::Medium;
 pub(crate) use read::{files_in, without_mark};
 #[cfg(feature = "daemon")]
-pub(crate) use read::{read_at_most, read_config, read_private_bytes, read_roster};
+pub(crate) use read::{read_at_most, read_before, read_config, read_private_bytes, read_roster};
 pub use read::{read_open, read_private};
 #[cfg(feature = "daemon")]
 pub(crate) use system::{create_log, open_input, open_lock, open_to_read, write_system};

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+#[cfg(feature = "daemon")]
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize, Zeroizing};
@@ -38,6 +40,17 @@ pub(crate) fn read_roster(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read(path, CONFIG_MAX)
 }
 
+/// Reads the lines of a private file that come before the line `end`.
+#[cfg(feature = "daemon")]
+pub(crate) fn read_before(path: &Path, end: &str) -> Result<String, FileError> {
+    let (file, _) = open_checked(path, CONFIG_MAX)?;
+    let lines = BufReader::new(file).lines();
+    let lines = lines.take_while(|line| line.as_ref().map_or(true, |line| line != end));
+    let lines = lines.collect::<io::Result<Vec<String>>>();
+    let lines = lines.map_err(|error| FileError::io(path, "read", &error))?;
+    Ok(lines.join("\n"))
+}
+
 /// Reads a file of at most 1 MiB that may hold no secret. The second value is the error of [`read_private`] if others can
 /// read the file. Fails if it is missing, not a regular file, too large or not UTF-8.
 pub fn read_open(path: &Path) -> Result<(Zeroizing<String>, Result<(), FileError>), FileError> {
@@ -55,6 +68,12 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Zeroizing<String>, FileError
 }
 
 fn read_checked(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let (file, len) = open_checked(path, max)?;
+    read_whole(path, file, len)
+}
+
+/// Opens a file that only its owner, root or the caller, can read or replace. Returns its length, too.
+fn open_checked(path: &Path, max: u64) -> Result<(File, u64), FileError> {
     let failed = |error: io::Error| FileError::io(path, "read", &error);
     let file = open_to_read(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -62,7 +81,7 @@ fn read_checked(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> 
     check_owner(path, &metadata)?;
     check_mode(path, &file, &metadata)?;
     check_folders(path)?;
-    read_whole(path, file, metadata.len())
+    Ok((file, metadata.len()))
 }
 
 /// Reads at most so many bytes of a file that holds no secret.

@@ -8,7 +8,9 @@ use crate::model::roster::RosterInForce;
 
 const FIRST: &str =
     "# The roster in force at this gate. posternd writes this file; do not edit it.\n";
-/// A line of its own. No line of signatures is like it, but the end of a comment, which nobody signs, can be.
+/// The line after the notes, and the line after the signatures. No line of signatures is like it, but the end of a comment, which
+/// nobody signs, can be.
+pub(crate) const BREAK_LINE: &str = "---";
 const BREAK: &str = "\n---\n";
 
 /// A roster as a gate keeps it.
@@ -39,10 +41,10 @@ impl<'a> Installed<'a> {
 
     /// Reads what [`Installed::write`] wrote; `None` for anything else.
     pub fn read(file: &'a str) -> Option<Self> {
-        let (notes, rest) = file.strip_prefix(FIRST)?.split_once(BREAK)?;
+        let (notes, rest) = file.split_once(BREAK)?;
         let (signatures, text) = rest.split_once(BREAK)?;
         Some(Self {
-            notes: toml::from_str(notes).ok()?,
+            notes: Notes::read(notes)?,
             signatures,
             text,
         })
@@ -60,6 +62,13 @@ pub struct Floor {
     pub digest: String,
     /// The services of the policies of all rosters so far, as TOML lines.
     pub services: Vec<String>,
+}
+
+impl Notes {
+    /// Reads what comes before the first [`BREAK_LINE`] of a file that [`Installed::write`] wrote; `None` for anything else.
+    pub fn read(start: &str) -> Option<Self> {
+        toml::from_str(start.strip_prefix(FIRST)?).ok()
+    }
 }
 
 impl Floor {

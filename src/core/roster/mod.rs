@@ -14,6 +14,7 @@ mod text;
 
 pub use division::Malformed;
 pub use edit::{EditFault, Header, set_header, with_user, without_user};
+pub(crate) use installed::BREAK_LINE;
 pub use installed::{Floor, Installed, Notes};
 use part::PartWriter;
 pub use part::{Part, SealFault, has_sealed, needs_gate_key, opened, sealed};

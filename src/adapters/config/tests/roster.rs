@@ -1,5 +1,7 @@
 //! This gate's part of a roster, kept for the next load.
 
+use std::os::unix::fs::PermissionsExt;
+
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -130,4 +132,24 @@ fn kept_part_saves_opening_secrets() {
         assert_eq!(gate.carol(), Ok((hint(&shared(20)), end(late))));
         assert_ne!(gate.kept(), damaged);
     }
+}
+
+#[test]
+fn notes_need_no_more_of_the_file() {
+    let (gate, now) = (Gate::new(1), parse_time(UNTIL).unwrap());
+    let main = disk::read_main(&gate.path("posternd.toml")).unwrap();
+    let place = roster_place(&main).unwrap();
+    assert_eq!(place.notes(), None, "there is no roster");
+    gate.install(1, 20, now);
+    let file = place.read().unwrap().unwrap();
+    let notes = Installed::read(&file.text).unwrap().notes;
+    assert_eq!(place.notes().as_ref(), Some(&notes));
+    gate.write(ROSTER, &file.text[..file.text.find("until =").unwrap()]);
+    assert_eq!(place.notes(), None, "it is cut");
+    let (start, _) = file.text.split_once("untrusted comment").unwrap();
+    gate.write(ROSTER, start);
+    assert_eq!(place.notes(), Some(notes));
+    gate.write(ROSTER, &file.text);
+    std::fs::set_permissions(gate.path(ROSTER), PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(place.notes(), None, "others can read it");
 }
