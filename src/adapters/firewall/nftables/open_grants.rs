@@ -23,7 +23,15 @@ type Owner = (Timestamp, GrantId);
 #[derive(Debug, Clone)]
 struct OpenGrant {
     grant: Grant,
+    /// What `nft list` shows beside its elements.
+    comment: Vec<u8>,
     ranges: Vec<Element>,
+}
+
+impl OpenGrant {
+    fn record(&self) -> Result<Vec<(Element, Vec<u8>)>, RecordError> {
+        record::elements(&self.grant, &self.comment)
+    }
 }
 
 #[derive(Debug)]
@@ -39,34 +47,35 @@ impl OpenGrants {
         change: &Change,
         changes: &mut Vec<ElementChange>,
     ) -> Result<Undo, RecordError> {
-        let (old, new) = change.grants();
-        let known = self.grants.get(&old.id);
-        let is_known = known.is_some();
-        let old = known.map_or(old, |open| &open.grant).clone();
-        let record = new.map(record::elements).transpose()?.unwrap_or_default();
-        let old_record = record::elements(&old)?;
+        let (told, new) = change.grants();
+        let known = self.grants.get(&told.id).map(|open| open.grant.clone());
+        let is_recorded = known.is_some() || new.is_none();
+        let told = (!matches!(change, Change::Open(_))).then(|| told.clone());
+        let old = known.or(told);
+        let opened = new.map(|grant| self.with_ranges(grant));
+        let record = opened.as_ref().map(OpenGrant::record);
+        let record = record.transpose()?.unwrap_or_default();
+        let old_record = old.as_ref().filter(|_| is_recorded).map(record::keys);
+        let old_record = old_record.transpose()?.unwrap_or_default();
 
-        let touched = exact(&old).chain(new.into_iter().flat_map(exact));
+        let touched = old.iter().chain(new).flat_map(exact);
         let touched: BTreeSet<Element> = touched.collect();
         let before = touched.iter().map(|element| self.last_owner(element));
         let before: Vec<Option<Owner>> = before.collect();
-        let closed = self.remove(old.id);
+        let closed = self.remove(change.id());
         if let Some(closed) = &closed {
             changes.extend(closed.ranges.iter().cloned().flat_map(Element::delete));
         }
-        if let Some(grant) = new {
-            let open = self.with_ranges(grant);
+        if let Some(open) = opened {
+            let until = open.grant.until;
             let ranges = open.ranges.iter().cloned();
-            changes.extend(ranges.flat_map(|range| range.add(grant.until, record::comment(grant))));
+            changes.extend(ranges.flat_map(|range| range.add(until, open.comment.clone())));
             self.insert(open);
         }
         for (element, before) in touched.into_iter().zip(before) {
             self.change_shared(element, before, changes);
         }
-        if is_known || new.is_none() {
-            let elements = old_record.into_iter().map(|(element, _)| element);
-            changes.extend(elements.flat_map(Element::delete));
-        }
+        changes.extend(old_record.into_iter().flat_map(Element::delete));
         if let Some(grant) = new {
             for (element, userdata) in record {
                 changes.extend(element.add(grant.until, userdata));
@@ -103,9 +112,8 @@ impl OpenGrants {
             .map(|(element, _)| element.clone())
             .collect();
         for open in self.grants.values().filter(|open| open.grant.until > after) {
-            let record = record::elements(&open.grant).unwrap_or_default();
             elements.extend(open.ranges.iter().cloned());
-            elements.extend(record.into_iter().map(|(element, _)| element));
+            elements.extend(record::keys(&open.grant).unwrap_or_default());
         }
         elements
     }
@@ -123,7 +131,7 @@ impl OpenGrants {
     ) {
         let comment = |id| {
             let open = self.grants.get(&id);
-            open.map_or_else(Vec::new, |open| record::comment(&open.grant))
+            open.map_or_else(Vec::new, |open| open.comment.clone())
         };
         match (before, self.last_owner(&element)) {
             (before, after) if before == after && before.is_some() => {}
@@ -145,8 +153,11 @@ impl OpenGrants {
                 ranges.push(element.ranked(self.rank));
             }
         }
-        let grant = grant.clone();
-        OpenGrant { grant, ranges }
+        OpenGrant {
+            grant: grant.clone(),
+            comment: record::comment(grant),
+            ranges,
+        }
     }
 
     fn insert(&mut self, open: OpenGrant) {

@@ -67,16 +67,20 @@ pub(super) fn comment(grant: &Grant) -> Vec<u8> {
     [&[COMMENT, length], text, &[0]].concat()
 }
 
-pub(super) fn elements(grant: &Grant) -> Result<Vec<(Element, Vec<u8>)>, RecordError> {
+/// The elements of a grant's record, and their userdata with this comment.
+pub(super) fn elements(
+    grant: &Grant,
+    comment: &[u8],
+) -> Result<Vec<(Element, Vec<u8>)>, RecordError> {
     let body = encode(grant).ok_or_else(|| RecordError::LongName(grant.to_string()))?;
     let chunks: Vec<&[u8]> = body.chunks(CHUNK).collect();
     let many = |_| RecordError::ManyServices(grant.to_string());
     let parts = u8::try_from(chunks.len()).map_err(many)?;
     let mut elements = Vec::with_capacity(chunks.len());
     for (part, chunk) in (0_u32..).zip(chunks) {
-        let mut userdata = comment(grant);
-        if userdata.len() + chunk.len() + 4 > USERDATA_MAX {
-            userdata.clear();
+        let mut userdata = Vec::with_capacity(USERDATA_MAX);
+        if comment.len() + chunk.len() + 4 <= USERDATA_MAX {
+            userdata.extend_from_slice(comment);
         }
         let length = u8::try_from(chunk.len() + 2).unwrap_or(u8::MAX);
         userdata.extend_from_slice(&[PART, length, VERSION, parts]);
@@ -84,6 +88,12 @@ pub(super) fn elements(grant: &Grant) -> Result<Vec<(Element, Vec<u8>)>, RecordE
         elements.push((Element::record(grant.id.0, part), userdata));
     }
     Ok(elements)
+}
+
+/// The elements alone.
+pub(super) fn keys(grant: &Grant) -> Result<Vec<Element>, RecordError> {
+    let elements = elements(grant, &[])?.into_iter();
+    Ok(elements.map(|(element, _)| element).collect())
 }
 
 fn encode(grant: &Grant) -> Option<Vec<u8>> {
@@ -275,6 +285,10 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn recorded(grant: &Grant) -> Result<Vec<(Element, Vec<u8>)>, RecordError> {
+        elements(grant, &comment(grant))
+    }
     use crate::core::fixture;
 
     fn grant(user: &str, services: usize) -> Grant {
@@ -303,7 +317,7 @@ mod tests {
     #[test]
     fn end_is_the_kernels_after_clock_step() {
         let grant = grant("alice", 100);
-        let elements = elements(&grant).unwrap();
+        let elements = recorded(&grant).unwrap();
         let end = |now, left| read(&elements, left, Some(now)).unwrap()[0].until;
         let early = grant.until.minus(Duration::from_secs(30));
         assert_eq!(end(early, 29_900), grant.until, "the record is more exact");
@@ -334,22 +348,22 @@ mod tests {
         ];
         let (long, longest) = (grant(&"u".repeat(64), 16), grant(&"u".repeat(255), 500));
         for grant in [forwarding, grant("alice", 1), long, longest, icmp] {
-            let elements = elements(&grant).unwrap();
+            let elements = recorded(&grant).unwrap();
             let lengths = elements.iter().map(|(_, userdata)| userdata.len());
             assert!(lengths.max() <= Some(USERDATA_MAX));
             assert_eq!(read(&elements, 60_000, None).unwrap(), [grant]);
         }
-        assert!(elements(&grant(&"u".repeat(256), 1)).is_err());
+        assert!(recorded(&grant(&"u".repeat(256), 1)).is_err());
     }
 
     #[test]
     fn incomplete_record_is_an_error() {
-        let long = elements(&grant("alice", 100)).unwrap();
+        let long = recorded(&grant("alice", 100)).unwrap();
         assert!(long.len() > 2);
         assert!(read(&long[1..], 60_000, None).is_err());
         let ending = read(&long[1..2], 3, None);
         assert_eq!(ending, Ok(Vec::new()), "the kernel is ending it");
-        let (element, userdata) = &elements(&grant("alice", 1)).unwrap()[0];
+        let (element, userdata) = &recorded(&grant("alice", 1)).unwrap()[0];
         for length in 0..userdata.len() {
             let cut = [(element.clone(), userdata[..length].to_vec())];
             assert!(read(&cut, 60_000, None).is_err(), "{length}");
