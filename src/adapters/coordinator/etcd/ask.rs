@@ -100,14 +100,17 @@ impl Etcd {
             body: &body,
         };
         let stream = &mut connection.stream;
+        let mut status = 0;
         let answered = request.send(stream).and_then(|()| {
             let answer = http::Answer::read(stream)?;
-            Ok((answer.status, answer.whole(most)?))
+            status = answer.status;
+            answer.whole(most)
         });
-        let (status, (bytes, is_kept)) = answered.map_err(|error| {
+        let (bytes, is_kept) = answered.map_err(|error| {
             let why = at(&pool::cured(&error));
             match error.kind() {
-                ErrorKind::FileTooLarge => Failure::TooLong(why),
+                // A long error page is no value.
+                ErrorKind::FileTooLarge if status == 200 => Failure::TooLong(why),
                 _ => Failure::Unknown(why),
             }
         })?;

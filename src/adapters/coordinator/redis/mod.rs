@@ -373,7 +373,8 @@ impl Coordinator for Redis {
         self.write(name, value, within)?;
         let changes = self.changes(name);
         let words = ["XADD", &changes, "MAXLEN", "1", "*", "p", "1"];
-        self.one(&words, &[], REPLIES_MAX, within).map(drop)
+        let added = self.one(&words, &[], REPLIES_MAX, within)?;
+        added.map(drop).ok_or_else(too_long)
     }
 
     fn watch_value(&self, name: &str, changed: &mut dyn FnMut()) -> Result<(), String> {
@@ -383,11 +384,16 @@ impl Coordinator for Redis {
     fn remove(&self, name: &str, within: Duration) -> Result<(), String> {
         // Without another command that the user must have.
         let words = ["SET", &self.key(name), "", "PX", "1"];
-        self.one(&words, &[], REPLIES_MAX, within).map(drop)
+        let removed = self.one(&words, &[], REPLIES_MAX, within)?;
+        removed.map(drop).ok_or_else(too_long)
     }
 
     fn is_due(&self) -> bool {
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         checked.is_none_or(|checked| clock::elapsed(checked) >= CHECK_AFTER)
     }
+}
+
+fn too_long() -> String {
+    "its answer is too long".to_owned()
 }
