@@ -97,7 +97,7 @@ impl RosterPlace {
         Ok(text.map(|text| BundleFile { path, text }))
     }
 
-    /// What the gate notes of the roster in force, which need not be in memory for it.
+    /// What the gate notes of the roster in force. Reads only the start of the file, so the rest may be damaged.
     pub(crate) fn notes(&self) -> Option<Notes> {
         Notes::read(&files::read_before(&self.file(), BREAK_LINE).ok()?)
     }

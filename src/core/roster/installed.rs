@@ -65,7 +65,7 @@ pub struct Floor {
 }
 
 impl Notes {
-    /// Reads what comes before the first [`BREAK_LINE`] of a file that [`Installed::write`] wrote; `None` for anything else.
+    /// Reads the part before the first [`BREAK_LINE`] of a file that [`Installed::write`] wrote; `None` if that part is damaged.
     pub fn read(start: &str) -> Option<Self> {
         toml::from_str(start.strip_prefix(FIRST)?).ok()
     }

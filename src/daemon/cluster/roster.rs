@@ -156,8 +156,7 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Whether a roster is to be offered: a newer one; the one in force, so that it is confirmed; or an older one, once, so that its
-    /// refusal is told.
+    /// Whether to offer a roster: a newer one, the one in force to confirm it, or an older one once to report its refusal.
     fn is_wanted(&self, head: &Head) -> bool {
         let (version, sought) = (head.version, self.sought.version);
         match &self.offered {

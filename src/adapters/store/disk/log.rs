@@ -104,7 +104,7 @@ pub(super) struct Log<D> {
     copy: u64,
     /// Records in the half in use.
     used: u32,
-    /// So many it had when it was begun.
+    /// Records that this half had at its start.
     begun: u32,
     times: StoredTimes,
     /// Memory of the last change, for the next one.
@@ -335,8 +335,8 @@ impl<D: Disk> Log<D> {
         Ok(self.disk.sync()?)
     }
 
-    /// Whether half of the room is used, so that a quiet moment is the time to change the half. If most of that was there when the half
-    /// was begun, as on a full disk, this waits until an eighth more is used.
+    /// Whether a quiet moment is the time to change the half: more than half of its room is used, and an eighth of its room since its
+    /// start. On a full disk, a half has many records at its start, and a change would write them all again.
     pub(super) fn is_half_full(&self) -> bool {
         let Header { capacity, .. } = self.header;
         self.used > capacity / 2 && self.used.saturating_sub(self.begun) >= capacity / 8
