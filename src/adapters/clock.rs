@@ -4,8 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-#[cfg(feature = "daemon")]
-use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -121,46 +119,6 @@ impl ClockEvents {
 impl AsFd for ClockEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
-    }
-}
-
-/// Wakes a thread after a time that another thread chooses.
-#[cfg(feature = "daemon")]
-#[derive(Debug)]
-pub(crate) struct Alarm(OwnedFd);
-
-#[cfg(feature = "daemon")]
-impl Alarm {
-    pub(crate) fn new() -> io::Result<Self> {
-        timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)
-            .map_or_else(|error| Err(error.into()), |timer| Ok(Self(timer)))
-    }
-
-    /// It rings once, after this time. What was set before counts no more.
-    pub(crate) fn ring_after(&self, time: Duration) {
-        // Zero would silence it.
-        self.set(time.max(Duration::from_nanos(1)));
-    }
-
-    pub(crate) fn silence(&self) {
-        self.set(Duration::ZERO);
-    }
-
-    fn set(&self, time: Duration) {
-        let Ok(it_value) = Timespec::try_from(time) else {
-            return;
-        };
-        let once = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value,
-        };
-        // It fails for no valid time.
-        let _ = timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once);
-    }
-
-    /// Waits until it has rung since the last time.
-    pub(crate) fn wait(&self) {
-        while rustix::io::read(&self.0, &mut [0; 8]) == Err(Errno::INTR) {}
     }
 }
 

@@ -38,6 +38,11 @@ pub enum Order {
         ticket: u64,
         request: OpenRequest,
     },
+    /// An [`Order::Open`] with this content follows when its mark is durable. Until then the monitor prepares it and opens nothing.
+    Announced {
+        ticket: u64,
+        request: OpenRequest,
+    },
     /// Open what another gate of this name has admitted.
     Share {
         ticket: u64,
@@ -283,6 +288,7 @@ impl Order {
         match self {
             Self::Loaded | Self::Ready | Self::Measured(_) => None,
             Self::Open { ticket, .. } | Self::Share { ticket, .. } => Some(*ticket),
+            Self::Announced { ticket, .. } => Some(*ticket),
             Self::Close { ticket, .. } | Self::End { ticket, .. } => Some(*ticket),
             Self::Confirm { ticket } | Self::List { ticket } => Some(*ticket),
             Self::Reload { ticket } | Self::Measure { ticket } | Self::Firewall { ticket } => {

@@ -48,6 +48,19 @@ pub trait FirewallDriver: Send {
     /// change leaves nothing half open. Closing a missing grant succeeds. A driver may refuse every change before `install`.
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>>;
 
+    /// As [`apply`](Self::apply), for one change. A driver may first prepare it, or restore what is installed. Then it asks
+    /// `is_wanted`, at most once, which may take milliseconds. Returns `None` if it is not wanted: then no grant has changed.
+    fn apply_if(
+        &mut self,
+        change: &Change,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Option<Result<(), FirewallError>> {
+        let changes = std::slice::from_ref(change);
+        let mut results = is_wanted().then(|| self.apply(changes))?;
+        let unanswered = || Err(FirewallError::Unanswered("no result".to_owned()));
+        Some(results.pop().unwrap_or_else(unanswered))
+    }
+
     /// The grants in the firewall, read from the firewall itself. An entry of Postern's that cannot be read is an error.
     /// If the kernel counts the time that is left, the end follows from that and from the time of [`FirewallDriver::tick`].
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError>;

@@ -211,11 +211,22 @@ impl Netlink {
         subsystem: u16,
         messages: impl IntoIterator<Item = Message>,
     ) -> Result<(), NetlinkError> {
+        self.transaction_if(subsystem, messages, &mut || true)
+            .map(drop)
+    }
+
+    /// As [`transaction`](Self::transaction), but asks first whether to send the finished message. Returns `false` if not.
+    pub(crate) fn transaction_if(
+        &mut self,
+        subsystem: u16,
+        messages: impl IntoIterator<Item = Message>,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, NetlinkError> {
         let [high, low] = subsystem.to_be_bytes();
         let frame = |kind| Message::new(kind, 0, &[0, 0, high, low], &Attributes::new());
         let mut messages = messages.into_iter().peekable();
         if messages.peek().is_none() {
-            return Ok(());
+            return Ok(is_wanted());
         }
         let mut datagram = Vec::new();
         let first = self.push(&mut datagram, &frame(BATCH_BEGIN), 0);
@@ -228,8 +239,11 @@ impl Netlink {
         }
         self.push(&mut datagram, &frame(BATCH_END), 0);
         self.enlarge_send_buffer(datagram.len());
+        if !is_wanted() {
+            return Ok(false);
+        }
         self.send(&datagram)?;
-        self.read_transaction(first, last)
+        self.read_transaction(first, last).map(|()| true)
     }
 
     fn read_transaction(&mut self, first: u32, last: u32) -> Result<(), NetlinkError> {

@@ -37,8 +37,6 @@ const ENGINE: &[libc::c_long] = &[
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
-    // The timer that it was given at its start.
-    libc::SYS_timerfd_settime,
     libc::SYS_getrandom,
     libc::SYS_read,
     libc::SYS_readv,
@@ -116,6 +114,7 @@ const MONITOR: &[libc::c_long] = &[
     libc::SYS_pipe2,
     libc::SYS_eventfd2,
     libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
     libc::SYS_memfd_create,
     libc::SYS_getdents64,
     libc::SYS_readlinkat,

@@ -102,15 +102,7 @@ impl Ledger {
         max_grants: usize,
         may_repeat: bool,
     ) -> Result<Opening, Full> {
-        let mut new = Grant {
-            id: GrantId(self.last_id.saturating_add(1)),
-            user: request.user.clone(),
-            allow: request.allow,
-            target: request.target,
-            services: ports.services,
-            forwards: ports.forwards,
-            until: now.plus(request.duration),
-        };
+        let mut new = self.wanted(now, request, ports);
         if let Some(same) = self.find_same(&new) {
             let least = LEAST_GAIN.min(request.duration / 8);
             let is_small = new.until.since(same.grant.until) < least;
@@ -128,6 +120,35 @@ impl Ledger {
                 return Ok(Opening::Change(Change::Extend { old: grant, new }));
             }
         }
+        self.add(new, max_grants).map(Opening::Change)
+    }
+
+    /// As [`Ledger::open`], but only for a new grant. `None` if the request extends one, or there is no room.
+    pub fn open_new(
+        &mut self,
+        now: Timestamp,
+        request: &OpenRequest,
+        ports: OpenPorts,
+        max_grants: usize,
+    ) -> Option<Change> {
+        let new = self.wanted(now, request, ports);
+        let is_new = self.find_same(&new).is_none();
+        is_new.then(|| self.add(new, max_grants).ok()).flatten()
+    }
+
+    fn wanted(&self, now: Timestamp, request: &OpenRequest, ports: OpenPorts) -> Grant {
+        Grant {
+            id: GrantId(self.last_id.saturating_add(1)),
+            user: request.user.clone(),
+            allow: request.allow,
+            target: request.target,
+            services: ports.services,
+            forwards: ports.forwards,
+            until: now.plus(request.duration),
+        }
+    }
+
+    fn add(&mut self, new: Grant, max_grants: usize) -> Result<Change, Full> {
         let open = self.by_user.get(&new.user).copied().unwrap_or_default();
         if open >= max_grants {
             return Err(Full::User(open));
@@ -137,7 +158,7 @@ impl Ledger {
         }
         self.last_id = new.id.0;
         self.insert(new.clone(), 0, false);
-        Ok(Opening::Change(Change::Open(new)))
+        Ok(Change::Open(new))
     }
 
     /// How many knocks opened or extended a grant, since the ledger began.

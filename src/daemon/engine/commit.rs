@@ -29,6 +29,17 @@ impl Commit {
         }
     }
 
+    /// Tells the monitor what will be ordered. It opens nothing before the order itself comes.
+    pub(super) fn announcement(&self) -> Option<Order> {
+        match self.order.as_ref()? {
+            Order::Open { ticket, request } => Some(Order::Announced {
+                ticket: *ticket,
+                request: request.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     /// Whether [`write`] made it durable.
     pub fn is_durable(&self) -> bool {
         self.is_durable

@@ -40,7 +40,7 @@ mod turns;
 
 use event_loop::{Engine, OpenCapture};
 use fwknop::FwknopThread;
-use turns::{Tools, Turns};
+use turns::Tools;
 
 /// Events that may wait for the loop. If there is no room, the other threads wait. Their room is taken at the start.
 const EVENTS_MAX: usize = 256;
@@ -96,7 +96,7 @@ fn start_threads(link: Link, parts: start::EngineParts) -> Result<(Engine, Tools
     let tools = Tools {
         orders: Arc::clone(&orders),
         events,
-        turns: Arc::new(Turns::new(parts.alarm)),
+        turns: Arc::default(),
     };
     let engine = Engine {
         core,

@@ -21,7 +21,7 @@ use crate::adapters::capture::log::{LogCapture, NextFile};
 use crate::adapters::capture::nflog::NflogCapture;
 use crate::adapters::capture::packet::{CapturedInterface, PacketCapture};
 use crate::adapters::capture::udp::UdpCapture;
-use crate::adapters::clock::{self, Alarm, ClockEvents};
+use crate::adapters::clock::{self, ClockEvents};
 use crate::adapters::config::bundle::Bundle;
 use crate::adapters::config::{self, Loaded, OldKey};
 use crate::adapters::ipc::{Link, Received};
@@ -50,7 +50,6 @@ pub(super) struct EngineParts {
     pub(super) attempts: Option<AttemptReader>,
     pub(super) prefilter: Option<Prefilter>,
     pub(super) clock_events: Option<ClockEvents>,
-    pub(super) alarm: Alarm,
 }
 
 /// Takes over from the monitor. Gives up privileges before it reads the config. `None` if the monitor ended before it said go.
@@ -58,7 +57,6 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
     let (start, descriptors) = receive(link)?;
     // The sandbox forbids it.
     let clock_events = ClockEvents::subscribe().ok();
-    let alarm = Alarm::new().map_err(ExitError::system("making a timer"))?;
     // The kernel named it after the file that was executed, /proc/self/exe.
     let _ = rustix::thread::set_name(c"posternd");
     // The monitor has already logged that it could not raise the limit.
@@ -155,7 +153,6 @@ pub(super) fn take_over(link: &Link) -> Result<Option<EngineParts>, ExitError> {
         attempts: handed.attempts.map(AttemptReader::new),
         prefilter,
         clock_events,
-        alarm,
     }))
 }
 

@@ -94,6 +94,14 @@ pub(super) struct Orders {
 }
 
 impl Orders {
+    /// Sends an announcement, if nothing waits. Without it the order only takes longer.
+    pub(super) fn announce(&self, order: &Order) {
+        let is_first = self.waiting.load(Ordering::Acquire) == 0;
+        if is_first && let Ok(bytes) = order::encode(order) {
+            let _ = self.link.try_send(&bytes);
+        }
+    }
+
     pub(super) fn send(&self, order: &Order) -> Result<(), &'static str> {
         let is_first = self.waiting.load(Ordering::Acquire) == 0;
         if is_first && order::encode(order).is_ok_and(|bytes| self.link.try_send(&bytes).is_ok()) {

@@ -1,18 +1,19 @@
 //! Two threads take turns: one serves, while the other makes marks durable and sends the orders.
 //!
 //! The thread that admits a knock leaves the engine, writes the mark itself, and takes the engine back. So a knock waits for no thread.
-//! If the disk takes longer than [`PATIENCE`], a timer wakes the other thread, which takes the engine: packets do not wait for a slow
-//! disk. There is one store. Commits that come while it is in use are the next group.
+//! While the disk works, the other thread announces the order to the monitor. If the disk takes longer than [`PATIENCE`], that thread
+//! takes the engine: packets do not wait for a slow disk. There is one store. Commits that come while it is in use are the next group.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::commit::{self, Commit, Done, Work};
 use super::event_loop::{Engine, Next};
 use super::events::{Event, Events};
 use super::threads::{Orders, start};
-use crate::adapters::clock::{self, Alarm};
+use crate::adapters::clock;
+use crate::core::order::Order;
 use crate::model::exit::{ExitError, FAILED};
 
 /// How long packets wait for a mark to become durable. A knock among them would wait for the disk anyway.
@@ -27,9 +28,19 @@ pub(super) struct Tools {
 }
 
 /// Where one thread leaves the engine to the other.
+#[derive(Default)]
 pub(super) struct Turns {
-    next: Mutex<Option<Turn>>,
-    alarm: Alarm,
+    left: Mutex<Left>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Left {
+    next: Option<Turn>,
+    /// The other thread takes `next` no earlier than this.
+    from: Option<Instant>,
+    /// What the other thread tells the monitor at once.
+    announcement: Option<Order>,
 }
 
 enum Turn {
@@ -38,52 +49,80 @@ enum Turn {
 }
 
 impl Turns {
-    pub(super) fn new(alarm: Alarm) -> Self {
-        Self {
-            next: Mutex::default(),
-            alarm,
-        }
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The other thread takes it after this time. Nothing comes after the end.
-    fn leave(&self, turn: Turn, after: Duration) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*next, Some(Turn::Over(_))) {
-            *next = Some(turn);
+    /// The other thread takes the engine after [`PATIENCE`], and announces the order now.
+    fn leave(&self, engine: Box<Engine>, announcement: Option<Order>) {
+        let from = clock::instant().checked_add(PATIENCE);
+        self.set(Turn::Serve(engine), from, announcement);
+    }
+
+    /// Nothing comes after the end.
+    fn end(&self, end: Result<(), ExitError>) {
+        self.set(Turn::Over(end), None, None);
+    }
+
+    fn set(&self, turn: Turn, from: Option<Instant>, announcement: Option<Order>) {
+        let mut left = self.lock();
+        if !matches!(left.next, Some(Turn::Over(_))) {
+            *left = Left {
+                next: Some(turn),
+                from,
+                announcement,
+            };
         }
-        drop(next);
-        self.alarm.ring_after(after);
+        drop(left);
+        self.changed.notify_one();
+    }
+
+    /// From now on the other thread announces nothing.
+    fn recall_announcement(&self) {
+        self.lock().announcement = None;
     }
 
     /// Takes the engine back, if the other thread has not taken it yet.
     fn take_back(&self) -> Option<Box<Engine>> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        match next.take() {
-            Some(Turn::Serve(engine)) => {
-                self.alarm.silence();
-                Some(engine)
-            }
+        let mut left = self.lock();
+        match left.next.take() {
+            Some(Turn::Serve(engine)) => Some(engine),
             other => {
-                *next = other;
+                left.next = other;
                 None
             }
         }
     }
 
     /// Waits until the other thread has left its turn.
-    fn take(&self) -> Turn {
+    fn take(&self, orders: &Orders) -> Turn {
+        let mut left = self.lock();
         loop {
-            self.alarm.wait();
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            match next.take() {
-                Some(Turn::Over(end)) => {
-                    *next = Some(Turn::Over(end.clone()));
+            if let Some(order) = left.announcement.take() {
+                // Under the lock, so that it comes before the order.
+                orders.announce(&order);
+            }
+            let wait = left
+                .from
+                .map(|from| from.saturating_duration_since(clock::instant()));
+            let wait = wait.filter(|wait| !wait.is_zero());
+            left = match (left.next.take(), wait) {
+                (Some(Turn::Over(end)), _) => {
+                    left.next = Some(Turn::Over(end.clone()));
                     return Turn::Over(end);
                 }
-                Some(turn) => return turn,
+                (Some(turn), None) => return turn,
+                (next @ Some(_), Some(wait)) => {
+                    left.next = next;
+                    let waited = self.changed.wait_timeout(left, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
                 // It was taken back.
-                None => {}
-            }
+                (None, _) => {
+                    let waited = self.changed.wait(left);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
         }
     }
 }
@@ -95,8 +134,7 @@ pub(super) fn serve(engine: Engine, tools: Tools) -> Result<(), ExitError> {
         let _end = EndOnPanic(own.clone());
         drop(take_turns(&own));
     })?;
-    let first = Turn::Serve(Box::new(engine));
-    tools.turns.leave(first, Duration::ZERO);
+    tools.turns.set(Turn::Serve(Box::new(engine)), None, None);
     take_turns(&tools)
 }
 
@@ -109,14 +147,14 @@ impl Drop for EndOnPanic {
             let why = "a thread of the engine has panicked";
             let _ = self.0.events.send(Event::Failed(why.to_owned()));
             let end = Err(ExitError::new(FAILED, why));
-            self.0.turns.leave(Turn::Over(end), Duration::ZERO);
+            self.0.turns.end(end);
         }
     }
 }
 
 fn take_turns(tools: &Tools) -> Result<(), ExitError> {
     loop {
-        let engine = match tools.turns.take() {
+        let engine = match tools.turns.take(&tools.orders) {
             Turn::Serve(engine) => engine,
             Turn::Over(end) => return end,
         };
@@ -125,7 +163,7 @@ fn take_turns(tools: &Tools) -> Result<(), ExitError> {
             Ok(Serving::Over) => Ok(()),
             Err(stop) => Err(stop),
         };
-        tools.turns.leave(Turn::Over(end.clone()), Duration::ZERO);
+        tools.turns.end(end.clone());
         return end;
     }
 }
@@ -141,7 +179,7 @@ fn serve_until_left(mut engine: Box<Engine>, tools: &Tools) -> Result<Serving, E
         let Next::Store(work) = engine.serve()? else {
             return Ok(Serving::Over);
         };
-        tools.turns.leave(Turn::Serve(engine), PATIENCE);
+        tools.turns.leave(engine, work.announcement());
         let done = work.carry_out(tools);
         match tools.turns.take_back() {
             Some(back) => engine = back,
@@ -156,6 +194,14 @@ fn serve_until_left(mut engine: Box<Engine>, tools: &Tools) -> Result<Serving, E
 }
 
 impl Work {
+    /// A group is not announced: the monitor carries it out in one step.
+    fn announcement(&self) -> Option<Order> {
+        match &*self.commits {
+            [commit] => commit.announcement(),
+            _ => None,
+        }
+    }
+
     /// Step 11, then step 12: sends each order whose mark is durable. Without commits, settles the store.
     fn carry_out(mut self, tools: &Tools) -> Done {
         let start = clock::instant();
@@ -165,6 +211,7 @@ impl Work {
             commit::write(&mut self.commits, self.store.as_mut())
         };
         let took = clock::elapsed(start);
+        tools.turns.recall_announcement();
         let (mut is_sent, mut unsent) = (false, Vec::new());
         for order in self.commits.iter_mut().filter_map(Commit::take_order) {
             match tools.orders.send(&order) {

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Calls of engine and monitor, and of programs that they might run, from the packet until the monitor waits again. Lower them
 /// with the work; a knock that costs more needs a reason.
-const NFTABLES_MOST: usize = 38;
-const IPTABLES_MOST: usize = 41;
+const NFTABLES_MOST: usize = 32;
+const IPTABLES_MOST: usize = 38;
 /// The least of so many counts, because both processes also wake up by themselves.
 const KNOCKS: u8 = 9;
 

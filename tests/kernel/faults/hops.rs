@@ -49,28 +49,31 @@ fn trace(world: &World, pid: u32, name: &str, has: &str) -> Vec<String> {
     wait_for("the call", || way_to(&injector.log(), name, has))
 }
 
-/// The timer calls the other thread, if the disk is slow.
+/// Calls of locks between the two threads, which depend on who is faster.
+fn without_locks(way: Vec<String>) -> Vec<String> {
+    way.into_iter().filter(|name| name != "futex").collect()
+}
+
+/// Before the order is sent, the other thread has announced it.
 pub(crate) fn one_thread_takes_a_knock_to_its_order(backend: &'static str) {
     let world = World::start(&plan(backend));
     let engine = world.daemon.engine();
     let way = trace(&world, engine, "sendto", r#"{\"open\":"#);
-    let expected = [
-        "recvmmsg",
-        "timerfd_settime",
-        "pwrite64",
-        "fdatasync",
-        "sendto",
-    ];
-    assert_eq!(way, expected);
+    let expected = ["recvmmsg", "pwrite64", "fdatasync", "sendto"];
+    assert_eq!(without_locks(way), expected);
 }
 
-/// The first call looks for a signal, the third for another order; the log line is written before the report.
+/// The log line is written before the report. On a slow machine the monitor stops waiting before the order comes. Then one more call
+/// looks for another order.
 pub(crate) fn monitor_opens_with_few_calls(backend: &'static str) {
-    let world = World::start(&plan(backend));
-    let monitor = world.daemon.pid();
-    let way = trace(&world, monitor, "sendmsg", r#"{\"opened\":"#);
-    let expected = [
-        "recvfrom", "recvmsg", "recvmsg", "sendto", "recvfrom", "write", "sendmsg",
-    ];
-    assert_eq!(way, expected);
+    let rest = ["sendto", "recvfrom", "write", "sendmsg"];
+    let prepared = [&["recvmsg"], &rest[..]].concat();
+    let late = [&["recvmsg", "recvmsg"], &rest[..]].concat();
+    let ways = (0..5).map(|_| {
+        let world = World::start(&plan(backend));
+        let monitor = world.daemon.pid();
+        trace(&world, monitor, "sendmsg", r#"{\"opened\":"#)
+    });
+    let mut ways = ways.inspect(|way| assert!(*way == prepared || *way == late, "{way:?}"));
+    assert!(ways.any(|way| way == prepared));
 }

@@ -41,6 +41,7 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
 
 const EVERY: &[Test] = table![
     STRACE: calls::knock_makes_few_system_calls,
+    STRACE: kills::engine_killed_at_its_announcement_opens_nothing,
     STRACE: kills::engine_killed_before_its_order_opens_nothing,
     STRACE: kills::monitor_killed_before_opening_opens_nothing,
     STRACE: kills::kernel_ends_grant_of_a_killed_monitor,

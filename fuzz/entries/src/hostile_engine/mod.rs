@@ -191,6 +191,14 @@ impl World {
         let closes = orders
             .iter()
             .any(|order| matches!(order, Order::Close { .. } | Order::End { .. }));
+        // It was announced, and does not come in time.
+        if let Some(Order::Open { ticket, request }) = orders.first() {
+            let request = request.clone();
+            let report = self
+                .executor
+                .open_if(self.now, *ticket, request, &mut || false);
+            assert_eq!(report, None);
+        }
         let (before, most) = (self.executor.lookups(), self.budget(&orders));
         let reports = self.executor.serve(self.now, orders);
         let lookups = self.executor.lookups() - before;

@@ -174,6 +174,26 @@ impl<D: FirewallDriver> FirewallDriver for WithHostRules<D> {
             .collect()
     }
 
+    fn apply_if(
+        &mut self,
+        change: &Change,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Option<Result<(), FirewallError>> {
+        if let Some(obstacle) = &self.obstacle {
+            return Some(Err(obstacle.clone()));
+        }
+        let mut is_ordered = false;
+        let mut ask = || {
+            is_ordered = is_wanted();
+            is_ordered
+        };
+        let result = self.driver.apply_if(change, &mut ask)?;
+        if is_ordered {
+            self.note_openings(std::slice::from_ref(change), std::slice::from_ref(&result));
+        }
+        Some(result)
+    }
+
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
         let mut grants = self.driver.list()?;
         for driver in &mut self.earlier {

@@ -305,6 +305,19 @@ impl<D: FirewallDriver> FirewallDriver for WithHostSets<D> {
         }
     }
 
+    fn apply_if(
+        &mut self,
+        change: &Change,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Option<Result<(), FirewallError>> {
+        if self.services.is_empty() {
+            return self.driver.apply_if(change, is_wanted);
+        }
+        is_wanted()
+            .then(|| self.apply(std::slice::from_ref(change)))?
+            .pop()
+    }
+
     fn list(&mut self) -> Result<Vec<Grant>, FirewallError> {
         self.driver.list()
     }

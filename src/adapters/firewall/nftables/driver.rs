@@ -48,8 +48,12 @@ impl Nftables {
         })
     }
 
-    /// Makes all changes here and in the kernel, or none.
-    fn commit(&mut self, changes: &[Change]) -> Result<(), FirewallError> {
+    /// Makes all changes here and in the kernel, or none. `false` if they were not wanted.
+    fn commit(
+        &mut self,
+        changes: &[Change],
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, FirewallError> {
         let has_ranks = |installed: &Installed| !installed.grants.ranks_run_out();
         if self.is_doubtful || !self.installed.as_ref().is_none_or(has_ranks) {
             self.reinstall()?;
@@ -61,8 +65,8 @@ impl Nftables {
         };
         let mut undo = Vec::with_capacity(changes.len());
         let result = collect(installed, changes, &mut undo)
-            .and_then(|elements| self.send_or_reinstall(elements));
-        if let (Err(_), Some(installed)) = (&result, &mut self.installed) {
+            .and_then(|elements| self.send_or_reinstall(elements, is_wanted));
+        if let (Err(_) | Ok(false), Some(installed)) = (&result, &mut self.installed) {
             for undo in undo.into_iter().rev() {
                 installed.grants.undo(undo);
             }
@@ -70,15 +74,20 @@ impl Nftables {
         result
     }
 
-    fn send_or_reinstall(&mut self, changes: Vec<ElementChange>) -> Result<(), FirewallError> {
-        let sent = grant_sets::send(&mut self.kernel, TABLE, self.now, changes);
+    fn send_or_reinstall(
+        &mut self,
+        changes: Vec<ElementChange>,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, FirewallError> {
+        let sent = grant_sets::send(&mut self.kernel, TABLE, self.now, changes, is_wanted);
         self.is_doubtful |= matches!(sent, Err(ChangeError::Lost(_)));
         match sent {
-            Ok(()) => Ok(()),
+            Ok(is_done) => Ok(is_done),
             Err(ChangeError::Refused(error)) => Err(error),
             Err(ChangeError::Diverged(error) | ChangeError::Lost(error)) => {
                 tracing::warn!(%error, "nftables: table inet {TABLE} was changed; installing it again");
-                self.reinstall().map_err(|again| error.and(again))
+                let done = self.reinstall().map_err(|again| error.and(again));
+                done.map(|()| true)
             }
         }
     }
@@ -230,14 +239,27 @@ impl FirewallDriver for Nftables {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), FirewallError>> {
-        match self.commit(changes) {
+        let mut commit = |changes: &[Change]| self.commit(changes, &mut || true).map(drop);
+        match commit(changes) {
             Ok(()) => vec![Ok(()); changes.len()],
             Err(error) if changes.len() == 1 => vec![Err(error)],
             // nothing of the batch is done, so each change is tried alone
             Err(_) => changes
                 .iter()
-                .map(|change| self.commit(std::slice::from_ref(change)))
+                .map(|change| commit(std::slice::from_ref(change)))
                 .collect(),
+        }
+    }
+
+    fn apply_if(
+        &mut self,
+        change: &Change,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Option<Result<(), FirewallError>> {
+        match self.commit(std::slice::from_ref(change), is_wanted) {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
         }
     }
 

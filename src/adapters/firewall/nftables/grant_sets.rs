@@ -37,19 +37,23 @@ impl From<ChangeError> for FirewallError {
     }
 }
 
-/// Sends the changes as one transaction. If elements are absent that may have expired, sends the others again.
+/// Prepares the changes as one transaction, asks once whether they are wanted, and sends it. If elements are absent that may have
+/// expired, sends the others again. Returns `false` if the changes are not wanted.
 pub(super) fn send(
     kernel: &mut Kernel,
     table: &str,
     now: Timestamp,
     mut changes: Vec<ElementChange>,
-) -> Result<(), ChangeError> {
+    is_wanted: &mut dyn FnMut() -> bool,
+) -> Result<bool, ChangeError> {
+    let mut asked = None;
+    let mut is_wanted = || *asked.get_or_insert_with(&mut *is_wanted);
     loop {
         let messages = changes
             .iter()
             .map(|change| messages::change_element(table, change, now));
-        let refusals = match kernel.transaction(messages) {
-            Ok(()) => return Ok(()),
+        let refusals = match kernel.transaction_if(messages, &mut is_wanted) {
+            Ok(is_done) => return Ok(is_done),
             Err(NetlinkError::Refused(refusals)) => refusals,
             Err(error) => {
                 let error = errors::failed(&"changing grants", &error);

@@ -49,6 +49,16 @@ impl Kernel {
         self.0.transaction(messages::SUBSYSTEM, messages)
     }
 
+    /// As [`transaction`](Self::transaction), but asks first whether to send the finished message. Returns `false` if not.
+    pub(super) fn transaction_if(
+        &mut self,
+        messages: impl IntoIterator<Item = Message>,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, NetlinkError> {
+        self.0
+            .transaction_if(messages::SUBSYSTEM, messages, is_wanted)
+    }
+
     /// What `read` makes of the attributes of all objects that the kernel lists.
     pub(super) fn dump<R: Default>(
         &mut self,

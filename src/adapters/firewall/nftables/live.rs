@@ -191,8 +191,14 @@ impl LiveTable {
     }
 
     fn send_or_reinstall(&mut self, elements: Vec<ElementChange>) -> Result<(), FirewallError> {
-        match grant_sets::send(&mut self.kernel, LIVE_TABLE, self.now, elements) {
-            Ok(()) => Ok(()),
+        match grant_sets::send(
+            &mut self.kernel,
+            LIVE_TABLE,
+            self.now,
+            elements,
+            &mut || true,
+        ) {
+            Ok(_) => Ok(()),
             Err(ChangeError::Refused(error)) => Err(error),
             Err(ChangeError::Diverged(error) | ChangeError::Lost(error)) => {
                 self.is_doubtful = true;

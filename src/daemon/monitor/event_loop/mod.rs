@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use crate::adapters::clock;
-use crate::core::order::{MESSAGE_MAX, Order};
+use crate::core::order::{self, MESSAGE_MAX, Order};
 use crate::daemon::monitor::executor::Executor;
 use crate::daemon::monitor::firewall_watch::{EXPENSIVE_PAUSE, FirewallWatch};
 use crate::daemon::monitor::reap;
@@ -85,8 +85,8 @@ impl Monitor {
     fn serve_until_stopped(&mut self) -> Result<(), ExitError> {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
-            self.wait()?;
-            if self.signals.take_stop() {
+            let is_signalled = self.wait()?;
+            if is_signalled && self.signals.take_stop() {
                 return Ok(());
             }
             let trial_end = self.executor.trial_end();
@@ -135,6 +135,7 @@ impl Monitor {
         let start = clock::instant();
         if self.orders.is_empty() {
             self.read_orders(buffer);
+            self.open_announced(buffer);
         }
         loop {
             let now = self.clock.now();
@@ -146,10 +147,37 @@ impl Monitor {
         }
     }
 
+    /// Opens what was announced, as soon as the order comes. Only while there is nothing else to do.
+    fn open_announced(&mut self, buffer: &mut [u8]) {
+        let (1, Some(Order::Announced { ticket, request })) =
+            (self.orders.len(), self.orders.front())
+        else {
+            return;
+        };
+        let (ticket, request) = (*ticket, request.clone());
+        self.orders.clear();
+        let order = Order::Open { ticket, request };
+        let (Ok(message), Order::Open { request, .. }) = (order::encode(&order), order) else {
+            return;
+        };
+        let (supervisor, mut others) = (&mut self.supervisor, Vec::new());
+        let mut is_ordered = || supervisor.brings(&message, buffer, &mut others);
+        let now = self.clock.now();
+        let report = self.executor.open_if(now, ticket, request, &mut is_ordered);
+        self.supervisor.send(report.as_slice());
+        self.sort(others);
+    }
+
     fn read_orders(&mut self, buffer: &mut [u8]) {
-        let orders = self.supervisor.orders(BATCH, buffer).into_iter();
-        let (reloads, orders): (Vec<Order>, Vec<Order>) =
-            orders.partition(|order| matches!(order, Order::Reload { .. }));
+        let orders = self.supervisor.orders(BATCH, buffer);
+        self.sort(orders);
+    }
+
+    /// Orders to reload are for the supervisor, all others for the executor.
+    fn sort(&mut self, orders: Vec<Order>) {
+        let (reloads, orders): (Vec<Order>, Vec<Order>) = orders
+            .into_iter()
+            .partition(|order| matches!(order, Order::Reload { .. }));
         self.orders.extend(orders);
         let is_busy = !self.supervisor.can_reload();
         let tickets = reloads.iter().filter_map(Order::ticket);
@@ -186,8 +214,9 @@ impl Monitor {
             .publish(is_due, &status, || self.supervisor.captures());
     }
 
-    /// Waits for an order, a signal, the end of a grant, the next check of the firewall or the next status report.
-    fn wait(&self) -> Result<(), ExitError> {
+    /// Waits for an order, a signal, the end of a grant, the next check of the firewall or the next status report. Returns
+    /// whether a signal came.
+    fn wait(&self) -> Result<bool, ExitError> {
         let longest = if self.supervisor.is_idle() {
             WAIT_WITHOUT_ENGINE
         } else {
@@ -215,9 +244,12 @@ impl Monitor {
         let events = self.firewall_watch.descriptors();
         descriptors.extend(events.map(|events| PollFd::from_borrowed_fd(events, PollFlags::IN)));
         match poll(&mut descriptors, time.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(ExitError::system("waiting for orders")(error)),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(true),
+            Err(error) => return Err(ExitError::system("waiting for orders")(error)),
         }
+        let mut signals = descriptors.iter().take(signals.len());
+        Ok(signals.any(|signal| !signal.revents().is_empty()))
     }
 
     fn stop(&mut self) -> Result<(), ExitError> {

@@ -96,6 +96,11 @@ impl Scene {
         reports
     }
 
+    /// Of the reports that have come.
+    fn tickets(&self) -> Vec<u64> {
+        self.reports().iter().filter_map(Report::ticket).collect()
+    }
+
     fn open(&self) -> usize {
         self.firewall.with(|state| state.open.len())
     }
@@ -138,6 +143,43 @@ fn open(ticket: u64, host: u32) -> Order {
     }
 }
 
+fn announced(ticket: u64, host: u32) -> Order {
+    match open(ticket, host) {
+        Order::Open { ticket, request } => Order::Announced { ticket, request },
+        other => other,
+    }
+}
+
+#[test]
+fn announced_order_opens_nothing_until_it_comes() {
+    let mut scene = Scene::new();
+    scene.give(&announced(1, 1));
+    scene.turn();
+    assert_eq!((scene.open(), scene.reports()), (0, Vec::new()));
+    // It comes in time.
+    scene.monitor.orders.push_back(announced(2, 2));
+    scene.give(&open(2, 2));
+    scene.monitor.open_announced(&mut scene.buffer);
+    assert_eq!((scene.open(), scene.tickets()), (1, vec![2]));
+    // Another comes in its place.
+    scene.monitor.orders.push_back(announced(3, 3));
+    scene.give(&open(4, 4));
+    scene.monitor.open_announced(&mut scene.buffer);
+    assert_eq!(scene.open(), 1);
+    scene.turn();
+    assert_eq!((scene.open(), scene.tickets()), (2, vec![4]));
+    scene.monitor.orders.push_back(announced(6, 6));
+    scene.give(&Order::Reload { ticket: 7 });
+    scene.monitor.open_announced(&mut scene.buffer);
+    scene.turn();
+    assert_eq!((scene.open(), scene.tickets()), (2, vec![7]));
+    // Both are there at once.
+    scene.give(&announced(5, 5));
+    scene.give(&open(5, 5));
+    scene.turn();
+    assert_eq!((scene.open(), scene.tickets()), (3, vec![5]));
+}
+
 #[test]
 fn invalid_order_ends_the_engine_and_opens_nothing() {
     let good = order::encode(&open(1, 1)).unwrap();
@@ -152,6 +194,12 @@ fn invalid_order_ends_the_engine_and_opens_nothing() {
         &b"[".repeat(MESSAGE_MAX),
         &[0; MESSAGE_MAX + 1],
     ] {
+        let mut scene = Scene::new();
+        scene.give(&announced(8, 8));
+        let _ = scene.engine.send(bytes);
+        let _ = scene.engine.send(&order::encode(&open(8, 8)).unwrap());
+        scene.turn();
+        assert_eq!(scene.open(), 0, "{:?}", bytes.get(..20));
         let mut scene = Scene::new();
         scene.give(&open(7, 7));
         scene.engine.send(bytes).unwrap();

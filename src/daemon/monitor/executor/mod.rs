@@ -6,25 +6,25 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::adapters::conntrack::Conntrack;
 use crate::adapters::firewall::{FirewallDriver, FirewallError};
-use crate::core::ledger::{Full, Opening};
 use crate::core::order::{Order, PAGE, Report, Selection};
 use crate::daemon::monitor::boot_protection::BootProtection;
 use crate::daemon::monitor::grant_list;
 use crate::daemon::monitor::hooks::Hooks;
 use crate::model::counters::MonitorCounters;
 use crate::model::grant::{Change, Grant, GrantId};
-use crate::model::reason::Rule;
-use crate::model::request::OpenRequest;
 use crate::model::roster::RosterCounters;
 use crate::model::settings::Settings;
 use crate::model::time::{ClockStep, Timestamp};
 
+#[cfg(test)]
+mod announced_tests;
 mod firewall_log;
 mod open_grants;
+mod opening;
 mod plan;
 #[cfg(test)]
 mod renewal_tests;
@@ -33,10 +33,7 @@ mod tests;
 
 use firewall_log::FirewallLog;
 use open_grants::{CheckError, EXPIRED, OpenGrants, log_closed, no_result};
-use plan::{Origin, Plan, batch, ended, log_not_open, refused};
-
-/// An extension by less is that of a client that waits or renews, and one of many: its line is at debug level.
-const RENEWAL: Duration = Duration::from_secs(60);
+use plan::{Origin, Plan, batch, ended, refused};
 
 /// The pause between two batches of expired grants. A program that lists the rules starts again after each change, so it needs one.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(100);
@@ -186,63 +183,14 @@ impl Executor {
                 tally: self.tally(),
             }),
             // The event loop handles these.
-            Order::Loaded | Order::Ready | Order::Measured(_) | Order::Reload { .. } => {
+            Order::Loaded
+            | Order::Ready
+            | Order::Announced { .. }
+            | Order::Measured(_)
+            | Order::Reload { .. } => {
                 return None;
             }
         })
-    }
-
-    fn plan_open(
-        &mut self,
-        now: Timestamp,
-        ticket: u64,
-        request: OpenRequest,
-        origin: Origin,
-    ) -> Plan {
-        let ports = match self.grants.clearance.open(&request, now) {
-            Ok(ports) => ports,
-            Err(rule) => {
-                let what = "the monitor refused an order that the gate should not have sent";
-                warn!(user = request.user, rule = rule.name(), "{what}: {request}");
-                return refused(ticket, rule, rule.sentence());
-            }
-        };
-        let latest = self.grants.clearance.latest_end(&request.user, now);
-        let end = latest.min(now.plus(request.duration));
-        let end = self.grants.backend.end(end);
-        let request = OpenRequest {
-            duration: end.since(now),
-            ..request
-        };
-        let most = self.grants.clearance.max_grants(&request.user);
-        // A knock is not said to open while none does.
-        let opens = self.grants.backend.opens().is_ok();
-        let opening = self.grants.ledger.open(now, &request, ports, most, opens);
-        match opening {
-            Ok(Opening::Change(change)) => Plan::Open {
-                ticket,
-                change,
-                origin,
-            },
-            Ok(Opening::Repeat(grant)) => {
-                self.admitted(origin);
-                debug!(user = grant.user, id = grant.id.0, until = %grant.until, "extended: {grant}");
-                Plan::Answer(Report::Opened { ticket, grant })
-            }
-            Err(full) => {
-                let rule = match full {
-                    Full::Gate => Rule::Firewall,
-                    Full::User(_) => Rule::MaxGrants,
-                };
-                log_not_open(
-                    origin,
-                    &request.user,
-                    rule,
-                    format_args!("{request}: {full}"),
-                );
-                refused(ticket, rule, &full.to_string())
-            }
-        }
     }
 
     fn report(
@@ -273,49 +221,6 @@ impl Executor {
                 let told = (!grants.is_empty()).then_some(Report::Ended { grants });
                 let closed = Report::Closed { ticket, count };
                 told.into_iter().chain([closed]).collect()
-            }
-        }
-    }
-
-    fn report_open(
-        &mut self,
-        ticket: u64,
-        change: Change,
-        origin: Origin,
-        done: Result<(), FirewallError>,
-    ) -> Report {
-        let (grant, gain) = match change {
-            Change::Open(grant) | Change::Close(grant) => (grant, None),
-            Change::Extend { old, new } => {
-                let gain = new.until.since(old.until);
-                (new, Some(gain))
-            }
-        };
-        match done {
-            Ok(()) => {
-                self.admitted(origin);
-                let (user, id, until) = (&grant.user, grant.id.0, grant.until);
-                match gain {
-                    None if origin == Origin::Elsewhere => {
-                        info!(user, id, %until, "open, admitted by another gate: {grant}")
-                    }
-                    None => info!(user, id, %until, "open: {grant}"),
-                    Some(gain) if gain >= RENEWAL => info!(user, id, %until, "extended: {grant}"),
-                    Some(_) => debug!(user, id, %until, "extended: {grant}"),
-                }
-                Report::Opened { ticket, grant }
-            }
-            Err(error) => {
-                let rule = Rule::Firewall;
-                let cure = format_args!("to see why: posternd check --from {}", grant.allow.addr());
-                log_not_open(
-                    origin,
-                    &grant.user,
-                    rule,
-                    format_args!("{grant}: {error}; {cure}"),
-                );
-                let why = error.to_string();
-                Report::Refused { ticket, rule, why }
             }
         }
     }
@@ -397,12 +302,6 @@ impl Executor {
     /// When the trial fails; `None` without a trial, or after it was passed.
     pub(crate) fn trial_end(&self) -> Option<Timestamp> {
         self.trial_end
-    }
-
-    fn admitted(&mut self, origin: Origin) {
-        if origin == Origin::Here {
-            self.pass_trial("a knock was admitted");
-        }
     }
 
     /// Ends the trial, because somebody can knock or is root on the gate, so nobody is locked out.

@@ -195,6 +195,29 @@ impl OpenGrants {
         results
     }
 
+    /// Prepares one change, asks whether it is wanted, and carries it out. `None` if it is not wanted.
+    pub(super) fn apply_if(
+        &mut self,
+        now: Timestamp,
+        change: &Change,
+        is_wanted: &mut dyn FnMut() -> bool,
+    ) -> Option<Result<(), FirewallError>> {
+        self.backend.tick(now);
+        let mut is_ordered = false;
+        let mut ask = || {
+            is_ordered = is_wanted();
+            is_ordered
+        };
+        let result = self.backend.apply_if(change, &mut ask);
+        // A driver may fail before it asks. The order itself tells why, when it comes.
+        let result = is_ordered.then(|| result.unwrap_or_else(|| Err(no_result())));
+        match &result {
+            Some(Ok(())) => self.done(change),
+            Some(Err(_)) | None => self.ledger.undo(now, change),
+        }
+        result
+    }
+
     pub(super) fn remove(&mut self) -> Result<(), FirewallError> {
         self.backend.remove()?;
         for change in self.ledger.close_where(|_| true) {

@@ -6,6 +6,7 @@ use super::tests::{Scene, at, close, closed, one, open};
 use super::*;
 use crate::core::fixture::settings;
 use crate::model::grant::GrantId;
+use crate::model::reason::Rule;
 
 #[test]
 fn knocks_of_one_wait_extend_one_grant() {

@@ -8,6 +8,7 @@ use crate::core::fixture::{request, settings};
 use crate::core::order::{PAGE, Selection};
 use crate::model::address::Family;
 use crate::model::grant::GrantId;
+use crate::model::reason::Rule;
 use crate::model::request::CloseRequest;
 use crate::model::settings::{CaptureKind, NflogGroup};
 use crate::model::time::ClockStep;

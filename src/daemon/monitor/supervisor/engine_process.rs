@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tracing::{info, warn};
 
@@ -35,6 +35,13 @@ const MALLOC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131
 
 /// An engine must be loaded, and serve after it was told to, within this time. A million users take a few seconds.
 pub(in crate::daemon::monitor) const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long the monitor waits for an announced order. A fast disk makes a mark durable in this time. An order that comes later is
+/// carried out like any other.
+const ANNOUNCED_WITHIN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 2_000_000,
+};
 
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
@@ -199,34 +206,71 @@ impl EngineProcess {
     pub(super) fn orders(&mut self, most: usize, buffer: &mut [u8]) -> Vec<Order> {
         let mut orders = Vec::new();
         for _ in 0..most {
-            if self.failure.is_some() || !self.unsent.is_empty() {
+            if !self.may_order() {
                 break;
             }
-            let order = match self.link.try_receive(buffer) {
-                Ok(Received::Nothing) => break,
-                Ok(Received::Gone) => {
-                    self.fail(EngineFailure::Ended);
-                    break;
-                }
-                Ok(Received::Message(len)) => {
-                    order::decode_first(buffer, len).map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            match order {
-                Ok(Order::Loaded) => self.stage = self.stage.max(Stage::Loaded),
-                Ok(Order::Ready) => self.ready(),
-                Ok(Order::Measured(figures)) => {
-                    (self.figures, self.unanswered) = (Some(figures), 0)
-                }
-                Ok(order) => orders.push(order),
-                Err(why) => self.fail(EngineFailure::InvalidOrder(why)),
+            let received = self.link.try_receive(buffer);
+            if matches!(received, Ok(Received::Nothing)) {
+                break;
             }
+            orders.extend(self.take(received, buffer));
             if matches!(orders.last(), Some(Order::List { .. })) {
                 break;
             }
         }
         orders
+    }
+
+    /// Nothing counts after a failure, and reports must not accumulate.
+    fn may_order(&self) -> bool {
+        self.failure.is_none() && self.unsent.is_empty()
+    }
+
+    /// Waits for exactly this message, but not long. If another message comes instead, adds its order to `other`.
+    pub(super) fn brings(
+        &mut self,
+        message: &[u8],
+        buffer: &mut [u8],
+        other: &mut impl Extend<Order>,
+    ) -> bool {
+        if !self.may_order() {
+            return false;
+        }
+        let mut link = [PollFd::new(&self.link, PollFlags::IN)];
+        if !poll(&mut link, Some(&ANNOUNCED_WITHIN)).is_ok_and(|ready| ready > 0) {
+            return false;
+        }
+        let received = self.link.try_receive(buffer);
+        if let Ok(Received::Message(len)) = received
+            && buffer.get(..len) == Some(message)
+        {
+            return true;
+        }
+        other.extend(self.take(received, buffer));
+        false
+    }
+
+    /// Takes what was received. An order is for the executor.
+    fn take(&mut self, received: io::Result<Received>, buffer: &[u8]) -> Option<Order> {
+        let order = match received {
+            Ok(Received::Nothing) => return None,
+            Ok(Received::Gone) => {
+                self.fail(EngineFailure::Ended);
+                return None;
+            }
+            Ok(Received::Message(len)) => {
+                order::decode_first(buffer, len).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match order {
+            Ok(Order::Loaded) => self.stage = self.stage.max(Stage::Loaded),
+            Ok(Order::Ready) => self.ready(),
+            Ok(Order::Measured(figures)) => (self.figures, self.unanswered) = (Some(figures), 0),
+            Ok(order) => return Some(order),
+            Err(why) => self.fail(EngineFailure::InvalidOrder(why)),
+        }
+        None
     }
 
     fn ready(&mut self) {

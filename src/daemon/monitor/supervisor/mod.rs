@@ -161,6 +161,17 @@ impl Supervisor {
         orders
     }
 
+    /// Waits for exactly this message of the engine, but not long. If another message comes instead, adds its order to `other`.
+    pub(super) fn brings(
+        &mut self,
+        message: &[u8],
+        buffer: &mut [u8],
+        other: &mut impl Extend<Order>,
+    ) -> bool {
+        let engine = self.engine.as_mut();
+        engine.is_some_and(|engine| engine.brings(message, buffer, other))
+    }
+
     pub(super) fn send(&mut self, reports: &[Report]) {
         if let Some(engine) = self.engine.as_mut() {
             reports.iter().for_each(|report| engine.send(report));
