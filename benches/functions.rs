@@ -1,7 +1,8 @@
 //! Writes `dist/functions.ld`: the functions that monitor, engine and client run, so that the linker puts them beside each other.
 //!
 //! Each function of a program has a breakpoint at its start, which goes when it is hit. A gate with each driver starts with a roster, admits
-//! and closes, answers its commands and reads its config again.
+//! and closes, answers its commands and reads its config again. In between all breakpoints are set again for a few knocks. What these run
+//! comes first: the less memory a knock needs, the sooner it opens.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,6 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
@@ -44,9 +46,22 @@ const ROSTER_USERS: u32 = 200;
 const CLIENT: u8 = 1;
 const MONITOR: u8 = 2;
 const ENGINE: u8 = 4;
+/// Of monitor and engine: a knock runs it.
+const KNOCK: u8 = 8;
+
+/// It starts and ends what counts as a knock. No process minds it.
+const MARK: Signal = Signal::SIGWINCH;
+/// So long a process may take to stop at it.
+const MARKED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The functions of each process are next to each other.
-const ORDER: [u8; 7] = [
+const ORDER: [u8; 13] = [
+    KNOCK | MONITOR,
+    KNOCK | CLIENT | MONITOR,
+    KNOCK | MONITOR | ENGINE,
+    KNOCK | CLIENT | MONITOR | ENGINE,
+    KNOCK | CLIENT | ENGINE,
+    KNOCK | ENGINE,
     CLIENT,
     CLIENT | MONITOR,
     MONITOR,
@@ -135,6 +150,18 @@ fn daemon(backend: &str) -> Roles {
     world.first.open("alice", Family::V4, &[]);
     world.first.close("alice", Family::V4);
     world.first.open("alice", Family::V6, &[]);
+    let mark = || {
+        for process in [world.daemon.pid(), world.daemon.engine()] {
+            kill(Pid::from_raw(process.cast_signed()), MARK).unwrap();
+        }
+        thread::sleep(MARKED_WITHIN);
+    };
+    mark();
+    for _ in 0..3 {
+        world.first.open("alice", Family::V4, &[]);
+        world.first.close("alice", Family::V4);
+    }
+    mark();
     for command in ["status", "grants", "metrics", "reload"] {
         drop(world.daemon.asked(&[command]));
     }
@@ -225,6 +252,7 @@ struct Image {
     role: u8,
     /// What is under the breakpoints.
     bytes: HashMap<u64, u8>,
+    in_knock: bool,
 }
 
 impl Tracer {
@@ -244,6 +272,10 @@ impl Tracer {
                 }
                 WaitStatus::Stopped(pid, Signal::SIGTRAP) => {
                     self.hit(pid);
+                    (pid, None)
+                }
+                WaitStatus::Stopped(pid, MARK) => {
+                    self.mark(pid);
                     (pid, None)
                 }
                 WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
@@ -268,14 +300,27 @@ impl Tracer {
             memory.write_all_at(&[0xcc], base + at).unwrap();
             bytes.insert(*at, byte[0]);
         }
-        let role = if self.program == postern() {
-            CLIENT
-        } else if is_engine(pid.as_raw().try_into().unwrap()) {
-            ENGINE
-        } else {
-            MONITOR
-        };
-        self.images.push(Image { base, role, bytes });
+        let role = role_of(self.program, pid);
+        self.images.push(Image {
+            base,
+            role,
+            bytes,
+            in_knock: false,
+        });
+    }
+
+    /// Sets all breakpoints of a process again, or ends what counts as a knock.
+    fn mark(&mut self, pid: Pid) {
+        let role = role_of(self.program, pid);
+        let image = self.images.iter_mut().rev().find(|it| it.role == role);
+        let image = image.unwrap();
+        image.in_knock = !image.in_knock;
+        if image.in_knock {
+            let memory = memory(pid);
+            for at in image.bytes.keys() {
+                memory.write_all_at(&[0xcc], image.base + at).unwrap();
+            }
+        }
     }
 
     /// A thread hit a breakpoint, perhaps of another process whose memory it shares until it executes a program.
@@ -291,10 +336,21 @@ impl Tracer {
             registers.rip = at;
             ptrace::setregs(thread, registers).unwrap();
             for symbol in &self.functions[&place] {
-                *self.run.entry(symbol.clone()).or_default() |= image.role;
+                let knock = if image.in_knock { KNOCK } else { 0 };
+                *self.run.entry(symbol.clone()).or_default() |= image.role | knock;
             }
             return;
         }
+    }
+}
+
+fn role_of(program: &str, pid: Pid) -> u8 {
+    if program == postern() {
+        CLIENT
+    } else if is_engine(pid.as_raw().try_into().unwrap()) {
+        ENGINE
+    } else {
+        MONITOR
     }
 }
 
