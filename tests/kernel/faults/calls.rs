@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Calls of engine and monitor, and of programs that they might run, from the packet until the monitor waits again. Lower them
 /// with the work; a knock that costs more needs a reason.
 const NFTABLES_MOST: usize = 32;
-const IPTABLES_MOST: usize = 38;
+const IPTABLES_MOST: usize = 36;
 /// The least of so many counts, because both processes also wake up by themselves.
 const KNOCKS: u8 = 9;
 
@@ -77,8 +77,10 @@ pub(crate) fn knock_makes_few_system_calls(backend: &'static str) {
     assert!(count(&least) <= most, "more than {most}: {text}");
 }
 
+/// Without those of locks between the engine's threads, which depend on who is faster.
 fn count(names: &BTreeMap<String, usize>) -> usize {
-    names.values().sum()
+    let counted = names.iter().filter(|(name, _)| *name != "futex");
+    counted.map(|(_, count)| count).sum()
 }
 
 /// How often each call was begun.
