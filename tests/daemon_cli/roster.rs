@@ -101,7 +101,7 @@ pub(crate) fn signing_without_a_key_needs_a_change() {
     let sign = || run("exec \"$@\"", &line.split_whitespace().collect::<Vec<_>>());
     says(
         &sign().one_line(1),
-        "…fleet.toml: it is signed already, and no key signs it again; name one with --signing-key FILE, …",
+        "…fleet.toml: it is signed, and no key was given to sign it again; name one with --signing-key FILE, …",
     );
     change(&gate, "\"tcp/22\"", "\"tcp/80\"");
     says(&sign().ok(), "…; version 3, …\nnot signed; next: …\n");

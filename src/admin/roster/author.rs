@@ -161,7 +161,7 @@ pub(crate) fn sign(file: &SignedFile, signing: &Signing<'_>) -> Result<State, Ex
     if key.is_none() && !kept.is_empty() {
         let path = file.path.display();
         let cure = "name one with --signing-key FILE, or sign with minisign -S -m ROSTER";
-        let what = format!("{path}: it is signed already, and no key signs it again; {cure}");
+        let what = format!("{path}: it is signed, and no key was given to sign it again; {cure}");
         return Err(ExitError::new(FAILED, what));
     }
     signed(file, &text, roster, key, kept)
