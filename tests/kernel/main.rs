@@ -56,6 +56,7 @@ fn main() -> ExitCode {
     ];
     let alone = [
         gate::tests_alone(&machine.module("gate")),
+        faults::tests_alone(&machine.module("faults")),
         many_grants::tests(&machine.module("many_grants")),
         flood::tests(&machine.module("flood")),
     ];

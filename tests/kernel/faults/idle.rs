@@ -7,9 +7,9 @@ use postern_harness::{World, wait_until};
 
 use super::plan;
 
-/// The monitor looks at the firewall once a second. Other tests wake it, too: they take the lock of legacy iptables.
+/// The monitor looks at the firewall once a second.
 const CHECKS: u64 = 6;
-const TIME_MIN: Duration = Duration::from_millis(2500);
+const TIME_MIN: Duration = Duration::from_secs(4);
 /// The monitor asks the engine every five seconds. The rest is left over from the start.
 const ENGINE_MOST: u64 = 10;
 

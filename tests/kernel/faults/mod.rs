@@ -39,6 +39,15 @@ pub(crate) fn tests(machine: &Machine) -> Vec<Trial> {
     tests
 }
 
+/// Tests that others would disturb: they take the lock of legacy iptables, which wakes the monitor.
+pub(crate) fn tests_alone(machine: &Machine) -> Vec<Trial> {
+    by_backend(machine, ALONE, &[], &[])
+}
+
+const ALONE: &[Test] = table![
+    ROOT: idle::gate_without_knocks_rarely_wakes,
+];
+
 const EVERY: &[Test] = table![
     STRACE: calls::knock_makes_few_system_calls,
     STRACE: kills::engine_killed_at_its_announcement_opens_nothing,
@@ -51,7 +60,6 @@ const EVERY: &[Test] = table![
     STRACE: memory::monitor_without_memory_leaves_protection,
     ROOT: hostile_engine::forbidden_orders_are_refused_by_rule,
     ROOT: hostile_engine::flood_of_orders_delays_no_close,
-    ROOT: idle::gate_without_knocks_rarely_wakes,
 ];
 
 const ONCE: &[Test] = table![
